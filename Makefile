@@ -1,0 +1,44 @@
+# Every target does its own set-up: Python 3.11 or later is all that a machine needs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check format generated bench clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
+
+$(READY): pyproject.toml constraints.txt
+	@test -x $(BIN)/python || { echo "· making $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@echo "· installing Pledge and its dependencies (about a minute the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable . --group dev
+	@touch $@
+
+run: $(READY) ## the whole product on http://127.0.0.1:8000, with a sample company
+	@exec $(BIN)/pledge serve
+
+test: $(READY) ## every test, on a real PostgreSQL
+	@exec $(BIN)/python -m pytest
+
+check: $(READY) ## format, lint, types, import contracts, compose file
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+
+format: $(READY) ## let ruff mend what it can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+generated: $(READY) ## write the generated files anew: event schemas, golden corpus, OpenAPI
+	$(BIN)/python -m pledge.generated
+
+bench: $(READY) ## measure against the yardsticks; writes bench/results.json
+	@exec $(BIN)/python bench/run.py
+
+clean: ## forget the virtual environment (the data in .pledge/ stays)
+	rm -rf $(VENV)

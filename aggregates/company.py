@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import assert_never
+
+from aggregates.base import PipelineUnknown, StageCloses, StageUnknown
+from events.company import CompanyEvent, PipelineDefined, Stage, TimeZoneSet
+from events.values import StageKind
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """The stages that a deal goes through, in order, with one that wins and one that loses."""
+
+    name: str
+    stages: tuple[Stage, ...]
+
+    def first(self) -> str:
+        """Where a new deal stands."""
+        return next(stage.name for stage in self.stages if stage.kind is StageKind.OPEN)
+
+    def open_stage(self, name: str) -> str:
+        """The name itself, when it is that of an open stage.
+
+        Raises:
+            StageUnknown: when there is no such stage.
+            StageCloses: when the stage is one of won or lost.
+        """
+        for stage in self.stages:
+            if stage.name == name:
+                if stage.kind is not StageKind.OPEN:
+                    raise StageCloses
+                return name
+        raise StageUnknown
+
+    def closing(self, kind: StageKind) -> str:
+        """The stage in which a deal is won, or lost."""
+        return next(stage.name for stage in self.stages if stage.kind is kind)
+
+
+def _default(name: str, *stages: tuple[str, StageKind, str]) -> Pipeline:
+    return Pipeline(name, tuple(Stage(name=n, kind=k, probability=p) for n, k, p in stages))
+
+
+DEFAULT_PIPELINES = {
+    "sales": _default(
+        "sales",
+        ("discovery", StageKind.OPEN, "0.2"),
+        ("proposal", StageKind.OPEN, "0.5"),
+        ("won", StageKind.WON, "1"),
+        ("lost", StageKind.LOST, "0"),
+    ),
+    "contract": _default(
+        "contract",
+        ("intent", StageKind.OPEN, "0.1"),
+        ("negotiation", StageKind.OPEN, "0.4"),
+        ("purchase", StageKind.OPEN, "0.7"),
+        ("signed", StageKind.WON, "1"),
+        ("lost", StageKind.LOST, "0"),
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Company:
+    """The company's own settings, in force for every decision."""
+
+    time_zone: str = "UTC"
+    pipelines: Mapping[str, Pipeline] = field(default_factory=lambda: DEFAULT_PIPELINES)
+
+    def pipeline(self, name: str) -> Pipeline:
+        """The pipeline of this name.
+
+        Raises:
+            PipelineUnknown: when the company has none.
+        """
+        try:
+            return self.pipelines[name]
+        except KeyError:
+            raise PipelineUnknown from None
+
+    def define_pipeline(self, name: str, stages: tuple[Stage, ...]) -> list[CompanyEvent]:
+        """Sell through these stages from now on."""
+        known = self.pipelines.get(name)
+        if known is not None and known.stages == stages:
+            return []
+        return [PipelineDefined(name=name, stages=stages)]
+
+    def set_time_zone(self, time_zone: str) -> list[CompanyEvent]:
+        """Let business days begin and end in this zone."""
+        return [] if time_zone == self.time_zone else [TimeZoneSet(time_zone=time_zone)]
+
+    def evolve(self, event: CompanyEvent) -> Company:
+        """The settings after the event."""
+        match event:
+            case PipelineDefined():
+                pipeline = Pipeline(event.name, event.stages)
+                return replace(self, pipelines={**self.pipelines, event.name: pipeline})
+            case TimeZoneSet():
+                return replace(self, time_zone=event.time_zone)
+            case _:
+                assert_never(event)

@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import assert_never
+from uuid import UUID
+
+from aggregates.base import (
+    ContactExists,
+    ContactUnknown,
+    CustomerOwned,
+    CustomerUnowned,
+    PromiseExists,
+    PromiseSettled,
+    PromiseUnknown,
+)
+from events.customer import (
+    ContactAdded,
+    CustomerClaimed,
+    CustomerDetailsChanged,
+    CustomerEvent,
+    CustomerHandedOver,
+    CustomerRegistered,
+    CustomerReleased,
+    InteractionLogged,
+    PromiseBroken,
+    PromiseKept,
+    PromiseMade,
+    PromiseWithdrawn,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """Somebody the company has given its word to, or may.
+
+    Attributes:
+        promises: by id, whether each is still open.
+    """
+
+    owner: str | None = None
+    contacts: frozenset[UUID] = frozenset()
+    promises: Mapping[UUID, bool] = field(default_factory=dict)
+
+    def register(self, details: CustomerRegistered) -> list[CustomerEvent]:
+        """Keep a record of the customer."""
+        return [details]
+
+    def change_details(self, changes: CustomerDetailsChanged) -> list[CustomerEvent]:
+        """Correct or complete the record."""
+        return [changes]
+
+    def add_contact(self, contact: ContactAdded) -> list[CustomerEvent]:
+        """Let a person speak for the customer.
+
+        Raises:
+            ContactExists: when the id is taken.
+        """
+        if contact.contact_id in self.contacts:
+            raise ContactExists
+        return [contact]
+
+    def claim(self, owner: str) -> list[CustomerEvent]:
+        """Take the customer from the public sea; nothing happens when it is one's own already.
+
+        Raises:
+            CustomerOwned: when another rep was first.
+        """
+        if self.owner == owner:
+            return []
+        if self.owner is not None:
+            raise CustomerOwned
+        return [CustomerClaimed(owner=owner)]
+
+    def release(self, reason: str) -> list[CustomerEvent]:
+        """Put the customer back into the public sea.
+
+        Raises:
+            CustomerUnowned: when it lies there already.
+        """
+        if self.owner is None:
+            raise CustomerUnowned
+        return [CustomerReleased(previous_owner=self.owner, reason=reason)]
+
+    def hand_over(self, owner: str, reason: str | None) -> list[CustomerEvent]:
+        """Let another rep answer for the customer.
+
+        Raises:
+            CustomerUnowned: when nobody answers for it now.
+        """
+        if self.owner is None:
+            raise CustomerUnowned
+        if self.owner == owner:
+            return []
+        return [CustomerHandedOver(previous_owner=self.owner, owner=owner, reason=reason)]
+
+    def log_interaction(self, interaction: InteractionLogged) -> list[CustomerEvent]:
+        """Remember that somebody was in touch with the customer.
+
+        Raises:
+            ContactUnknown: when the contact is not one of the customer's.
+        """
+        self._know(interaction.contact_id)
+        return [interaction]
+
+    def make_promise(self, promise: PromiseMade) -> list[CustomerEvent]:
+        """Give the customer one's word.
+
+        Raises:
+            PromiseExists: when the id is taken.
+            ContactUnknown: when the contact is not one of the customer's.
+        """
+        if promise.promise_id in self.promises:
+            raise PromiseExists
+        self._know(promise.contact_id)
+        return [promise]
+
+    def keep_promise(self, promise_id: UUID, note: str | None) -> list[CustomerEvent]:
+        """Do what was promised.
+
+        Raises:
+            PromiseUnknown: when it was never made.
+            PromiseSettled: when it is not open any more.
+        """
+        self._refuse_unless_open(promise_id)
+        return [PromiseKept(promise_id=promise_id, note=note)]
+
+    def break_promise(self, promise_id: UUID, reason: str) -> list[CustomerEvent]:
+        """Own up to not doing what was promised.
+
+        Raises:
+            PromiseUnknown: when it was never made.
+            PromiseSettled: when it is not open any more.
+        """
+        self._refuse_unless_open(promise_id)
+        return [PromiseBroken(promise_id=promise_id, reason=reason)]
+
+    def withdraw_promise(self, promise_id: UUID, reason: str) -> list[CustomerEvent]:
+        """Take the promise back, with the customer's knowledge.
+
+        Raises:
+            PromiseUnknown: when it was never made.
+            PromiseSettled: when it is not open any more.
+        """
+        self._refuse_unless_open(promise_id)
+        return [PromiseWithdrawn(promise_id=promise_id, reason=reason)]
+
+    def evolve(self, event: CustomerEvent) -> Customer:
+        """The customer after the event."""
+        match event:
+            case CustomerRegistered() | CustomerClaimed() | CustomerHandedOver():
+                return replace(self, owner=event.owner)
+            case CustomerReleased():
+                return replace(self, owner=None)
+            case ContactAdded():
+                return replace(self, contacts=self.contacts | {event.contact_id})
+            case PromiseMade():
+                return replace(self, promises={**self.promises, event.promise_id: True})
+            case PromiseKept() | PromiseBroken() | PromiseWithdrawn():
+                return replace(self, promises={**self.promises, event.promise_id: False})
+            case CustomerDetailsChanged() | InteractionLogged():
+                return self
+            case _:
+                assert_never(event)
+
+    def _know(self, contact_id: UUID | None) -> None:
+        if contact_id is not None and contact_id not in self.contacts:
+            raise ContactUnknown
+
+    def _refuse_unless_open(self, promise_id: UUID) -> None:
+        if promise_id not in self.promises:
+            raise PromiseUnknown
+        if not self.promises[promise_id]:
+            raise PromiseSettled

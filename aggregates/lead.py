@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import assert_never
+from uuid import UUID
+
+from aggregates.base import (
+    LeadAlreadyQualified,
+    LeadClosed,
+    LeadNotQualified,
+    LeadOwned,
+    LeadUnowned,
+)
+from events.lead import (
+    LeadCaptured,
+    LeadClaimed,
+    LeadConverted,
+    LeadDisqualified,
+    LeadEvent,
+    LeadQualified,
+    LeadReturned,
+)
+from events.values import Money
+
+
+class Status(StrEnum):
+    """How far a lead has come."""
+
+    OPEN = "open"
+    QUALIFIED = "qualified"
+    DISQUALIFIED = "disqualified"
+    CONVERTED = "converted"
+
+
+@dataclass(frozen=True, slots=True)
+class Lead:
+    """Somebody who may become a customer, and whose chance it is to win them."""
+
+    status: Status = Status.OPEN
+    owner: str | None = None
+
+    def capture(self, details: LeadCaptured) -> list[LeadEvent]:
+        """Let somebody who showed interest into the pool."""
+        return [details]
+
+    def claim(self, owner: str) -> list[LeadEvent]:
+        """Take the lead from the pool; nothing happens when it is one's own already.
+
+        Raises:
+            LeadClosed: when nothing can come of it any more.
+            LeadOwned: when another rep was first.
+        """
+        self._refuse_if_closed()
+        if self.owner == owner:
+            return []
+        if self.owner is not None:
+            raise LeadOwned
+        return [LeadClaimed(owner=owner)]
+
+    def put_back(self, reason: str) -> list[LeadEvent]:
+        """Return the lead to the pool.
+
+        Raises:
+            LeadClosed: when nothing can come of it any more.
+            LeadUnowned: when it lies there already.
+        """
+        self._refuse_if_closed()
+        if self.owner is None:
+            raise LeadUnowned
+        return [LeadReturned(previous_owner=self.owner, reason=reason)]
+
+    def qualify(self, budget: Money | None, note: str | None) -> list[LeadEvent]:
+        """Find the lead worth a deal.
+
+        Raises:
+            LeadClosed: when nothing can come of it any more.
+            LeadUnowned: when nobody answers for that judgement.
+            LeadAlreadyQualified: when it was judged so before.
+        """
+        self._refuse_if_closed()
+        if self.owner is None:
+            raise LeadUnowned
+        if self.status is Status.QUALIFIED:
+            raise LeadAlreadyQualified
+        return [LeadQualified(budget=budget, note=note)]
+
+    def disqualify(self, reason: str, note: str | None) -> list[LeadEvent]:
+        """Give the lead up.
+
+        Raises:
+            LeadClosed: when it was given up or converted already.
+        """
+        self._refuse_if_closed()
+        return [LeadDisqualified(reason=reason, note=note)]
+
+    def convert(
+        self, customer_id: UUID, *, new_customer: bool, opportunity_id: UUID
+    ) -> list[LeadEvent]:
+        """Make the lead a customer with a deal to win.
+
+        Raises:
+            LeadClosed: when it was given up or converted already.
+            LeadNotQualified: when nobody judged it worth a deal.
+        """
+        self._refuse_if_closed()
+        if self.status is not Status.QUALIFIED:
+            raise LeadNotQualified
+        return [
+            LeadConverted(
+                customer_id=customer_id, new_customer=new_customer, opportunity_id=opportunity_id
+            )
+        ]
+
+    def evolve(self, event: LeadEvent) -> Lead:
+        """The lead after the event."""
+        match event:
+            case LeadCaptured() | LeadClaimed():
+                return replace(self, owner=event.owner)
+            case LeadReturned():
+                return replace(self, owner=None)
+            case LeadQualified():
+                return replace(self, status=Status.QUALIFIED)
+            case LeadDisqualified():
+                return replace(self, status=Status.DISQUALIFIED)
+            case LeadConverted():
+                return replace(self, status=Status.CONVERTED)
+            case _:
+                assert_never(event)
+
+    def _refuse_if_closed(self) -> None:
+        if self.status in (Status.DISQUALIFIED, Status.CONVERTED):
+            raise LeadClosed

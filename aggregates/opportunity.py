@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import reduce
+from typing import assert_never
+from uuid import UUID
+
+from aggregates.base import (
+    OpportunityClosed,
+    OpportunityHasCustomer,
+    OpportunityStillOpen,
+    QuoteExists,
+)
+from aggregates.company import Pipeline
+from events.opportunity import (
+    CustomerIdentified,
+    OpportunityEvent,
+    OpportunityLost,
+    OpportunityOpened,
+    OpportunityReopened,
+    OpportunityWon,
+    QuoteGiven,
+    QuoteLine,
+    StageMoved,
+)
+from events.values import Money, StageKind
+
+
+@dataclass(frozen=True, slots=True)
+class Opportunity:
+    """A deal to win.
+
+    Attributes:
+        stage: where the deal stands.
+        open_stage: where it stood when it was last open.
+    """
+
+    pipeline: str = ""
+    stage: str = ""
+    open_stage: str = ""
+    kind: StageKind = StageKind.OPEN
+    customer_id: UUID | None = None
+    quotes: frozenset[UUID] = frozenset()
+
+    def open(self, details: OpportunityOpened) -> list[OpportunityEvent]:
+        """Begin to work on a deal."""
+        return [details]
+
+    def identify_customer(self, customer_id: UUID) -> list[OpportunityEvent]:
+        """Say whose deal this is.
+
+        Raises:
+            OpportunityHasCustomer: when it is known to be another's.
+        """
+        if self.customer_id == customer_id:
+            return []
+        if self.customer_id is not None:
+            raise OpportunityHasCustomer
+        return [CustomerIdentified(customer_id=customer_id)]
+
+    def move_stage(self, stage: str, pipeline: Pipeline) -> list[OpportunityEvent]:
+        """Put the deal into another open stage of its pipeline.
+
+        Raises:
+            OpportunityClosed: when it was won or lost.
+            StageUnknown: when the pipeline has no such stage.
+            StageCloses: when the stage is one of won or lost.
+        """
+        self._refuse_if_closed()
+        stage = pipeline.open_stage(stage)
+        if stage == self.stage:
+            return []
+        return [StageMoved(previous_stage=self.stage, stage=stage)]
+
+    def quote(self, quote: QuoteGiven) -> list[OpportunityEvent]:
+        """Name a price in writing.
+
+        Raises:
+            OpportunityClosed: when it was won or lost.
+            QuoteExists: when the id is taken.
+        """
+        self._refuse_if_closed()
+        if quote.quote_id in self.quotes:
+            raise QuoteExists
+        return [quote]
+
+    def win(self, amount: Money | None, pipeline: Pipeline) -> list[OpportunityEvent]:
+        """Close the deal with a yes.
+
+        Raises:
+            OpportunityClosed: when it was won or lost.
+        """
+        self._refuse_if_closed()
+        return [OpportunityWon(stage=pipeline.closing(StageKind.WON), amount=amount)]
+
+    def lose(self, reason: str, comment: str | None, pipeline: Pipeline) -> list[OpportunityEvent]:
+        """Close the deal with a no.
+
+        Raises:
+            OpportunityClosed: when it was won or lost.
+        """
+        self._refuse_if_closed()
+        stage = pipeline.closing(StageKind.LOST)
+        return [OpportunityLost(stage=stage, reason=reason, comment=comment)]
+
+    def reopen(self, stage: str | None, reason: str, pipeline: Pipeline) -> list[OpportunityEvent]:
+        """Work on a closed deal again, where it last stood or in the stage given.
+
+        Raises:
+            OpportunityStillOpen: when it is not closed.
+            StageUnknown: when the pipeline has no such stage.
+            StageCloses: when the stage is one of won or lost.
+        """
+        if self.kind is StageKind.OPEN:
+            raise OpportunityStillOpen
+        back_to = pipeline.open_stage(stage or self.open_stage)
+        return [OpportunityReopened(stage=back_to, reason=reason)]
+
+    def evolve(self, event: OpportunityEvent) -> Opportunity:
+        """The opportunity after the event."""
+        match event:
+            case OpportunityOpened():
+                return replace(
+                    self,
+                    pipeline=event.pipeline,
+                    stage=event.stage,
+                    open_stage=event.stage,
+                    customer_id=event.customer_id,
+                )
+            case CustomerIdentified():
+                return replace(self, customer_id=event.customer_id)
+            case StageMoved():
+                return replace(self, stage=event.stage, open_stage=event.stage)
+            case QuoteGiven():
+                return replace(self, quotes=self.quotes | {event.quote_id})
+            case OpportunityWon():
+                return replace(self, stage=event.stage, kind=StageKind.WON)
+            case OpportunityLost():
+                return replace(self, stage=event.stage, kind=StageKind.LOST)
+            case OpportunityReopened():
+                return replace(self, stage=event.stage, open_stage=event.stage, kind=StageKind.OPEN)
+            case _:
+                assert_never(event)
+
+    def _refuse_if_closed(self) -> None:
+        if self.kind is not StageKind.OPEN:
+            raise OpportunityClosed
+
+
+def total_of(lines: tuple[QuoteLine, ...]) -> Money:
+    """The sum of a quote's lines, which share one currency."""
+    return reduce(Money.plus, (line.total for line in lines))

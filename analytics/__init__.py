@@ -1,0 +1,1 @@
+"""What it means: figures computed over facts."""

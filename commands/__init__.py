@@ -1,0 +1,1 @@
+"""What is asked: command models, the catalog, handling, the write API."""

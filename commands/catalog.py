@@ -1,0 +1,152 @@
+"""The whole write API on one page: HTTP routes, OpenAPI, the CLI and bulk import follow from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from aggregates.base import (
+    CompanyUnknown,
+    CustomerExists,
+    CustomerUnknown,
+    LeadExists,
+    LeadUnknown,
+    OpportunityExists,
+    OpportunityUnknown,
+    Refused,
+)
+from aggregates.company import Company
+from aggregates.customer import Customer
+from aggregates.lead import Lead
+from aggregates.opportunity import Opportunity
+from commands.base import Command
+from commands.company import DefinePipeline, SetTimeZone
+from commands.customer import (
+    AddContact,
+    BreakPromise,
+    ChangeCustomerDetails,
+    ClaimCustomer,
+    HandOverCustomer,
+    KeepPromise,
+    LogInteraction,
+    MakePromise,
+    RegisterCustomer,
+    ReleaseCustomer,
+    WithdrawPromise,
+)
+from commands.lead import (
+    CaptureLead,
+    ClaimLead,
+    ConvertLead,
+    DisqualifyLead,
+    QualifyLead,
+    ReturnLead,
+)
+from commands.opportunity import (
+    GiveQuote,
+    IdentifyCustomer,
+    LoseOpportunity,
+    MoveStage,
+    OpenOpportunity,
+    ReopenOpportunity,
+    WinOpportunity,
+)
+from events.company import CompanyEvent
+from events.customer import CustomerEvent
+from events.lead import LeadEvent
+from events.opportunity import OpportunityEvent
+
+A = TypeVar("A")
+E = TypeVar("E")
+
+
+@dataclass(frozen=True)
+class Streams(Generic[A, E]):
+    """One kind of stream and what can be asked of it.
+
+    Attributes:
+        stream_type: the singular.
+        blank: the state before the first event.
+        evolve: the state after one more event.
+        commands: by verb; the verb in ``creates`` begins a stream, all others need one.
+        unknown: the refusal when there is no such stream.
+        exists: the refusal when there is one already.
+    """
+
+    stream_type: str
+    blank: A
+    evolve: Callable[[A, E], A]
+    commands: Mapping[str, type[Command[A, E]]]
+    unknown: type[Refused]
+    creates: str | None = None
+    exists: type[Refused] | None = None
+
+
+CATALOG: Mapping[str, Streams[Any, Any]] = {
+    "companies": Streams[Company, CompanyEvent](
+        stream_type="company",
+        blank=Company(),
+        evolve=Company.evolve,
+        unknown=CompanyUnknown,
+        commands={"define-pipeline": DefinePipeline, "set-time-zone": SetTimeZone},
+    ),
+    "customers": Streams[Customer, CustomerEvent](
+        stream_type="customer",
+        blank=Customer(),
+        evolve=Customer.evolve,
+        unknown=CustomerUnknown,
+        creates="register",
+        exists=CustomerExists,
+        commands={
+            "register": RegisterCustomer,
+            "change-details": ChangeCustomerDetails,
+            "add-contact": AddContact,
+            "claim": ClaimCustomer,
+            "release": ReleaseCustomer,
+            "hand-over": HandOverCustomer,
+            "log-interaction": LogInteraction,
+            "make-promise": MakePromise,
+            "keep-promise": KeepPromise,
+            "break-promise": BreakPromise,
+            "withdraw-promise": WithdrawPromise,
+        },
+    ),
+    "leads": Streams[Lead, LeadEvent](
+        stream_type="lead",
+        blank=Lead(),
+        evolve=Lead.evolve,
+        unknown=LeadUnknown,
+        creates="capture",
+        exists=LeadExists,
+        commands={
+            "capture": CaptureLead,
+            "claim": ClaimLead,
+            "return": ReturnLead,
+            "qualify": QualifyLead,
+            "disqualify": DisqualifyLead,
+            "convert": ConvertLead,
+        },
+    ),
+    "opportunities": Streams[Opportunity, OpportunityEvent](
+        stream_type="opportunity",
+        blank=Opportunity(),
+        evolve=Opportunity.evolve,
+        unknown=OpportunityUnknown,
+        creates="open",
+        exists=OpportunityExists,
+        commands={
+            "open": OpenOpportunity,
+            "identify-customer": IdentifyCustomer,
+            "move-stage": MoveStage,
+            "quote": GiveQuote,
+            "win": WinOpportunity,
+            "lose": LoseOpportunity,
+            "reopen": ReopenOpportunity,
+        },
+    ),
+}
+
+BY_TYPE: Mapping[str, Streams[Any, Any]] = {
+    streams.stream_type: streams for streams in CATALOG.values()
+}

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from typing import Annotated
+from zoneinfo import available_timezones
+
+from pydantic import AfterValidator, Field
+
+from aggregates.base import CompanyUnknown
+from aggregates.company import Company
+from commands.base import Command, Context
+from events.company import COMPANY, CompanyEvent, Stage
+from events.values import Line, StageKind
+
+
+def _one_company(context: Context) -> None:
+    if context.stream_id != COMPANY:
+        raise CompanyUnknown
+
+
+def _a_whole_pipeline(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+    names = [stage.name for stage in stages]
+    if len(set(names)) != len(names):
+        raise ValueError("must not name a stage twice")
+    kinds = [stage.kind for stage in stages]
+    if kinds.count(StageKind.WON) != 1 or kinds.count(StageKind.LOST) != 1:
+        raise ValueError("must hold exactly one stage of kind won and one of kind lost")
+    if StageKind.OPEN not in kinds:
+        raise ValueError("must hold at least one stage of kind open")
+    return stages
+
+
+def _known_zone(name: str) -> str:
+    if name not in available_timezones():
+        raise ValueError("must be a time zone of the IANA database, like Europe/Paris")
+    return name
+
+
+class StageAsked(Stage):
+    """One step of a pipeline."""
+
+    model_config = {"extra": "forbid"}
+
+    name: Line
+
+
+class DefinePipeline(Command[Company, CompanyEvent]):
+    """Sell through these stages from now on."""
+
+    name: Line
+    stages: Annotated[
+        tuple[StageAsked, ...],
+        Field(min_length=3, max_length=50),
+        AfterValidator(_a_whole_pipeline),
+    ]
+
+    def decide(self, company: Company, context: Context, /) -> list[CompanyEvent]:
+        _one_company(context)
+        return company.define_pipeline(
+            self.name, tuple(Stage.model_construct(**dict(stage)) for stage in self.stages)
+        )
+
+
+class SetTimeZone(Command[Company, CompanyEvent]):
+    """Let business days begin and end in this zone."""
+
+    time_zone: Annotated[Line, AfterValidator(_known_zone)]
+
+    def decide(self, company: Company, context: Context, /) -> list[CompanyEvent]:
+        _one_company(context)
+        return company.set_time_zone(self.time_zone)

@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+from datetime import date
+from typing import Annotated, Self
+from uuid import UUID
+
+from pydantic import Field, model_validator
+
+from aggregates.customer import Customer
+from commands.base import Command, Context
+from events.customer import (
+    Channel,
+    ContactAdded,
+    CustomerDetailsChanged,
+    CustomerEvent,
+    CustomerKind,
+    CustomerRegistered,
+    InteractionLogged,
+    PromiseMade,
+)
+from events.values import ActorId, Email, Line, Money, Text
+
+Year = Annotated[int, Field(ge=1000, le=2200)]
+Count = Annotated[int, Field(ge=0, le=100_000_000)]
+Minutes = Annotated[int, Field(ge=0, le=100_000)]
+
+
+class RegisterCustomer(Command[Customer, CustomerEvent]):
+    """Keep a record of a customer."""
+
+    name: Line
+    kind: CustomerKind = CustomerKind.CUSTOMER
+    email: Email | None = None
+    phone: Line | None = None
+    address: Text | None = None
+    note: Text | None = None
+    industry: Line | None = None
+    region: Line | None = None
+    website: Line | None = None
+    source: Line | None = None
+    parent: Line | None = None
+    founded: Year | None = None
+    employees: Count | None = None
+    annual_revenue: Money | None = None
+    owner: ActorId | None = None
+
+    def decide(self, customer: Customer, context: Context, /) -> list[CustomerEvent]:
+        return customer.register(CustomerRegistered.model_construct(**self.__dict__))
+
+
+class ChangeCustomerDetails(Command[Customer, CustomerEvent]):
+    """Correct or complete a customer's record; what is not given stays as it is."""
+
+    name: Line | None = None
+    kind: CustomerKind | None = None
+    email: Email | None = None
+    phone: Line | None = None
+    address: Text | None = None
+    note: Text | None = None
+    industry: Line | None = None
+    region: Line | None = None
+    website: Line | None = None
+    source: Line | None = None
+    parent: Line | None = None
+    founded: Year | None = None
+    employees: Count | None = None
+    annual_revenue: Money | None = None
+
+    @model_validator(mode="after")
+    def _something_to_change(self) -> Self:
+        if all(getattr(self, name) is None for name in ChangeCustomerDetails.model_fields):
+            raise ValueError("must hold at least one detail to change")
+        return self
+
+    def decide(self, customer: Customer, context: Context, /) -> list[CustomerEvent]:
+        return customer.change_details(CustomerDetailsChanged.model_construct(**self.__dict__))
+
+
+class AddContact(Command[Customer, CustomerEvent]):
+    """Let a person speak for the customer."""
+
+    contact_id: UUID | None = None
+    name: Line
+    email: Email | None = None
+    phone: Line | None = None
+    title: Line | None = None
+    role: Line | None = None
+
+    def decide(self, customer: Customer, context: Context, /) -> list[CustomerEvent]:
+        contact_id = self.contact_id or context.fresh_id()
+        return customer.add_contact(
+            ContactAdded.model_construct(**{**self.__dict__, "contact_id": contact_id})
+        )
+
+
+class ClaimCustomer(Command[Customer, CustomerEvent]):
+    """Take a customer from the public sea."""
+
+    def decide(self, customer: Customer, context: Context, /) -> list[CustomerEvent]:
+        return customer.claim(context.actor.id)
+
+
+class ReleaseCustomer(Command[Customer, CustomerEvent]):
+    """Put a customer back into the public sea."""
+
+    reason: Line
+
+    def decide(self, customer: Customer, context: Context, /) -> list[CustomerEvent]:
+        return customer.release(self.reason)
+
+
+class HandOverCustomer(Command[Customer, CustomerEvent]):
+    """Let another rep answer for a customer."""
+
+    owner: ActorId
+    reason: Line | None = None
+
+    def decide(self, customer: Customer, context: Context, /) -> list[CustomerEvent]:
+        return customer.hand_over(self.owner, self.reason)
+
+
+class LogInteraction(Command[Customer, CustomerEvent]):
+    """Remember that somebody was in touch with the customer."""
+
+    channel: Channel
+    summary: Text
+    contact_id: UUID | None = None
+    inbound: bool = False
+    minutes: Minutes | None = None
+
+    def decide(self, customer: Customer, context: Context, /) -> list[CustomerEvent]:
+        return customer.log_interaction(InteractionLogged.model_construct(**self.__dict__))
+
+
+class MakePromise(Command[Customer, CustomerEvent]):
+    """Give the customer one's word; ``promised_by`` is the actor unless another is named.
+
+    Promises on one ``topic`` are held against each other: two open ones that differ in amount or
+    in due date contradict.
+    """
+
+    promise_id: UUID | None = None
+    promised_by: ActorId | None = None
+    what: Text
+    due: date | None = None
+    topic: Line | None = None
+    amount: Money | None = None
+    contact_id: UUID | None = None
+
+    def decide(self, customer: Customer, context: Context, /) -> list[CustomerEvent]:
+        return customer.make_promise(
+            PromiseMade.model_construct(
+                **{
+                    **self.__dict__,
+                    "promise_id": self.promise_id or context.fresh_id(),
+                    "promised_by": self.promised_by or context.actor.id,
+                }
+            )
+        )
+
+
+class KeepPromise(Command[Customer, CustomerEvent]):
+    """Say that what was promised was done."""
+
+    promise_id: UUID
+    note: Text | None = None
+
+    def decide(self, customer: Customer, context: Context, /) -> list[CustomerEvent]:
+        return customer.keep_promise(self.promise_id, self.note)
+
+
+class BreakPromise(Command[Customer, CustomerEvent]):
+    """Own up to not doing what was promised."""
+
+    promise_id: UUID
+    reason: Text
+
+    def decide(self, customer: Customer, context: Context, /) -> list[CustomerEvent]:
+        return customer.break_promise(self.promise_id, self.reason)
+
+
+class WithdrawPromise(Command[Customer, CustomerEvent]):
+    """Take a promise back, with the customer's knowledge."""
+
+    promise_id: UUID
+    reason: Text
+
+    def decide(self, customer: Customer, context: Context, /) -> list[CustomerEvent]:
+        return customer.withdraw_promise(self.promise_id, self.reason)

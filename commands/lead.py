@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+from aggregates.lead import Lead
+from commands.base import Command, Context, Reference
+from events.lead import LeadCaptured, LeadEvent
+from events.values import ActorId, Email, Line, Money, Text
+
+
+class CaptureLead(Command[Lead, LeadEvent]):
+    """Let somebody who showed interest into the pool, or straight to an owner."""
+
+    name: Line
+    email: Email | None = None
+    phone: Line | None = None
+    need: Text | None = None
+    company: Line | None = None
+    source: Line | None = None
+    campaign: Line | None = None
+    region: Line | None = None
+    industry: Line | None = None
+    owner: ActorId | None = None
+
+    def decide(self, lead: Lead, context: Context, /) -> list[LeadEvent]:
+        return lead.capture(LeadCaptured.model_construct(**self.__dict__))
+
+
+class ClaimLead(Command[Lead, LeadEvent]):
+    """Take a lead from the pool."""
+
+    def decide(self, lead: Lead, context: Context, /) -> list[LeadEvent]:
+        return lead.claim(context.actor.id)
+
+
+class ReturnLead(Command[Lead, LeadEvent]):
+    """Put a lead back into the pool."""
+
+    reason: Line
+
+    def decide(self, lead: Lead, context: Context, /) -> list[LeadEvent]:
+        return lead.put_back(self.reason)
+
+
+class QualifyLead(Command[Lead, LeadEvent]):
+    """Find a lead worth a deal."""
+
+    budget: Money | None = None
+    note: Text | None = None
+
+    def decide(self, lead: Lead, context: Context, /) -> list[LeadEvent]:
+        return lead.qualify(self.budget, self.note)
+
+
+class DisqualifyLead(Command[Lead, LeadEvent]):
+    """Give a lead up."""
+
+    reason: Line
+    note: Text | None = None
+
+    def decide(self, lead: Lead, context: Context, /) -> list[LeadEvent]:
+        return lead.disqualify(self.reason, self.note)
+
+
+class ConvertLead(Command[Lead, LeadEvent]):
+    """Make a lead a customer with a deal to win: of a customer known already, or a new one."""
+
+    customer_id: Annotated[UUID | None, Reference("customer")] = None
+
+    def decide(self, lead: Lead, context: Context, /) -> list[LeadEvent]:
+        return lead.convert(
+            self.customer_id or context.fresh_id(),
+            new_customer=self.customer_id is None,
+            opportunity_id=context.fresh_id(),
+        )

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+from typing import Annotated, Self
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from aggregates.opportunity import Opportunity, total_of
+from commands.base import Command, Context, Reference
+from events.opportunity import OpportunityEvent, OpportunityOpened, QuoteGiven, QuoteLine
+from events.values import ActorId, Line, Money, Percent, Quantity, Text
+
+
+class OpenOpportunity(Command[Opportunity, OpportunityEvent]):
+    """Begin to work on a deal; its owner is the actor unless another is named."""
+
+    title: Line
+    customer_id: Annotated[UUID | None, Reference("customer")] = None
+    pipeline: Line = "sales"
+    stage: Line | None = None
+    owner: ActorId | None = None
+    product: Line | None = None
+    amount: Money | None = None
+    expected_close: date | None = None
+
+    def decide(self, opportunity: Opportunity, context: Context, /) -> list[OpportunityEvent]:
+        pipeline = context.settings.pipeline(self.pipeline)
+        stage = pipeline.open_stage(self.stage) if self.stage else pipeline.first()
+        fields = {**self.__dict__, "stage": stage, "owner": self.owner or context.actor.id}
+        return opportunity.open(OpportunityOpened.model_construct(**fields))
+
+
+class IdentifyCustomer(Command[Opportunity, OpportunityEvent]):
+    """Say whose deal this is."""
+
+    customer_id: Annotated[UUID, Reference("customer")]
+
+    def decide(self, opportunity: Opportunity, context: Context, /) -> list[OpportunityEvent]:
+        return opportunity.identify_customer(self.customer_id)
+
+
+class MoveStage(Command[Opportunity, OpportunityEvent]):
+    """Put a deal into another open stage of its pipeline."""
+
+    stage: Line
+
+    def decide(self, opportunity: Opportunity, context: Context, /) -> list[OpportunityEvent]:
+        return opportunity.move_stage(self.stage, context.settings.pipeline(opportunity.pipeline))
+
+
+class QuoteLineAsked(BaseModel):
+    """So many of a product at a price each, less a discount in per cent."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    product: Line
+    quantity: Quantity
+    unit_price: Money
+    discount: Percent | None = None
+
+    def priced(self) -> QuoteLine:
+        """The line with its total, rounded half up to the currency's smallest coin."""
+        share = 1 - (self.discount or Decimal(0)) / 100
+        total = self.unit_price.times(self.quantity * share)
+        return QuoteLine.model_construct(**self.__dict__, total=total)
+
+
+class GiveQuote(Command[Opportunity, OpportunityEvent]):
+    """Name a price in writing."""
+
+    quote_id: UUID | None = None
+    lines: Annotated[tuple[QuoteLineAsked, ...], Field(min_length=1, max_length=500)]
+    valid_until: date | None = None
+
+    @model_validator(mode="after")
+    def _in_one_currency(self) -> Self:
+        if len({line.unit_price.currency for line in self.lines}) > 1:
+            raise ValueError("must hold lines of one currency only")
+        return self
+
+    def decide(self, opportunity: Opportunity, context: Context, /) -> list[OpportunityEvent]:
+        lines = tuple(line.priced() for line in self.lines)
+        return opportunity.quote(
+            QuoteGiven(
+                quote_id=self.quote_id or context.fresh_id(),
+                lines=lines,
+                total=total_of(lines),
+                valid_until=self.valid_until,
+            )
+        )
+
+
+class WinOpportunity(Command[Opportunity, OpportunityEvent]):
+    """Close a deal with a yes."""
+
+    amount: Money | None = None
+
+    def decide(self, opportunity: Opportunity, context: Context, /) -> list[OpportunityEvent]:
+        return opportunity.win(self.amount, context.settings.pipeline(opportunity.pipeline))
+
+
+class LoseOpportunity(Command[Opportunity, OpportunityEvent]):
+    """Close a deal with a no."""
+
+    reason: Line
+    comment: Text | None = None
+
+    def decide(self, opportunity: Opportunity, context: Context, /) -> list[OpportunityEvent]:
+        pipeline = context.settings.pipeline(opportunity.pipeline)
+        return opportunity.lose(self.reason, self.comment, pipeline)
+
+
+class ReopenOpportunity(Command[Opportunity, OpportunityEvent]):
+    """Work on a closed deal again, where it last stood or in the stage given."""
+
+    reason: Line
+    stage: Line | None = None
+
+    def decide(self, opportunity: Opportunity, context: Context, /) -> list[OpportunityEvent]:
+        pipeline = context.settings.pipeline(opportunity.pipeline)
+        return opportunity.reopen(self.stage, self.reason, pipeline)

@@ -1,0 +1,1 @@
+"""What happened: event classes, envelope, codec, the ledger."""

@@ -1,0 +1,115 @@
+"""One-dimensional PostgreSQL arrays in binary form, written directly.
+
+psycopg finds an array's type by looking at its elements one by one in Python, which costs more
+than the append that the arrays are for. Here the caller names the type once.
+Format: https://www.postgresql.org/docs/current/protocol-overview.html#PROTOCOL-FORMAT-CODES
+and ``array_send`` in the server's source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from struct import Struct
+from typing import Any
+from uuid import UUID
+
+from psycopg import pq
+from psycopg.adapt import AdaptersMap, Dumper
+
+HEADER = Struct("!iiIii")
+EMPTY = Struct("!iiI")
+LENGTH = Struct("!i")
+NULL = LENGTH.pack(-1)
+INT4 = Struct("!ii")
+INT8 = Struct("!iq")
+UUID_LENGTH = LENGTH.pack(16)
+POSTGRES_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+
+
+class Array:
+    """A whole array, ready to be sent."""
+
+    __slots__ = ("data",)
+
+    oid: int
+    element_oid: int
+
+    def __init__(self, elements: Iterable[Any]) -> None:
+        encode = self.encode
+        parts = [NULL if element is None else encode(element) for element in elements]
+        if parts:
+            self.data = HEADER.pack(1, 1, self.element_oid, len(parts), 1) + b"".join(parts)
+        else:
+            self.data = EMPTY.pack(0, 0, self.element_oid)
+
+    encode: Callable[[Any], bytes]
+
+
+def _sized(raw: bytes) -> bytes:
+    return LENGTH.pack(len(raw)) + raw
+
+
+class Texts(Array):
+    oid, element_oid = 1009, 25
+
+    @staticmethod
+    def encode(element: str) -> bytes:
+        return _sized(element.encode())
+
+
+class Blobs(Array):
+    oid, element_oid = 1001, 17
+    encode = staticmethod(_sized)
+
+
+class UUIDs(Array):
+    oid, element_oid = 2951, 2950
+
+    @staticmethod
+    def encode(element: UUID) -> bytes:
+        return UUID_LENGTH + element.bytes
+
+
+class Ints(Array):
+    oid, element_oid = 1007, 23
+
+    @staticmethod
+    def encode(element: int) -> bytes:
+        return INT4.pack(4, element)
+
+
+class BigInts(Array):
+    oid, element_oid = 1016, 20
+
+    @staticmethod
+    def encode(element: int) -> bytes:
+        return INT8.pack(8, element)
+
+
+class Instants(Array):
+    oid, element_oid = 1185, 1184
+
+    @staticmethod
+    def encode(element: datetime) -> bytes:
+        return INT8.pack(8, (element - POSTGRES_EPOCH) // MICROSECOND)
+
+
+class _ArrayDumper(Dumper):
+    format = pq.Format.BINARY
+
+    def dump(self, obj: Array) -> bytes:
+        return obj.data
+
+
+DUMPERS = [
+    (kind, type(f"{kind.__name__}Dumper", (_ArrayDumper,), {"oid": kind.oid}))
+    for kind in (Texts, Blobs, UUIDs, Ints, BigInts, Instants)
+]
+
+
+def register(adapters: AdaptersMap) -> None:
+    """Let a connection send these arrays."""
+    for kind, dumper in DUMPERS:
+        adapters.register_dumper(kind, dumper)

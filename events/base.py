@@ -1,0 +1,94 @@
+"""What an event is: a named, versioned, immutable fact, and the closed registry of all of them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+NAME = re.compile(r"[a-z][a-z-]*\.[a-z][a-z-]*")
+ERASED = "[erased]"
+"""What a personal field reads as once its subject's key is gone."""
+
+
+class UnknownEventType(LookupError):
+    """The ledger holds an event that this version of the code has no class for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Personal:
+    """Marks a text field as personal data; it is encrypted with its subject's key from birth.
+
+    Attributes:
+        of: the event's field that holds the subject's id; None when the subject is the stream.
+    """
+
+    of: str | None = None
+
+
+class Event(BaseModel):
+    """A fact. Its type name and schema version are its identity for ever.
+
+    ``class LeadQualified(Event, type="lead.qualified", version=1)``. Unknown fields are ignored
+    when read, so that a newer writer does not break an older reader.
+
+    Raises:
+        TypeError: at class creation, when the name is missing, malformed or taken, or when a
+            personal field is not a text.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    event_type: ClassVar[str]
+    schema_version: ClassVar[int]
+    personal: ClassVar[dict[str, str | None]]
+
+    @classmethod
+    def __pydantic_init_subclass__(
+        cls, *, type: str | None = None, version: int = 1, **kwargs: Any
+    ) -> None:
+        """Name the event and enter it into the registry."""
+        super().__pydantic_init_subclass__(**kwargs)
+        if type is None or not NAME.fullmatch(type):
+            raise TypeError(f'{cls.__name__} needs type="stream.past-tense", not {type!r}')
+        taken = REGISTRY.get(type)
+        if taken is not None and taken.__qualname__ != cls.__qualname__:
+            raise TypeError(f"{cls.__name__} and {taken.__name__} both claim {type!r}")
+        cls.event_type = type
+        cls.schema_version = version
+        cls.personal = {
+            name: mark.of
+            for name, field in cls.model_fields.items()
+            for mark in field.metadata
+            if isinstance(mark, Personal)
+        }
+        for name, of in cls.personal.items():
+            if cls.model_fields[name].annotation not in (str, str | None):
+                raise TypeError(f"{cls.__name__}.{name} is personal, so it must be a text")
+            if of is not None and of not in cls.model_fields:
+                raise TypeError(f"{cls.__name__}.{name} names no field as its subject: {of!r}")
+        REGISTRY[type] = cls
+
+    def __init_subclass__(cls, *, type: str | None = None, version: int = 1) -> None:
+        """Accept the class keywords that the registry reads."""
+        super().__init_subclass__()
+
+
+REGISTRY: dict[str, type[Event]] = {}
+"""Every event type's current class. Older schema versions reach it through ``events.upcasters``."""
+
+E = TypeVar("E", bound=Event)
+
+
+def class_of(name: str) -> type[Event]:
+    """The class of an event type.
+
+    Raises:
+        UnknownEventType: when no class bears the name.
+    """
+    try:
+        return REGISTRY[name]
+    except KeyError:
+        raise UnknownEventType(name) from None

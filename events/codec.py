@@ -1,0 +1,77 @@
+"""Between an event and the bytes that the ledger keeps of it: our own JSON, personal data sealed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from events.base import ERASED, Event, class_of
+from events.keys import Keyring, SubjectKey
+from events.upcasters import upcast
+
+
+def subjects(event: Event, stream_id: UUID) -> Iterator[UUID]:
+    """Whose personal data the event holds."""
+    fields = event.__dict__
+    for name, of in event.personal.items():
+        if fields[name] is not None:
+            yield stream_id if of is None else fields[of]
+
+
+def encode(event: Event, event_id: UUID, stream_id: UUID, keys: dict[UUID, SubjectKey]) -> bytes:
+    """The event's JSON bytes; each personal field is sealed with its subject's key.
+
+    Raises:
+        KeyError: when a subject's key is not among ``keys``.
+    """
+    if event.personal:
+        fields = event.__dict__
+        sealed = {
+            name: keys[stream_id if of is None else fields[of]].seal(
+                fields[name], event_id.bytes + name.encode()
+            )
+            for name, of in event.personal.items()
+            if fields[name] is not None
+        }
+        event = event.model_copy(update=sealed)
+    return event.__pydantic_serializer__.to_json(event, exclude_none=True)
+
+
+def decode_sealed(name: str, schema_version: int, payload: bytes) -> Event:
+    """The event with its personal fields still sealed: enough to decide on, never to show.
+
+    Raises:
+        UnknownEventType: when no class bears the name.
+        LookupError: when an upcaster is missing.
+        ValueError: when the payload is not what its class says.
+    """
+    cls = class_of(name)
+    if schema_version == cls.schema_version:
+        return cls.__pydantic_validator__.validate_json(payload)  # type: ignore[no-any-return]
+    current = upcast(name, schema_version, cls.schema_version, orjson.loads(payload))
+    return cls.model_validate_json(orjson.dumps(current))
+
+
+def unseal(event: Event, event_id: UUID, stream_id: UUID, keyring: Keyring) -> None:
+    """Open the personal fields in place; without a key they read ``ERASED``.
+
+    Call it once, on an event that ``decode_sealed`` just made and nobody else has seen.
+
+    Raises:
+        Tampered: when a sealed field does not belong to this event.
+    """
+    fields: dict[str, Any] = event.__dict__
+    for name, of in event.personal.items():
+        sealed = fields[name]
+        if sealed is not None:
+            key = keyring.get(stream_id if of is None else fields[of])
+            text = key.open(sealed, event_id.bytes + name.encode()) if key else None
+            fields[name] = ERASED if text is None else text
+
+
+def subjects_of_all(events: Iterable[tuple[Event, UUID]]) -> set[UUID]:
+    """Whose keys are needed to read these events of these streams."""
+    return {subject for event, stream_id in events for subject in subjects(event, stream_id)}

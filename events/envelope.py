@@ -1,0 +1,43 @@
+"""What surrounds a fact: who, when, in whose stream, because of what."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from events.base import Event
+
+
+class Actor(NamedTuple):
+    """Who acts: ``kind`` is user, service, policy or import."""
+
+    id: str
+    kind: str = "user"
+
+
+class Recorded(NamedTuple):
+    """An event as the ledger holds it; every field but the event is a column of its own.
+
+    Attributes:
+        position: gapless place in the whole ledger, from 1; position order is commit order.
+        version: gapless place in the stream, from 1.
+        occurred_at: business time, as the caller gave it, in UTC.
+        recorded_at: when the ledger took it, in UTC; never falls as the position rises.
+    """
+
+    position: int
+    event_id: UUID
+    stream_type: str
+    stream_id: UUID
+    version: int
+    occurred_at: datetime
+    recorded_at: datetime
+    actor: str
+    actor_kind: str
+    command_id: UUID
+    correlation_id: UUID
+    causation_id: UUID | None
+    type: str
+    schema_version: int
+    event: Event

@@ -1,0 +1,142 @@
+"""One key per person. To forget a person is to delete their key; the ledger stays as it is."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Collection
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+NONCE_BYTES = 12
+TAG_BYTES = 4
+CACHED_SECONDS = 60.0
+"""How long a deleted key may still be known to a running process."""
+
+SELECT_KEYS = "SELECT subject, wrapped FROM vault.keys WHERE subject = ANY(%b)"
+SELECT_CHECK = "SELECT master_check FROM vault.master"
+INSERT_CHECK = "INSERT INTO vault.master (master_check) VALUES (%b) ON CONFLICT DO NOTHING"
+
+
+class WrongMasterKey(RuntimeError):
+    """The master key at hand is not the one that this ledger's keys are wrapped with."""
+
+
+class Tampered(ValueError):
+    """A ciphertext was changed after it was written."""
+
+
+class SubjectKey:
+    """One person's AES-256-GCM key."""
+
+    __slots__ = ("aead", "tag")
+
+    def __init__(self, secret: bytes) -> None:
+        self.aead = AESGCM(secret)
+        self.tag = hashlib.sha256(b"pledge subject key" + secret).digest()[:TAG_BYTES]
+
+    def seal(self, text: str, context: bytes) -> str:
+        """Base64 of key tag, nonce and ciphertext; ``context`` is authenticated beside it."""
+        nonce = os.urandom(NONCE_BYTES)
+        sealed = self.tag + nonce + self.aead.encrypt(nonce, text.encode(), context)
+        return base64.b64encode(sealed).decode()
+
+    def open(self, sealed: str, context: bytes) -> str | None:
+        """The text, or None when another, since deleted, key of this person sealed it.
+
+        Raises:
+            Tampered: when this key sealed it, but not this text in this context.
+        """
+        raw = base64.b64decode(sealed)
+        if raw[:TAG_BYTES] != self.tag:
+            return None
+        nonce, body = raw[TAG_BYTES : TAG_BYTES + NONCE_BYTES], raw[TAG_BYTES + NONCE_BYTES :]
+        try:
+            return self.aead.decrypt(nonce, body, context).decode()
+        except InvalidTag:
+            raise Tampered("a personal field does not match its event") from None
+
+
+class Keyring:
+    """The subject keys in use, unwrapped; remembers each for at most ``CACHED_SECONDS``."""
+
+    def __init__(
+        self,
+        master: bytes,
+        capacity: int = 100_000,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._master = AESGCM(master)
+        self._check = hashlib.sha256(b"pledge master key" + master).digest()
+        self._known: OrderedDict[UUID, tuple[float, SubjectKey | None]] = OrderedDict()
+        self._capacity = capacity
+        self._clock = clock
+
+    def verify(self, conn: psycopg.Connection[Any]) -> None:
+        """Bind this master key to a new ledger, or compare it with the one bound before.
+
+        Raises:
+            WrongMasterKey: when the ledger was begun with another one.
+        """
+        conn.execute(INSERT_CHECK, (self._check,))
+        row = conn.execute(SELECT_CHECK).fetchone()
+        if row is None or bytes(row[0]) != self._check:
+            raise WrongMasterKey(
+                "This master key is not the one this ledger was begun with. "
+                "Set PLEDGE_MASTER_KEY or PLEDGE_MASTER_KEY_FILE to the original key."
+            )
+
+    def load(self, conn: psycopg.Connection[Any], subjects: Collection[UUID]) -> None:
+        """Fetch whatever of these keys is not known or known too long ago."""
+        fresh = self._clock() - CACHED_SECONDS
+        missing = [
+            subject
+            for subject in subjects
+            if (known := self._known.get(subject)) is None or known[0] < fresh
+        ]
+        if not missing:
+            return
+        found: dict[UUID, SubjectKey | None] = dict.fromkeys(missing)
+        for subject, wrapped in conn.execute(SELECT_KEYS, (missing,), prepare=True):
+            found[subject] = self._unwrap(subject, bytes(wrapped))
+        for subject, key in found.items():
+            self.remember(subject, key)
+
+    def get(self, subject: UUID) -> SubjectKey | None:
+        """The subject's key, or None when there is none (never made, or deleted)."""
+        known = self._known.get(subject)
+        return known[1] if known else None
+
+    def create(self, subject: UUID) -> tuple[SubjectKey, bytes]:
+        """A new key for a subject, and the same wrapped by the master key for the vault."""
+        secret = AESGCM.generate_key(256)
+        nonce = os.urandom(NONCE_BYTES)
+        return SubjectKey(secret), nonce + self._master.encrypt(nonce, secret, subject.bytes)
+
+    def remember(self, subject: UUID, key: SubjectKey | None) -> None:
+        """Keep a key (or that there is none) at hand."""
+        self._known[subject] = (self._clock(), key)
+        while len(self._known) > self._capacity:
+            self._known.popitem(last=False)
+
+    def forget(self, subjects: Collection[UUID] | None = None) -> None:
+        """Drop these keys, or all, from memory; the next use reads the vault."""
+        if subjects is None:
+            self._known.clear()
+        else:
+            for subject in subjects:
+                self._known.pop(subject, None)
+
+    def _unwrap(self, subject: UUID, wrapped: bytes) -> SubjectKey:
+        nonce, body = wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:]
+        try:
+            return SubjectKey(self._master.decrypt(nonce, body, subject.bytes))
+        except InvalidTag:
+            raise WrongMasterKey(f"the key of subject {subject} does not unwrap") from None

@@ -1,0 +1,263 @@
+"""The ledger in PostgreSQL: append a group of decided commands, load streams, read in order."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import psycopg
+from psycopg.conninfo import make_conninfo
+from psycopg.rows import tuple_row
+
+from events.arrays import BigInts, Blobs, Instants, Ints, Texts, UUIDs, register
+from events.codec import decode_sealed, subjects_of_all, unseal
+from events.envelope import Actor, Recorded
+from events.keys import Keyring
+
+Connection = psycopg.Connection[Any]
+
+MAX_EVENTS = 1_000
+"""The most events that one command may append."""
+MAX_BYTES = 1_000_000
+"""The most payload bytes that one command may append."""
+
+SESSION = (
+    "-c role=pledge_service -c synchronous_commit=on "
+    "-c default_transaction_isolation=read\\ committed -c timezone=UTC"
+)
+APPEND = f"SELECT * FROM ledger.append(%b::uuid, %b::bigint, {', '.join(['%b'] * 25)})"
+LOAD = """
+SELECT stream_id, version, stream_type, type, schema_version, payload
+  FROM ledger.events WHERE stream_id = ANY(%b) ORDER BY stream_id, version
+"""
+STREAM_TYPES = """
+SELECT DISTINCT ON (stream_id) stream_id, stream_type FROM ledger.events WHERE stream_id = ANY(%b)
+"""
+COLUMNS = """position, event_id, stream_type, stream_id, version, occurred_at, recorded_at, actor,
+actor_kind, command_id, correlation_id, causation_id, type, schema_version, payload"""
+READ = f"SELECT {COLUMNS} FROM ledger.events WHERE position > %b ORDER BY position LIMIT %b"
+READ_STREAMS = f"""
+SELECT {COLUMNS} FROM ledger.events WHERE stream_id = ANY(%b) ORDER BY stream_id, version
+"""
+HEAD = "SELECT coalesce(max(position), 0) FROM ledger.events"
+OUTCOMES = """
+SELECT o.actor, o.key, o.body_hash, o.stream_id, o.stream_type, o.status, o.rule, o.detail,
+       o.fields, o.version, o.first_position, o.last_position, o.after_position,
+       (SELECT array_agg(e.type ORDER BY e.position) FROM ledger.events e
+         WHERE e.position BETWEEN o.first_position AND o.last_position)
+  FROM ledger.outcomes o JOIN unnest(%b, %b) AS u (actor, key) USING (actor, key)
+"""
+
+
+@dataclass(slots=True)
+class NewEvent:
+    """An event encoded and named, not yet in the ledger."""
+
+    event_id: UUID
+    type: str
+    schema_version: int
+    payload: bytes
+    version: int
+
+
+@dataclass(slots=True)
+class Proposal:
+    """What one command was decided to do to its stream.
+
+    Attributes:
+        expected: the stream version it was decided at; None leaves it to the unique constraint.
+        verdict: appended (perhaps no events), refused, or precondition (confirm, never store).
+        absent: the stream whose absence a refusal rests on.
+    """
+
+    command: str
+    command_id: UUID
+    correlation_id: UUID
+    causation_id: UUID | None
+    actor: Actor
+    key: str
+    body_hash: bytes
+    stream_type: str
+    stream_id: UUID
+    expected: int | None
+    occurred_at: datetime
+    verdict: str = "appended"
+    rule: str | None = None
+    detail: str | None = None
+    fields: tuple[str, ...] = ()
+    absent: UUID | None = None
+    events: list[NewEvent] = field(default_factory=list)
+
+
+class Verdict(NamedTuple):
+    """What the ledger says of a proposal.
+
+    Attributes:
+        status: the proposal's verdict, or duplicate, conflict or stale: then nothing was written.
+        version: the stream's version after it.
+        first: position of the first event appended.
+        after: the ledger's position after it.
+    """
+
+    status: str
+    version: int
+    first: int | None
+    after: int
+
+
+class Outcome(NamedTuple):
+    """A command's stored outcome; its answer is rendered from this for ever."""
+
+    actor: str
+    key: str
+    body_hash: bytes
+    stream_id: UUID
+    stream_type: str
+    status: str
+    rule: str | None
+    detail: str | None
+    fields: list[str] | None
+    version: int
+    first: int | None
+    last: int | None
+    after: int
+    types: list[str] | None
+
+
+def connect(conninfo: str, name: str = "pledge") -> Connection:
+    """An autocommit session with the service's rights only.
+
+    Raises:
+        psycopg.OperationalError: when the database cannot be reached.
+    """
+    conn = psycopg.connect(
+        make_conninfo(conninfo, options=SESSION, application_name=name), autocommit=True
+    )
+    register(conn.adapters)
+    return conn
+
+
+def append(
+    conn: Connection,
+    proposals: Sequence[Proposal],
+    new_keys: Sequence[tuple[UUID, bytes]] = (),
+    settings: tuple[UUID, int] | None = None,
+) -> list[Verdict]:
+    """Append a group in one round trip; the proposals of one stream must stand together.
+
+    Args:
+        conn: an autocommit session.
+        proposals: the decided commands, in order.
+        new_keys: subjects and their wrapped keys, made for this group.
+        settings: the stream and version of the settings that the group was decided under.
+
+    Raises:
+        psycopg.Error: when the database refuses; the whole group is then undone. Of an
+            OperationalError nobody knows: append again, the keys tell what happened.
+    """
+    events = [event for proposal in proposals for event in proposal.events]
+    cursor = conn.cursor(binary=True, row_factory=tuple_row)
+    cursor.execute(
+        APPEND,
+        (
+            settings[0] if settings else None,
+            settings[1] if settings else None,
+            Texts([p.command for p in proposals]),
+            UUIDs([p.command_id for p in proposals]),
+            UUIDs([p.correlation_id for p in proposals]),
+            UUIDs([p.causation_id for p in proposals]),
+            Texts([p.actor.id for p in proposals]),
+            Texts([p.actor.kind for p in proposals]),
+            Texts([p.key for p in proposals]),
+            Blobs([p.body_hash for p in proposals]),
+            Texts([p.stream_type for p in proposals]),
+            UUIDs([p.stream_id for p in proposals]),
+            BigInts([p.expected for p in proposals]),
+            Instants([p.occurred_at for p in proposals]),
+            Texts([p.verdict for p in proposals]),
+            Texts([p.rule for p in proposals]),
+            Texts([p.detail for p in proposals]),
+            Texts([" ".join(p.fields) or None for p in proposals]),
+            UUIDs([p.absent for p in proposals]),
+            Ints([len(p.events) for p in proposals]),
+            UUIDs([e.event_id for e in events]),
+            Texts([e.type for e in events]),
+            Ints([e.schema_version for e in events]),
+            Blobs([e.payload for e in events]),
+            BigInts([e.version for e in events]),
+            UUIDs([subject for subject, _ in new_keys]),
+            Blobs([wrapped for _, wrapped in new_keys]),
+        ),
+        prepare=True,
+    )
+    row = cursor.fetchone()
+    assert row is not None
+    statuses, versions, firsts, after, _recorded = row
+    count = len(proposals)
+    if statuses[0] == "stale":
+        return [Verdict("stale", 0, None, 0)] * count
+    firsts = [*(firsts or ()), *[None] * count][:count]
+    return list(map(Verdict, statuses, versions, firsts, after))
+
+
+def load(
+    conn: Connection, stream_ids: Collection[UUID]
+) -> Iterable[tuple[UUID, int, str, str, int, bytes]]:
+    """Rows of (stream id, version, stream type, type, schema version, payload), by stream."""
+    return conn.cursor(binary=True).execute(LOAD, (list(stream_ids),), prepare=True)
+
+
+def stream_types(conn: Connection, stream_ids: Collection[UUID]) -> dict[UUID, str]:
+    """The type of each of these streams that exists."""
+    return dict(conn.execute(STREAM_TYPES, (list(stream_ids),), prepare=True).fetchall())
+
+
+def outcomes(conn: Connection, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Outcome]:
+    """The stored outcomes of these (actor, idempotency key) pairs."""
+    actors, names = [actor for actor, _ in keys], [key for _, key in keys]
+    rows = conn.execute(OUTCOMES, (actors, names), prepare=True)
+    return {(row[0], row[1]): Outcome(*row) for row in rows}
+
+
+def head(conn: Connection) -> int:
+    """The ledger's last position, 0 when it is empty."""
+    row = conn.cursor(row_factory=tuple_row).execute(HEAD, prepare=True).fetchone()
+    return int(row[0]) if row else 0
+
+
+def ledger_id(conn: Connection) -> UUID:
+    """Which ledger this is."""
+    row = conn.execute("SELECT ledger_id FROM ledger.identity").fetchone()
+    assert row is not None
+    return row[0]  # type: ignore[no-any-return]
+
+
+def decode_all(
+    conn: Connection, keyring: Keyring, rows: Iterable[Sequence[Any]], *, personal: bool = True
+) -> list[Recorded]:
+    """Rows of ``COLUMNS`` as events; their personal fields are opened unless ``personal`` is off.
+
+    Raises:
+        UnknownEventType: at a type that this code has no class for.
+        Tampered: at a personal field that was changed.
+    """
+    events = [Recorded._make((*row[:14], decode_sealed(row[12], row[13], row[14]))) for row in rows]
+    if personal:
+        sealed = [recorded for recorded in events if recorded.event.personal]
+        keyring.load(conn, subjects_of_all((r.event, r.stream_id) for r in sealed))
+        for recorded in sealed:
+            unseal(recorded.event, recorded.event_id, recorded.stream_id, keyring)
+    return events
+
+
+def read(conn: Connection, after: int, limit: int) -> list[tuple[Any, ...]]:
+    """The next rows of ``COLUMNS`` above a position; no reader can pass a hole."""
+    return conn.cursor(binary=True).execute(READ, (after, limit), prepare=True).fetchall()
+
+
+def read_streams(conn: Connection, stream_ids: Collection[UUID]) -> list[tuple[Any, ...]]:
+    """All rows of ``COLUMNS`` of some streams, each stream in the order of its versions."""
+    return conn.cursor(binary=True).execute(READ_STREAMS, (list(stream_ids),)).fetchall()

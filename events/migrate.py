@@ -1,0 +1,58 @@
+"""The database's own history: numbered SQL files, applied in order, once, under one lock."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib.resources import files
+
+import psycopg
+
+LOCK = "SELECT pg_advisory_xact_lock(7201, 2)"
+BOOK = """
+CREATE SCHEMA IF NOT EXISTS ledger;
+CREATE SCHEMA IF NOT EXISTS vault;
+CREATE TABLE IF NOT EXISTS ledger.migrations (
+    name       text PRIMARY KEY,
+    sha256     text NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+"""
+
+
+class OtherVersion(RuntimeError):
+    """The database was made by another, incompatible version of Pledge."""
+
+
+def migrate(conninfo: str) -> list[str]:
+    """Bring the database to this version; the names of what was applied, often none.
+
+    All in one transaction behind one lock, so processes that start together do not collide.
+
+    Raises:
+        OtherVersion: when an applied file is unknown here or was changed since.
+    """
+    ours = {
+        entry.name: entry.read_text()
+        for entry in sorted(files("events").joinpath("migrations").iterdir(), key=lambda e: e.name)
+        if entry.name.endswith(".sql")
+    }
+    with psycopg.connect(conninfo, application_name="pledge migrate") as conn:
+        conn.execute(LOCK)
+        conn.execute(BOOK)
+        applied: dict[str, str] = dict(
+            conn.execute("SELECT name, sha256 FROM ledger.migrations").fetchall()
+        )
+        for name, digest in applied.items():
+            if name not in ours or hashlib.sha256(ours[name].encode()).hexdigest() != digest:
+                raise OtherVersion(
+                    f"This database was made by another version of Pledge (its step {name} is not "
+                    "ours). Start the version that made it, or give Pledge another database."
+                )
+        fresh = [name for name in ours if name not in applied]
+        for name in fresh:
+            conn.execute(ours[name].encode())
+            conn.execute(
+                "INSERT INTO ledger.migrations (name, sha256) VALUES (%s, %s)",
+                (name, hashlib.sha256(ours[name].encode()).hexdigest()),
+            )
+    return fresh

@@ -1,0 +1,29 @@
+"""How a payload of an older schema version becomes one of the next: pure, dict to dict.
+
+``UPCASTERS[("lead.captured", 1)] = from_1_to_2`` turns version 1 into version 2. A personal field
+keeps its name for ever: the name is part of what its ciphertext was sealed with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+Payload = dict[str, Any]
+
+UPCASTERS: dict[tuple[str, int], Callable[[Payload], Payload]] = {}
+
+
+def upcast(name: str, version: int, current: int, payload: Payload) -> Payload:
+    """The payload in its current shape.
+
+    Raises:
+        LookupError: when a step from ``version`` to ``current`` is missing.
+    """
+    while version < current:
+        step = UPCASTERS.get((name, version))
+        if step is None:
+            raise LookupError(f"no upcaster leads {name} from version {version} to {version + 1}")
+        payload = step(payload)
+        version += 1
+    return payload

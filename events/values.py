@@ -1,0 +1,167 @@
+"""The values that facts are made of: instants, texts, money."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from datetime import UTC, datetime
+from decimal import ROUND_HALF_UP, Decimal
+from enum import StrEnum
+from typing import Annotated, Any, Self
+
+from iso4217 import Currency
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+    model_validator,
+)
+
+from events.base import Personal
+
+MINOR_DIGITS: dict[str, int] = {
+    currency.code: currency.exponent for currency in Currency if currency.exponent is not None
+}
+"""Digits after the point, by ISO 4217 code: EUR 2, JPY 0, KWD 3."""
+
+EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
+LATEST = datetime(2200, 1, 1, tzinfo=UTC)
+
+
+def _in_utc(moment: datetime) -> datetime:
+    moment = moment.astimezone(UTC)
+    if not EARLIEST <= moment < LATEST:
+        raise ValueError("must lie between the years 1900 and 2200")
+    return moment
+
+
+def _printable(text: str) -> str:
+    if text.isprintable():
+        return text
+    for char in text:
+        if unicodedata.category(char) in ("Cc", "Cs") and char not in "\n\r\t":
+            raise ValueError(f"must not contain the control character U+{ord(char):04X}")
+    return text
+
+
+DECIMAL = re.compile(r"\d{1,15}(\.\d{1,6})?")
+
+
+def _only_text(value: Any) -> Any:
+    if isinstance(value, Decimal) or (isinstance(value, str) and DECIMAL.fullmatch(value)):
+        return value
+    raise ValueError('must be a decimal number of at least 0 in quotes, like "12.50"')
+
+
+Instant = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+"""A moment with a zone, kept in UTC, of the years 1900 to 2199."""
+
+Line = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=200, strip_whitespace=True),
+    AfterValidator(_printable),
+]
+"""One line of text, 1 to 200 characters."""
+
+Text = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=10_000, strip_whitespace=True),
+    AfterValidator(_printable),
+]
+"""Some text, 1 to 10,000 characters."""
+
+Email = Annotated[
+    str,
+    StringConstraints(
+        strip_whitespace=True, max_length=254, pattern=r"^[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+$"
+    ),
+]
+"""A mail address, as loosely checked as RFC 5321 in the wild asks for."""
+
+ActorId = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=200, strip_whitespace=True),
+    AfterValidator(_printable),
+]
+"""Who acts: the id of a person, a service or a policy."""
+
+DecimalText = Annotated[
+    Decimal,
+    BeforeValidator(_only_text),
+    WithJsonSchema({"type": "string", "pattern": f"^{DECIMAL.pattern}$", "examples": ["12.50"]}),
+]
+
+Quantity = Annotated[DecimalText, Field(gt=0, max_digits=15, decimal_places=3)]
+"""How many, more than 0, with at most three decimals."""
+
+Percent = Annotated[DecimalText, Field(ge=0, le=100, decimal_places=2)]
+"""0 to 100, with at most two decimals."""
+
+Probability = Annotated[DecimalText, Field(ge=0, le=1, decimal_places=4)]
+"""0 to 1, with at most four decimals."""
+
+PersonalText = Annotated[str, Personal()]
+"""Personal data about the stream's own subject."""
+
+PersonalTextOrNone = Annotated[str | None, Personal()]
+"""Personal data about the stream's own subject, when given."""
+
+
+def _currency(code: str) -> str:
+    if code not in MINOR_DIGITS:
+        raise ValueError("must be an ISO 4217 currency code, like EUR")
+    return code
+
+
+class Money(BaseModel):
+    """An amount of a currency, never negative, never finer than the currency's smallest coin."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        json_schema_extra={"examples": [{"amount": "1250.00", "currency": "EUR"}]},
+    )
+
+    amount: Annotated[DecimalText, Field(ge=0, max_digits=18)]
+    currency: Annotated[
+        str, AfterValidator(_currency), WithJsonSchema({"type": "string", "pattern": "^[A-Z]{3}$"})
+    ]
+
+    @model_validator(mode="after")
+    def _in_whole_coins(self) -> Self:
+        digits = MINOR_DIGITS[self.currency]
+        exponent = self.amount.as_tuple().exponent
+        if exponent != -digits:
+            if isinstance(exponent, int) and exponent < -digits:
+                raise ValueError(f"{self.currency} has {digits} decimals, {self.amount} has more")
+            self.__dict__["amount"] = self.amount.quantize(Decimal(1).scaleb(-digits))
+        return self
+
+    def times(self, factor: Decimal) -> Money:
+        """This amount times a factor of at least 0, rounded half up to the smallest coin."""
+        coin = Decimal(1).scaleb(-MINOR_DIGITS[self.currency])
+        product = (self.amount * factor).quantize(coin, ROUND_HALF_UP)
+        return Money(amount=product, currency=self.currency)
+
+    def plus(self, other: Money) -> Money:
+        """The sum of two amounts of one currency.
+
+        Raises:
+            ValueError: when the currencies differ.
+        """
+        if other.currency != self.currency:
+            raise ValueError(f"{self.currency} and {other.currency} do not add up")
+        return Money(amount=self.amount + other.amount, currency=self.currency)
+
+
+class StageKind(StrEnum):
+    """What a stage means for the deal that stands in it."""
+
+    OPEN = "open"
+    WON = "won"
+    LOST = "lost"

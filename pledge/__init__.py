@@ -1,0 +1,1 @@
+"""The front door: CLI, settings, embedded PostgreSQL, the wiring of each process."""

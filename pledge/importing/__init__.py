@@ -1,0 +1,25 @@
+"""Bulk import: files become commands through a mapping, and go to a running service."""
+
+from pledge.importing.errors import (
+    ImportFailedError,
+    MappingError,
+    ServiceFailedError,
+    ServiceUnreachableError,
+    SourceError,
+)
+from pledge.importing.mapping import shipped_mappings
+from pledge.importing.report import Report, Tally
+from pledge.importing.running import Check, run_import
+
+__all__ = [
+    "Check",
+    "ImportFailedError",
+    "MappingError",
+    "Report",
+    "ServiceFailedError",
+    "ServiceUnreachableError",
+    "SourceError",
+    "Tally",
+    "run_import",
+    "shipped_mappings",
+]

@@ -1,0 +1,183 @@
+"""A mapping as it is written: the TOML file, read and validated."""
+
+import codecs
+import tomllib
+from collections.abc import Sequence
+from datetime import UTC, tzinfo
+from pathlib import Path
+from typing import Annotated, Any, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from iso4217 import Currency
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pledge.importing.errors import MappingError
+
+SHIPPED = Path(__file__).parent.parent / "mappings"
+WORKBOOKS = frozenset({".xlsx", ".xlsm", ".xlsb", ".xls", ".ods"})
+
+
+def time_zone(name: str) -> tzinfo:
+    """Return the zone of an IANA name; ValueError when there is none of that name."""
+    if name == "UTC":
+        return UTC
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError(f"there is no time zone {name!r}; write it as 'Europe/Rome'") from error
+
+
+def _zone_name(name: str) -> str:
+    time_zone(name)
+    return name
+
+
+def currency_code(code: str) -> str:
+    """Return an ISO 4217 code as it is; ValueError when there is no such currency."""
+    try:
+        return str(Currency(code).value)
+    except ValueError as error:
+        raise ValueError(f"{code!r} is no ISO 4217 currency code") from error
+
+
+def _encoding(name: str) -> str:
+    try:
+        codecs.lookup(name)
+    except LookupError as error:
+        raise ValueError(f"there is no encoding {name!r}") from error
+    return name
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class CommandRule(_Section):
+    """One command to make: every text is a template."""
+
+    command: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*/[a-z][a-z0-9-]*$")]
+    id: str
+    key: str | None = None
+    actor: str | None = None
+    occurred_at: str | None = None
+    data: dict[str, Any] = {}
+
+
+class RowCommandRule(CommandRule):
+    """One command that a row may give."""
+
+    when: str | None = None
+    once: bool = False
+
+
+class FileRule(_Section):
+    """One file, or one sheet of a workbook, and the commands of each of its rows, in order."""
+
+    file: str
+    sheet: str | None = None
+    encoding: Annotated[str, AfterValidator(_encoding)] = "utf-8-sig"
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
+    header: bool = True
+    columns: list[str] | None = None
+    commands: Annotated[list[RowCommandRule], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Self:
+        if self.header and self.columns is not None:
+            raise ValueError("columns are given only with header = false")
+        if not self.header and not self.columns:
+            raise ValueError("header = false needs columns = [...], the names from left to right")
+        if self.sheet is not None and Path(self.file).suffix.lower() not in WORKBOOKS:
+            raise ValueError("only a workbook has a sheet")
+        if Path(self.file).name != self.file:
+            raise ValueError("file is a plain file name, without a folder")
+        return self
+
+
+class Mapping(_Section):
+    """How the rows of some files become commands."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=60)]
+    about: str = ""
+    currency: Annotated[str, AfterValidator(currency_code)] | None = None
+    time_zone: Annotated[str, AfterValidator(_zone_name)] = "UTC"
+    actor: Annotated[str, Field(min_length=1)] = "import"
+    values: dict[str, dict[str, str]] = {}
+    before: list[CommandRule] = []
+    files: Annotated[list[FileRule], Field(min_length=1)]
+
+
+def shipped_mappings() -> list[str]:
+    """Return the names of the mappings that come with Pledge, in alphabetical order."""
+    return sorted(path.stem for path in SHIPPED.glob("*.toml"))
+
+
+def load_mapping(name_or_file: str | Path) -> Mapping:
+    """Read a shipped mapping by its name, or a mapping file by its path.
+
+    Raises:
+        MappingError: there is none, it is not TOML, or a key or a value is wrong. The text has
+            one line for each mistake, with file and section.
+    """
+    path = _locate(name_or_file)
+    try:
+        written = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise MappingError(f"{path}: cannot be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise MappingError(f"{path}: not valid TOML: {error}") from error
+    try:
+        return Mapping.model_validate(written)
+    except ValidationError as error:
+        mistakes = [
+            f"{path}: {_place(fault['loc'], written)}: {_mistake(fault['type'], fault['msg'])}"
+            for fault in error.errors()
+        ]
+        raise MappingError("\n".join(mistakes)) from error
+
+
+def _locate(name_or_file: str | Path) -> Path:
+    path = Path(name_or_file)
+    if path.suffix == ".toml" or path.parent != Path():
+        return path
+    shipped = SHIPPED / f"{name_or_file}.toml"
+    if shipped.is_file():
+        return shipped
+    if path.is_file():
+        return path
+    raise MappingError(
+        f"there is no mapping {str(name_or_file)!r}: give the path of a .toml file, or one of the "
+        f"shipped names: {', '.join(shipped_mappings())}"
+    )
+
+
+def _mistake(kind: str, message: str) -> str:
+    match kind:
+        case "extra_forbidden":
+            return "there is no such key"
+        case "missing":
+            return "is missing"
+        case _:
+            return message.removeprefix("Value error, ")
+
+
+def _place(location: Sequence[int | str], written: Any) -> str:
+    words: list[str] = []
+    for step in location:
+        written = _inside(written, step)
+        if isinstance(step, str):
+            words.append(step)
+        else:
+            hint = _inside(written, "file") or _inside(written, "command")
+            words[-1] += f"[{step + 1}]" + (f" ({hint})" if isinstance(hint, str) else "")
+    return ".".join(words) or "the mapping"
+
+
+def _inside(written: Any, step: int | str) -> Any:
+    match written, step:
+        case dict(), str():
+            return written.get(step)
+        case list(), int() if step < len(written):
+            return written[step]
+        case _:
+            return None

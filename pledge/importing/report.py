@@ -1,0 +1,190 @@
+"""What an import leaves behind: the rejected rows, and the figures."""
+
+import csv
+import json
+import sqlite3
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TextIO
+
+from rich.console import Console
+from rich.table import Table
+
+from pledge.importing.errors import SourceError
+from pledge.importing.plan import Line
+from pledge.importing.sources import REJECTED
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a command comes from: a file's row, or the mapping itself (line 0)."""
+
+    file: str
+    line: int
+    cells: Mapping[str, str] | Sequence[str] = ()
+
+    def __str__(self) -> str:
+        return f"{self.file} line {self.line}"
+
+
+@dataclass(slots=True)
+class Tally:
+    """The commands of one name: made of rows, made before with this key, accepted, refused."""
+
+    made: int = 0
+    repeated: int = 0
+    accepted: int = 0
+    refused: int = 0
+
+
+@dataclass(slots=True)
+class Report:
+    """The figures of one import.
+
+    `rejected` counts the lines of the file `rejects`, which is there only when there are any;
+    `unused` names the folder's files that the mapping does not; `position` is the highest ledger
+    position among the answers.
+    """
+
+    mapping: str
+    source: Path
+    dry_run: bool
+    unused: tuple[str, ...] = ()
+    rows: int = 0
+    commands: dict[str, Tally] = field(default_factory=dict)
+    rejected: int = 0
+    rejects: Path | None = None
+    position: int | None = None
+
+    def tally(self, command: str) -> Tally:
+        """Return the counts of one command, made when they are first asked for."""
+        return self.commands.setdefault(command, Tally())
+
+    def show(self, console: Console) -> None:
+        """Print the figures, and where to read what was rejected."""
+        title = f"{self.mapping}: {self.rows:,} rows of {self.source.resolve().name}"
+        table = Table(title=title, title_justify="left")
+        table.add_column("command")
+        headings = ("would be sent",) if self.dry_run else ("accepted", "refused")
+        for heading in (*headings, "repeated in the files"):
+            table.add_column(heading, justify="right")
+        for command, tally in self.commands.items():
+            counts = (tally.made,) if self.dry_run else (tally.accepted, tally.refused)
+            table.add_row(command, *(f"{count:,}" for count in (*counts, tally.repeated)))
+        console.print(table)
+        if self.unused:
+            console.print(f"not used: {', '.join(self.unused)}", highlight=False, markup=False)
+        if self.rejects is not None:
+            noun = "line" if self.rejected == 1 else "lines"
+            told = f"rejected: {self.rejected:,} {noun}, each with its reason, in {self.rejects}"
+            console.print(told, highlight=False, markup=False, soft_wrap=True)
+
+
+class Rejects:
+    """A CSV file of what was rejected and why, made when the first line comes.
+
+    It stands beside the source, or in the working directory when that is not writable. With
+    `tidy`, one that an earlier import left goes when this one ends well and rejects nothing.
+    """
+
+    _HEADER = ("file", "line", "command", "reason", "row")
+
+    def __init__(self, source: Path, *, tidy: bool) -> None:
+        self._tidy = tidy
+        name = f"{source.resolve().name}{REJECTED}"
+        self._places = (source.resolve().parent / name, Path.cwd() / name)
+        self._file: TextIO | None = None
+        self._writer: Any = None
+        self.count = 0
+        self.path: Path | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._file is not None:
+            self._file.close()
+        elif self._tidy and error is None:
+            for place in self._places:
+                with suppress(OSError):
+                    place.unlink()
+
+    def add(self, origin: Origin, command: str, reason: str) -> None:
+        """Write one line; SourceError when neither place is writable."""
+        if self._file is None:
+            self._file, self.path = self._open()
+            self._writer = csv.writer(self._file)
+            self._writer.writerow(self._HEADER)
+        self.count += 1
+        cells = origin.cells if isinstance(origin.cells, Mapping) else list(origin.cells)
+        row = json.dumps(cells, ensure_ascii=False) if cells else ""
+        line = origin.line or ""
+        self._writer.writerow([_harmless(origin.file), line, command, _harmless(reason), row])
+
+    def _open(self) -> tuple[TextIO, Path]:
+        trouble: OSError | None = None
+        for place in self._places:
+            try:
+                opened = place.open("w", encoding="utf-8-sig", errors="replace", newline="")
+            except OSError as error:
+                trouble = error
+            else:
+                return opened, place
+        places = " nor ".join(str(place) for place in self._places)
+        raise SourceError(f"there are rows to reject, but neither {places} is writable: {trouble}")
+
+
+class Seen:
+    """The keys that were used so far, on disk, so that memory stays bounded."""
+
+    def __init__(self) -> None:
+        self._database = sqlite3.connect("", isolation_level=None)
+        self._database.executescript(
+            "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; CREATE TABLE used "
+            "(key BLOB PRIMARY KEY, body BLOB, file TEXT, line INTEGER) WITHOUT ROWID; BEGIN"
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._database.close()
+
+    def first(self, line: Line, origin: Origin) -> tuple[Origin, bool] | None:
+        """Take note of a line.
+
+        Returns None for a new key; else where the key was used first, and whether this line says
+        the same again.
+        """
+        key, body = _digest(line.key.encode()), _digest(line.body)
+        taken = self._database.execute(
+            "INSERT OR IGNORE INTO used VALUES (?, ?, ?, ?)", (key, body, origin.file, origin.line)
+        )
+        if taken.rowcount == 1:
+            return None
+        found = self._database.execute("SELECT body, file, line FROM used WHERE key = ?", (key,))
+        first_body, file, number = found.fetchone()
+        return Origin(file, number), first_body == body
+
+
+def _digest(text: bytes) -> bytes:
+    return blake2b(text, digest_size=16).digest()
+
+
+def _harmless(text: str) -> str:
+    """Return a text that a spreadsheet takes for no formula."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

@@ -1,0 +1,228 @@
+"""Files to import: which ones there are, and their rows as text."""
+
+import csv
+import gzip
+import io
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+from python_calamine import CalamineError, load_workbook
+
+from pledge.importing.errors import SourceError
+from pledge.importing.mapping import WORKBOOKS, FileRule
+
+REJECTED = ".rejected.csv"
+
+_READING_FAULTS = (OSError, EOFError, zlib.error, UnicodeError, CalamineError)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row: its first line in the file, 1-based, and its cells by column, without margins.
+
+    `read` is the part of the file that has been read with it, 0 to 1.
+    """
+
+    line: int
+    read: float
+    cells: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadableRow:
+    """A row that is not as wide as the header, or not text of this encoding."""
+
+    line: int
+    read: float
+    cells: Sequence[str]
+    reason: str
+
+
+class Table(Protocol):
+    """An open file: its columns from left to right, and its rows, to be read once."""
+
+    columns: Sequence[str]
+
+    def rows(self) -> Iterator[Row | UnreadableRow]:
+        """Yield every row that is not blank, in order; SourceError when reading fails."""
+
+
+def locate(source: Path, rules: Sequence[FileRule]) -> tuple[list[tuple[FileRule, Path]], set[str]]:
+    """Find the file of each rule in a folder, or the rules of a single file.
+
+    A single file needs no particular name when the mapping knows only one. Returns the rules with
+    their files, and the names of a folder's files that no rule names.
+
+    Raises:
+        SourceError: the source or one of the files is missing, or no rule fits the single file.
+    """
+    names = list(dict.fromkeys(rule.file for rule in rules))
+    if source.is_dir():
+        missing = [name for name in names if not (source / name).is_file()]
+        if missing:
+            raise SourceError(f"{source} has no file {', '.join(missing)}, which the mapping names")
+        present = {path.name for path in source.iterdir() if path.is_file()}
+        unused = {name for name in present - set(names) if not name.endswith(REJECTED)}
+        return [(rule, source / rule.file) for rule in rules], unused
+    if not source.is_file():
+        raise SourceError(f"there is no file or folder {source}")
+    chosen = [rule for rule in rules if len(names) == 1 or rule.file == source.name]
+    if not chosen:
+        raise SourceError(
+            f"the mapping says nothing of a file {source.name}; it names {', '.join(names)}"
+        )
+    return [(rule, source) for rule in chosen], set()
+
+
+@contextmanager
+def open_table(path: Path, rule: FileRule) -> Iterator[Table]:
+    """Open a file as its rule says, and close it at the end.
+
+    Raises:
+        SourceError: it cannot be read, is empty, or has no such sheet.
+    """
+    with ExitStack() as opened:
+        try:
+            opening: AbstractContextManager[Table]
+            is_workbook = path.suffix.lower() in WORKBOOKS
+            opening = _workbook(path, rule) if is_workbook else _csv_file(path, rule)
+            table = opened.enter_context(opening)
+        except _READING_FAULTS as error:
+            raise SourceError(f"{path} cannot be read: {error}") from error
+        yield table
+
+
+@contextmanager
+def _csv_file(path: Path, rule: FileRule) -> Iterator[Table]:
+    size = path.stat().st_size or 1
+    with ExitStack() as opened:
+        raw = opened.enter_context(path.open("rb"))
+        plain: BinaryIO = raw
+        if path.suffix.lower() == ".gz":
+            plain = opened.enter_context(gzip.open(raw))  # type: ignore[assignment]
+        text = opened.enter_context(
+            io.TextIOWrapper(plain, rule.encoding, errors="surrogateescape", newline="")
+        )
+        yield _CsvTable(path, rule, text, raw, size)
+
+
+class _CsvTable:
+    def __init__(
+        self, path: Path, rule: FileRule, text: io.TextIOWrapper, raw: BinaryIO, size: int
+    ) -> None:
+        self._path = path
+        self._encoding = rule.encoding
+        self._raw = raw
+        self._size = size
+        self._reader = csv.reader(text, delimiter=rule.delimiter, strict=True)
+        self.columns: Sequence[str] = rule.columns or self._header()
+
+    def _header(self) -> list[str]:
+        for _, cells in self._records():
+            if isinstance(cells, csv.Error):
+                raise SourceError(f"{self._path}: the header is no CSV: {cells}")
+            header = [cell.strip() for cell in cells]
+            if not _encodable(header):
+                raise SourceError(
+                    f"{self._path}: the header is not {self._encoding}; name the file's encoding "
+                    'in the mapping, for example encoding = "cp1252"'
+                )
+            return header
+        raise SourceError(f"{self._path} is empty")
+
+    def rows(self) -> Iterator[Row | UnreadableRow]:
+        try:
+            for line, cells in self._records():
+                read = min(self._raw.tell() / self._size, 1.0)
+                if isinstance(cells, csv.Error):
+                    yield UnreadableRow(line, read, [], f"no CSV: {cells}")
+                elif not _encodable(cells):
+                    yield UnreadableRow(line, read, cells, f"not {self._encoding} text")
+                else:
+                    yield _row(line, read, self.columns, [cell.strip() for cell in cells])
+        except _READING_FAULTS as error:
+            raise SourceError(f"{self._path} cannot be read further: {error}") from error
+
+    def _records(self) -> Iterator[tuple[int, list[str] | csv.Error]]:
+        while True:
+            line = self._reader.line_num + 1
+            try:
+                cells = next(self._reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                yield line, error
+                continue
+            if any(cell.strip() for cell in cells):
+                yield line, cells
+
+
+@contextmanager
+def _workbook(path: Path, rule: FileRule) -> Iterator[Table]:
+    with load_workbook(path) as book:
+        if not book.sheet_names:
+            raise SourceError(f"{path} has no sheet")
+        name = rule.sheet or book.sheet_names[0]
+        if name not in book.sheet_names:
+            raise SourceError(f"{path} has no sheet {name!r}; it has {', '.join(book.sheet_names)}")
+        yield _SheetTable(path, rule, book.get_sheet_by_name(name))
+
+
+class _SheetTable:
+    def __init__(self, path: Path, rule: FileRule, sheet: Any) -> None:
+        self._height = max(sheet.total_height, 1)
+        self._records = (
+            (line, [_text(cell) for cell in cells])
+            for line, cells in enumerate(sheet.iter_rows(), 1)
+            if any(cell != "" for cell in cells)
+        )
+        if rule.columns:
+            self.columns: Sequence[str] = rule.columns
+            return
+        _, header = next(self._records, (0, None))
+        if header is None:
+            raise SourceError(f"{path}: sheet {sheet.name!r} is empty")
+        self.columns = header
+
+    def rows(self) -> Iterator[Row | UnreadableRow]:
+        for line, cells in self._records:
+            yield _row(line, min(line / self._height, 1.0), self.columns, cells)
+
+
+def _row(
+    line: int, read: float, columns: Sequence[str], cells: Sequence[str]
+) -> Row | UnreadableRow:
+    if len(cells) < len(columns) or any(cells[len(columns) :]):
+        reason = f"has {len(cells)} cells where there are {len(columns)} columns"
+        return UnreadableRow(line, read, cells, reason)
+    return Row(line, read, {name: cell for name, cell in zip(columns, cells, strict=False) if name})
+
+
+def _encodable(cells: Sequence[str]) -> bool:
+    try:
+        "".join(cells).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _text(cell: object) -> str:
+    match cell:
+        case bool():
+            return "true" if cell else "false"
+        case float():
+            return format(Decimal(f"{cell:.15g}"), "f")
+        case datetime():
+            return cell.isoformat(sep="T")
+        case date() | time():
+            return cell.isoformat()
+        case timedelta():
+            return format(Decimal(str(cell.total_seconds())), "f")
+        case _:
+            return str(cell).strip()

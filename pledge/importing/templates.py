@@ -1,0 +1,240 @@
+"""The little language of a mapping: sandboxed Jinja2 in which equal cells give equal text."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
+from decimal import ROUND_HALF_UP, Context, Decimal, Inexact, InvalidOperation
+from typing import Any
+
+from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError, nodes
+from jinja2.meta import find_undeclared_variables
+from jinja2.sandbox import SandboxedEnvironment
+
+from pledge.importing.errors import UnfitError
+
+Values = Mapping[str, Any]
+"""What a template sees: the columns by name, `row`, `_line` and `_file`."""
+
+OWN_NAMES = frozenset({"row", "_line", "_file"})
+
+_BUILT_IN = (
+    *("capitalize", "default", "first", "join", "last", "length"),
+    *("lower", "replace", "title", "trim", "upper"),
+)
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,2})?", re.ASCII)
+_LONGEST_NUMBER = 60
+_ISO_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+_TIME_OF_DAY = re.compile(r"%[HIMSfpXcTzZ]")
+_EXACT = Context(prec=200, traps=[Inexact, InvalidOperation])
+_HALF_UP = Context(prec=200, rounding=ROUND_HALF_UP, traps=[InvalidOperation])
+_SAMPLE = datetime(2001, 2, 3, 4, 5, 6, tzinfo=UTC)
+_RENDERING_FAULTS = (
+    TemplateError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    ValueError,
+)
+
+
+class TemplateFault(ValueError):  # noqa: N818 - the fault is in what was written, not in a row
+    """A template or an expression that cannot be compiled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A compiled template; `columns` are the column names that it uses."""
+
+    template: Template | str
+    columns: frozenset[str] = frozenset()
+
+    def render(self, values: Values) -> str:
+        """Return the text, without white space at its ends; UnfitError when a value is unfit."""
+        if isinstance(self.template, str):
+            return self.template
+        try:
+            return self.template.render(values).strip()
+        except _RENDERING_FAULTS as error:
+            raise UnfitError(_reason(error)) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A compiled expression; `columns` are the column names that it uses."""
+
+    expression: Callable[[Values], Any]
+    columns: frozenset[str] = frozenset()
+
+    def holds(self, values: Values) -> bool:
+        """Say whether it is true, where an empty text is false; UnfitError as for a template."""
+        try:
+            return bool(self.expression(values))
+        except _RENDERING_FAULTS as error:
+            raise UnfitError(_reason(error)) from error
+
+
+class Language:
+    """Compiles templates and conditions that know the mapping's tables of values."""
+
+    def __init__(self, tables: Mapping[str, Mapping[str, str]]) -> None:
+        def fix(value: object, table: str) -> object:
+            return tables[table].get(str(value), value)
+
+        environment = SandboxedEnvironment(
+            undefined=StrictUndefined,
+            finalize=_written,
+            keep_trailing_newline=True,
+            autoescape=False,
+        )
+        built_in = environment.filters
+        own = {"fix": fix, "date": _date, "number": number, "times": _times, "round": _round}
+        environment.filters = {name: built_in[name] for name in _BUILT_IN} | own
+        environment.globals.clear()
+        self._environment = environment
+        self._tables = tables
+
+    def text(self, source: str) -> Text:
+        """Compile a template; TemplateFault says what is wrong with it."""
+        if not any(mark in source for mark in ("{{", "{%", "{#")):
+            return Text(source.strip())
+        columns = self._columns(source)
+        try:
+            return Text(self._environment.from_string(source), columns)
+        except TemplateSyntaxError as error:
+            raise TemplateFault(_syntax(error, source)) from error
+
+    def condition(self, source: str) -> Condition:
+        """Compile an expression; TemplateFault says what is wrong with it."""
+        if not source.strip():
+            raise TemplateFault("an empty condition; leave `when` out instead")
+        try:
+            expression = self._environment.compile_expression(source, undefined_to_none=False)
+        except TemplateSyntaxError as error:
+            raise TemplateFault(_syntax(error, source)) from error
+        return Condition(expression, self._columns("{{ " + source + " }}"))
+
+    def _columns(self, source: str) -> frozenset[str]:
+        try:
+            tree = self._environment.parse(source)
+            names = find_undeclared_variables(tree)
+        except TemplateSyntaxError as error:
+            raise TemplateFault(_syntax(error, source)) from error
+        for used in tree.find_all(nodes.Filter):
+            self._check_filter(used)
+        for attribute in tree.find_all(nodes.Getattr):
+            if isinstance(attribute.node, nodes.Name) and attribute.node.name == "row":
+                raise TemplateFault(f"write row['{attribute.attr}'], not row.{attribute.attr}")
+        cells = {
+            item.arg.value
+            for item in tree.find_all(nodes.Getitem)
+            if isinstance(item.node, nodes.Name)
+            and item.node.name == "row"
+            and isinstance(item.arg, nodes.Const)
+        }
+        return frozenset(names - OWN_NAMES | cells)
+
+    def _check_filter(self, used: nodes.Filter) -> None:
+        match used.name, used.args:
+            case "fix", [nodes.Const(value=str(table))]:
+                if table not in self._tables:
+                    raise TemplateFault(f"there is no [values.{table}] for fix({table!r})")
+            case "fix", _:
+                raise TemplateFault('fix takes the name of a table: fix("product")')
+            case "date", [nodes.Const(value=str(form))]:
+                _check_date_form(form)
+            case _:
+                pass
+
+
+def instant(text: str, zone: tzinfo) -> str:
+    """Return an ISO 8601 date or time as UTC, "2017-03-01T00:00:00Z".
+
+    Without an offset it is a time of `zone`; a date alone is its midnight there. UnfitError when
+    it is neither.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=zone)
+        return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    except (ValueError, OverflowError) as error:
+        raise UnfitError(
+            f"{text!r} is no ISO 8601 date or time (another form is read with the filter date)"
+        ) from error
+
+
+def number(value: object, point: str = ".", group: str = "") -> Any:
+    """Return the Decimal that a text means; an empty text stays empty, anything else: UnfitError.
+
+    `point` parts the decimals, `group` is what stands between the thousands.
+    """
+    if isinstance(value, Decimal) or value == "":
+        return value
+    text = str(value).strip()
+    plain = (text.replace(group, "") if group else text).replace(point, ".")
+    if len(plain) > _LONGEST_NUMBER or not _NUMBER.fullmatch(plain):
+        raise UnfitError(f"{text!r} is not a number")
+    return Decimal(plain)
+
+
+def rounded(amount: Decimal, digits: int) -> Decimal:
+    """Return the amount with so many decimals, halves away from zero."""
+    return _HALF_UP.quantize(amount, Decimal(1).scaleb(-digits))
+
+
+def _times(value: object, factor: object) -> Any:
+    amount = number(value)
+    return amount if amount == "" else _EXACT.multiply(amount, number(factor))
+
+
+def _round(value: object, digits: int = 0) -> Any:
+    amount = number(value)
+    return amount if amount == "" else rounded(amount, digits)
+
+
+def _date(value: object, form: str) -> str:
+    text = str(value)
+    if not text:
+        return ""
+    try:
+        moment = datetime.strptime(text, form)  # noqa: DTZ007 - the mapping's zone comes later
+    except ValueError as error:
+        if not _ISO_DATE.match(text):
+            raise UnfitError(f"{text!r} is no date of the form {form!r}") from error
+        moment = datetime.fromisoformat(text)
+    return moment.isoformat() if _TIME_OF_DAY.search(form) else moment.date().isoformat()
+
+
+def _check_date_form(form: str) -> None:
+    try:
+        datetime.strptime(_SAMPLE.strftime(form), form).replace(tzinfo=UTC)
+    except ValueError as error:
+        raise TemplateFault(f"{form!r} is no form of a date: {error}") from error
+
+
+def _written(value: object) -> str:
+    match value:
+        case StrictUndefined():
+            return str(value)
+        case None:
+            return ""
+        case bool():
+            return "true" if value else "false"
+        case Decimal():
+            return format(value, "f")
+        case str() | int():
+            return str(value)
+        case float():
+            raise UnfitError(f"{value!r} is inexact: write numbers with the filter number")
+        case _:
+            raise UnfitError(f"a {type(value).__name__} is no text")
+
+
+def _reason(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
+def _syntax(error: TemplateSyntaxError, source: str) -> str:
+    return f"{(error.message or 'not understood').rstrip('.')}, in {source!r}"

@@ -1,0 +1,1 @@
+"""What is shown: read models, their runtime, their queries."""
