@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from aggregates.base import PipelineUnknown, StageCloses, StageUnknown
-from events.company import CompanyEvent, PipelineDefined, Stage, TimeZoneSet
+from events.company import DEFAULT_PIPELINES, CompanyEvent, PipelineDefined, Stage, TimeZoneSet
 from events.values import StageKind
 
 
@@ -39,35 +39,14 @@ class Pipeline:
         return next(stage.name for stage in self.stages if stage.kind is kind)
 
 
-def _default(name: str, *stages: tuple[str, StageKind, str]) -> Pipeline:
-    return Pipeline(name, tuple(Stage(name=n, kind=k, probability=p) for n, k, p in stages))
-
-
-DEFAULT_PIPELINES = {
-    "sales": _default(
-        "sales",
-        ("discovery", StageKind.OPEN, "0.2"),
-        ("proposal", StageKind.OPEN, "0.5"),
-        ("won", StageKind.WON, "1"),
-        ("lost", StageKind.LOST, "0"),
-    ),
-    "contract": _default(
-        "contract",
-        ("intent", StageKind.OPEN, "0.1"),
-        ("negotiation", StageKind.OPEN, "0.4"),
-        ("purchase", StageKind.OPEN, "0.7"),
-        ("signed", StageKind.WON, "1"),
-        ("lost", StageKind.LOST, "0"),
-    ),
-}
-
-
 @dataclass(frozen=True, slots=True)
 class Company:
     """The company's own settings, in force for every decision."""
 
     time_zone: str = "UTC"
-    pipelines: Mapping[str, Pipeline] = field(default_factory=lambda: DEFAULT_PIPELINES)
+    pipelines: Mapping[str, Pipeline] = field(
+        default_factory=lambda: {n: Pipeline(n, s) for n, s in DEFAULT_PIPELINES.items()}
+    )
 
     def pipeline(self, name: str) -> Pipeline:
         """The pipeline of this name.

@@ -154,9 +154,9 @@ class Writer:
                 time.sleep(pause)
                 pause = min(pause * 2, 1.0)
                 continue
-            except Exception:
+            except Exception as error:
                 self._decider.forget()
-                answered.update(self._halves(left))
+                answered.update(self._halves(left, error))
                 break
             answered.update((id(request), answer) for request, answer in done)
             worn = [request for request in left if request.attempts > ATTEMPTS]
@@ -166,9 +166,9 @@ class Writer:
         self._decider.trim()
         return answered
 
-    def _halves(self, group: list[Request]) -> dict[int, Answer]:
+    def _halves(self, group: list[Request], error: Exception) -> dict[int, Answer]:
         if len(group) == 1:
-            log.exception("a command could not be recorded", command=group[0].name)
+            log.error("a command could not be recorded", command=group[0].name, exc_info=error)
             return {id(group[0]): _failed()}
         middle = len(group) // 2
         return {**self._answer(group[:middle]), **self._answer(group[middle:])}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from decimal import Decimal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
@@ -19,6 +20,30 @@ class Stage(BaseModel):
     name: str
     kind: StageKind
     probability: Probability | None = None
+
+
+def _stages(*stages: tuple[str, StageKind, str]) -> tuple[Stage, ...]:
+    return tuple(
+        Stage(name=name, kind=kind, probability=Decimal(share)) for name, kind, share in stages
+    )
+
+
+DEFAULT_PIPELINES: dict[str, tuple[Stage, ...]] = {
+    "sales": _stages(
+        ("discovery", StageKind.OPEN, "0.2"),
+        ("proposal", StageKind.OPEN, "0.5"),
+        ("won", StageKind.WON, "1"),
+        ("lost", StageKind.LOST, "0"),
+    ),
+    "contract": _stages(
+        ("intent", StageKind.OPEN, "0.1"),
+        ("negotiation", StageKind.OPEN, "0.4"),
+        ("purchase", StageKind.OPEN, "0.7"),
+        ("signed", StageKind.WON, "1"),
+        ("lost", StageKind.LOST, "0"),
+    ),
+}
+"""The pipelines that every company has until it defines them otherwise."""
 
 
 class PipelineDefined(Event, type="company.pipeline-defined"):

@@ -99,7 +99,11 @@ class Sender:
         response = self._client.post(
             f"{self._service}/commands",
             content=b"\n".join(lines) + b"\n",
-            headers={"content-type": "application/x-ndjson"},
+            headers={
+                "content-type": "application/x-ndjson",
+                "x-actor": "import",
+                "x-actor-kind": "import",
+            },
         )
         self._met = True
         status = response.status_code

@@ -1,0 +1,216 @@
+"""The write API as a bare ASGI application: ``POST /{plural}`` and ``POST /{plural}/{id}/{verb}``."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from http import HTTPStatus
+from typing import Any
+from uuid import UUID
+
+from commands import request as answers
+from commands.bulk import bulk
+from commands.request import Answer
+from commands.wire import ENTRIES, Entry, Unprocessable, from_body, unprocessable
+from commands.writer import Closed, Writer
+from events.envelope import Actor
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Headers = dict[bytes, bytes]
+
+MAX_BODY = 1_000_000
+"""Bytes of one command's body."""
+KINDS = ("user", "service", "import")
+LONGEST = 200
+UUID_TEXT = 36
+
+CREATING = {entry.path[1:]: entry for entry in ENTRIES.values() if entry.creates}
+ACTING = {
+    (plural, verb): entry
+    for entry in ENTRIES.values()
+    if not entry.creates
+    for plural, verb in [entry.name.split("/")]
+}
+
+
+class WriteApi:
+    """Takes every POST of the product; what it does not know it answers with 404 itself."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one HTTP request."""
+        headers: Headers = dict(scope["headers"])
+        try:
+            parts = scope["path"].strip("/").split("/")
+            if parts == ["commands"]:
+                await bulk(self._writer, actor_of(headers), receive, send)
+                return
+            answer = await self._command(parts, headers, receive)
+        except Unprocessable as error:
+            answer = error.answer
+        except Closed:
+            answer = answers.problem(
+                HTTPStatus.SERVICE_UNAVAILABLE, "stopping", "The service is stopping. Come back."
+            )
+        if answer is not None:
+            await respond(send, answer)
+
+    async def _command(self, parts: list[str], headers: Headers, receive: Receive) -> Answer | None:
+        entry, stream_id = _route(parts)
+        actor = actor_of(headers)
+        key = idempotency_key(headers)
+        if_match = version_of(headers.get(b"if-match"))
+        correlation_id = _uuid_header(headers, b"x-correlation-id")
+        raw = await body_of(receive)
+        if raw is None:
+            return None
+        request = from_body(
+            entry,
+            stream_id,
+            raw,
+            actor,
+            key=key,
+            if_match=if_match,
+            correlation_id=correlation_id,
+        )
+        return (await self._writer.submit((request,)))[0]
+
+
+def actor_of(headers: Headers) -> Actor:
+    """Who asks. The one place that a sign-in will replace.
+
+    Raises:
+        Unprocessable: 401 when nobody is named, 422 when the name cannot be one.
+    """
+    raw = headers.get(b"x-actor")
+    if raw is None:
+        raise Unprocessable(
+            answers.problem(
+                HTTPStatus.UNAUTHORIZED,
+                "actor-missing",
+                "Say who acts: send the header X-Actor with the id of a person or a service.",
+                [{"field": "X-Actor", "message": "is missing"}],
+            )
+        )
+    try:
+        actor = raw.decode().strip()
+    except UnicodeDecodeError:
+        actor = raw.decode("latin-1").strip()
+    if not actor or len(actor) > LONGEST or not actor.isprintable():
+        raise Unprocessable(
+            unprocessable("X-Actor", f"must be 1 to {LONGEST} printable characters")
+        )
+    kind = headers.get(b"x-actor-kind", b"user").decode("latin-1")
+    if kind not in KINDS:
+        raise Unprocessable(unprocessable("X-Actor-Kind", f"must be one of {', '.join(KINDS)}"))
+    return Actor(actor, kind)
+
+
+def idempotency_key(headers: Headers) -> str | None:
+    """The caller's own name for this attempt.
+
+    Raises:
+        Unprocessable: when it is empty, too long or not printable ASCII.
+    """
+    raw = headers.get(b"idempotency-key")
+    if raw is None:
+        return None
+    key = raw.decode("latin-1").strip()
+    if not key or len(key) > LONGEST or not (key.isascii() and key.isprintable()):
+        raise Unprocessable(
+            unprocessable("Idempotency-Key", f"must be 1 to {LONGEST} printable ASCII characters")
+        )
+    return key
+
+
+def version_of(if_match: bytes | None) -> int | None:
+    """The stream version that If-Match names, as ``"3"``.
+
+    Raises:
+        Unprocessable: when it is no entity tag of ours.
+    """
+    if if_match is None:
+        return None
+    text = if_match.decode("latin-1").strip()
+    if len(text) > 2 and text[0] == text[-1] == '"' and text[1:-1].isdecimal():
+        return int(text[1:-1])
+    raise Unprocessable(unprocessable("If-Match", 'must be a stream version in quotes, like "3"'))
+
+
+async def body_of(receive: Receive) -> bytes | None:
+    """The whole body, or None when the caller has gone.
+
+    Raises:
+        Unprocessable: 413 above ``MAX_BODY`` bytes.
+    """
+    message = await receive()
+    if message["type"] == "http.request" and not message.get("more_body"):
+        raw: bytes = message.get("body", b"")
+        if len(raw) > MAX_BODY:
+            raise Unprocessable(_too_large())
+        return raw
+    parts: list[bytes] = []
+    size = 0
+    while message["type"] == "http.request":
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > MAX_BODY:
+            raise Unprocessable(_too_large())
+        if not message.get("more_body"):
+            return b"".join(parts)
+        message = await receive()
+    return None
+
+
+async def respond(send: Send, answer: Answer) -> None:
+    """Send an answer."""
+    body = answer.encoded()
+    headers = [
+        (b"content-type", answer.content_type.encode()),
+        (b"content-length", str(len(body)).encode()),
+    ]
+    if answer.version is not None:
+        headers.append((b"etag", b'"%d"' % answer.version))
+    if answer.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers.append((b"retry-after", b"1"))
+    if answer.status == HTTPStatus.UNAUTHORIZED:
+        headers.append((b"www-authenticate", b"X-Actor"))
+    await send({"type": "http.response.start", "status": int(answer.status), "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _route(parts: list[str]) -> tuple[Entry, UUID | None]:
+    if len(parts) == 1 and parts[0] in CREATING:
+        return CREATING[parts[0]], None
+    if len(parts) == 3 and (entry := ACTING.get((parts[0], parts[2]))) is not None:  # noqa: PLR2004
+        return entry, _uuid("id", parts[1])
+    raise Unprocessable(
+        answers.problem(
+            HTTPStatus.NOT_FOUND, "no-such-command", "GET /commands lists what can be asked."
+        )
+    )
+
+
+def _uuid_header(headers: Headers, name: bytes) -> UUID | None:
+    raw = headers.get(name)
+    return None if raw is None else _uuid(name.decode(), raw.decode("latin-1"))
+
+
+def _uuid(field: str, text: str) -> UUID:
+    if len(text) == UUID_TEXT:
+        try:
+            return UUID(text)
+        except ValueError:
+            pass
+    raise Unprocessable(unprocessable(field, "must be a UUID"))
+
+
+def _too_large() -> Answer:
+    return answers.problem(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        "body-too-large",
+        f"A command's body may have {MAX_BODY} bytes at most.",
+    )

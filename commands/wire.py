@@ -1,0 +1,229 @@
+"""What callers send: a command's body over HTTP, or a line of many; validated once, by one model."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+from typing import Annotated, Any, Literal, Union
+from uuid import UUID
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    create_model,
+)
+from uuid_utils.compat import uuid7
+
+from commands import request as answers
+from commands.base import Command
+from commands.catalog import CATALOG, Streams
+from commands.request import Answer, Request
+from events.envelope import Actor
+from events.values import ActorId, Instant
+
+CLOCK_SKEW = timedelta(minutes=5)
+"""How far ahead of our clock a caller's may be."""
+
+Key = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[\x20-\x7e]+$")]
+Version = Annotated[int, Field(ge=0)]
+
+
+class Unprocessable(Exception):
+    """What was sent cannot be a command; carries the answer that says why."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(answer.body["detail"])
+        self.answer = answer
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One command of the catalog with the model of its HTTP body.
+
+    Attributes:
+        body: the command's own model, with ``occurred_at`` and, where it creates, ``id``.
+    """
+
+    name: str
+    streams: Streams[Any, Any]
+    command: type[Command[Any, Any]]
+    creates: bool
+    body: type[Command[Any, Any]]
+
+    @property
+    def path(self) -> str:
+        """The route, as in OpenAPI."""
+        plural, verb = self.name.split("/")
+        return f"/{plural}" if self.creates else f"/{plural}/{{id}}/{verb}"
+
+
+def _entry(plural: str, verb: str, streams: Streams[Any, Any]) -> Entry:
+    command = streams.commands[verb]
+    creates = verb == streams.creates
+    extra: dict[str, Any] = {
+        "occurred_at": (
+            Instant | None,
+            Field(None, description="When it happened, if not now: business time."),
+        )
+    }
+    if creates:
+        extra["id"] = (UUID | None, Field(None, description="The new stream's id; one is made."))
+    body: Any = create_model(
+        f"{command.__name__}Body", __base__=command, __doc__=command.__doc__, **extra
+    )
+    return Entry(f"{plural}/{verb}", streams, command, creates, body)
+
+
+ENTRIES: Mapping[str, Entry] = {
+    entry.name: entry
+    for plural, streams in CATALOG.items()
+    for verb in streams.commands
+    for entry in [_entry(plural, verb, streams)]
+}
+"""The catalog by name, like ``leads/claim``."""
+
+
+class LineBase(BaseModel):
+    """One command among many."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    key: Key
+    if_match: Version | None = None
+    occurred_at: Instant | None = None
+    actor: ActorId | None = None
+
+
+def _line(entry: Entry) -> type[LineBase]:
+    needs_data = any(field.is_required() for field in entry.command.model_fields.values())
+    fields: dict[str, Any] = {
+        "command": (Literal[entry.name], ...),
+        "id": (UUID | None, None) if entry.creates else (UUID, ...),
+        "data": (entry.command, ... if needs_data else Field(default_factory=entry.command)),
+    }
+    return create_model(
+        f"{entry.command.__name__}Line", __base__=LineBase, __doc__=entry.command.__doc__, **fields
+    )
+
+
+LINES: list[type[LineBase]] = [_line(entry) for entry in ENTRIES.values()]
+LINE: TypeAdapter[Any] = TypeAdapter(
+    Annotated[Union[tuple(LINES)], Field(discriminator="command")]  # type: ignore[arg-type]  # noqa: UP007 - made of a list
+)
+
+
+def from_body(
+    entry: Entry,
+    stream_id: UUID | None,
+    raw: bytes,
+    actor: Actor,
+    *,
+    key: str | None,
+    if_match: int | None,
+    correlation_id: UUID | None = None,
+) -> Request:
+    """The request that an HTTP body asks for.
+
+    Raises:
+        Unprocessable: when the body is not what the command's model says.
+    """
+    try:
+        command = entry.body.__pydantic_validator__.validate_json(raw or b"{}")
+    except ValidationError as error:
+        raise Unprocessable(invalid(error)) from None
+    fields = command.__dict__
+    target = stream_id or fields.get("id") or uuid7()
+    command_id = uuid7()
+    place = entry.name if stream_id is None else f"{entry.name} {stream_id}"
+    return Request(
+        name=entry.name,
+        streams=entry.streams,
+        command=command,
+        stream_id=target,
+        actor=actor,
+        key=key or str(command_id),
+        body_hash=hashlib.sha256(place.encode() + b"\n" + raw).digest(),
+        command_id=command_id,
+        correlation_id=correlation_id or command_id,
+        occurred_at=_not_ahead(fields["occurred_at"]),
+        if_match=if_match,
+    )
+
+
+def from_line(raw: bytes, actor: Actor) -> Request:
+    """The request that a line of NDJSON asks for; its own actor counts before ``actor``.
+
+    Raises:
+        Unprocessable: when the line is not what its command's model says.
+    """
+    try:
+        line = LINE.validate_json(raw)
+    except ValidationError as error:
+        raise Unprocessable(invalid(error, skip=1)) from None
+    entry = ENTRIES[line.command]
+    command_id = uuid7()
+    return Request(
+        name=line.command,
+        streams=entry.streams,
+        command=line.data,
+        stream_id=line.id or uuid7(),
+        actor=Actor(line.actor, actor.kind) if line.actor else actor,
+        key=line.key,
+        body_hash=hashlib.sha256(raw).digest(),
+        command_id=command_id,
+        correlation_id=command_id,
+        occurred_at=_not_ahead(line.occurred_at),
+        if_match=line.if_match,
+    )
+
+
+def check_line(raw: bytes) -> list[str]:
+    """What is wrong with a line, as sentences; nothing when it could be sent."""
+    try:
+        from_line(raw, Actor("check"))
+    except Unprocessable as error:
+        return [f"{e['field']}: {e['message']}" for e in error.answer.body["errors"]]
+    return []
+
+
+def _not_ahead(occurred_at: datetime | None) -> datetime | None:
+    if occurred_at is not None and occurred_at > datetime.now(UTC) + CLOCK_SKEW:
+        raise Unprocessable(
+            unprocessable("occurred_at", "lies in the future; a fact has happened already")
+        )
+    return occurred_at
+
+
+def unprocessable(field: str, message: str) -> Answer:
+    """422 for one field."""
+    return answers.problem(
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "invalid",
+        f"{field} {message}.",
+        [{"field": field, "message": message}],
+    )
+
+
+def invalid(error: ValidationError, skip: int = 0) -> Answer:
+    """422 with every field that is wrong.
+
+    Args:
+        error: what the model found.
+        skip: how many leading parts of a field's place are the model's own and not the caller's.
+    """
+    errors = []
+    for item in error.errors(include_url=False, include_context=False, include_input=False):
+        place = item["loc"] if item["type"].startswith("union_tag") else item["loc"][skip:]
+        message = item["msg"].removeprefix("Value error, ")
+        if item["type"].startswith("union_tag"):
+            place, message = ("command",), "must be a name in GET /commands"
+        errors.append({"field": ".".join(map(str, place)) or "body", "message": message})
+    detail = "; ".join(f"{e['field']}: {e['message']}" for e in errors[:3])
+    return answers.problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", detail, errors)

@@ -1,0 +1,212 @@
+"""Read model ``customers``: the record, the contacts, the owners and every interaction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import assert_never
+from uuid import UUID
+
+from events.customer import (
+    ContactAdded,
+    CustomerClaimed,
+    CustomerDetailsChanged,
+    CustomerEvent,
+    CustomerHandedOver,
+    CustomerRegistered,
+    CustomerReleased,
+    InteractionLogged,
+    PromiseBroken,
+    PromiseKept,
+    PromiseMade,
+    PromiseWithdrawn,
+)
+from events.envelope import Recorded
+from projections.model import ReadModel
+from projections.tables import Row, Rows, Table
+
+
+@dataclass(slots=True)
+class CustomerRow(Row):
+    """A customer as they stand."""
+
+    customer_id: UUID
+    version: int = 0
+    position: int = 0
+    name: str | None = None
+    kind: str = "customer"
+    owner: str | None = None
+    email: str | None = None
+    phone: str | None = None
+    address: str | None = None
+    note: str | None = None
+    industry: str | None = None
+    region: str | None = None
+    website: str | None = None
+    source: str | None = None
+    parent: str | None = None
+    founded: int | None = None
+    employees: int | None = None
+    annual_revenue: Decimal | None = None
+    annual_revenue_currency: str | None = None
+    registered_at: datetime | None = None
+    last_contact_at: datetime | None = None
+    changed_at: datetime | None = None
+
+
+@dataclass(slots=True)
+class ContactRow(Row):
+    """A person who speaks for the customer."""
+
+    customer_id: UUID
+    contact_id: UUID
+    version: int = 0
+    name: str | None = None
+    email: str | None = None
+    phone: str | None = None
+    title: str | None = None
+    role: str | None = None
+    added_at: datetime | None = None
+
+
+@dataclass(slots=True)
+class InteractionRow(Row):
+    """Once that somebody of ours was in touch."""
+
+    customer_id: UUID
+    version: int
+    position: int = 0
+    occurred_at: datetime | None = None
+    actor: str | None = None
+    channel: str | None = None
+    summary: str | None = None
+    contact_id: UUID | None = None
+    inbound: bool = False
+    minutes: int | None = None
+
+
+@dataclass(slots=True)
+class OwnerRow(Row):
+    """A fact, never changed: from here on this rep, or nobody, answered for the customer."""
+
+    customer_id: UUID
+    version: int
+    position: int = 0
+    occurred_at: datetime | None = None
+    owner: str | None = None
+    actor: str | None = None
+    reason: str | None = None
+
+
+CUSTOMERS = Table(
+    "customers",
+    CustomerRow,
+    key=("customer_id",),
+    indexes=(
+        "(registered_at, customer_id)",
+        "(owner)",
+        "(region)",
+        "USING gin (to_tsvector('simple', coalesce(name, '')))",
+    ),
+)
+CONTACTS = Table("contacts", ContactRow, key=("customer_id", "contact_id"))
+INTERACTIONS = Table("interactions", InteractionRow, key=("customer_id", "version"))
+OWNERS = Table("owners", OwnerRow, key=("customer_id", "version"))
+
+DETAILS = (
+    "name",
+    "kind",
+    "email",
+    "phone",
+    "address",
+    "note",
+    "industry",
+    "region",
+    "website",
+    "source",
+    "parent",
+    "founded",
+    "employees",
+)
+
+
+def apply(rows: Rows, recorded: Recorded) -> None:
+    """Change the customer's rows by one event."""
+    event: CustomerEvent = recorded.event  # type: ignore[assignment]
+    customer = rows.get(CUSTOMERS, recorded.stream_id)
+    customer.version, customer.position = recorded.version, recorded.position
+    customer.changed_at = recorded.occurred_at
+    match event:
+        case CustomerRegistered():
+            customer.registered_at = recorded.occurred_at
+            _fill_in(customer, event)
+            if event.owner is not None:
+                _own(rows, recorded, customer, event.owner, None)
+        case CustomerDetailsChanged():
+            _fill_in(customer, event)
+        case ContactAdded():
+            contact = rows.get(CONTACTS, recorded.stream_id, event.contact_id)
+            contact.version, contact.added_at = recorded.version, recorded.occurred_at
+            contact.name, contact.email, contact.phone = event.name, event.email, event.phone
+            contact.title, contact.role = event.title, event.role
+        case CustomerClaimed():
+            _own(rows, recorded, customer, event.owner, None)
+        case CustomerReleased():
+            _own(rows, recorded, customer, None, event.reason)
+        case CustomerHandedOver():
+            _own(rows, recorded, customer, event.owner, event.reason)
+        case InteractionLogged():
+            if customer.last_contact_at is None or customer.last_contact_at < recorded.occurred_at:
+                customer.last_contact_at = recorded.occurred_at
+            rows.put(
+                INTERACTIONS,
+                InteractionRow(
+                    recorded.stream_id,
+                    recorded.version,
+                    recorded.position,
+                    recorded.occurred_at,
+                    recorded.actor,
+                    event.channel.value,
+                    event.summary,
+                    event.contact_id,
+                    event.inbound,
+                    event.minutes,
+                ),
+            )
+        case PromiseMade() | PromiseKept() | PromiseBroken() | PromiseWithdrawn():
+            pass
+        case _:
+            assert_never(event)
+
+
+def _fill_in(customer: CustomerRow, event: CustomerRegistered | CustomerDetailsChanged) -> None:
+    given = event.__dict__
+    for name in DETAILS:
+        value = given[name]
+        if value is not None:
+            setattr(customer, name, str(value) if name == "kind" else value)
+    if event.annual_revenue is not None:
+        customer.annual_revenue = event.annual_revenue.amount
+        customer.annual_revenue_currency = event.annual_revenue.currency
+
+
+def _own(
+    rows: Rows, recorded: Recorded, customer: CustomerRow, owner: str | None, reason: str | None
+) -> None:
+    customer.owner = owner
+    rows.put(
+        OWNERS,
+        OwnerRow(
+            recorded.stream_id,
+            recorded.version,
+            recorded.position,
+            recorded.occurred_at,
+            owner,
+            recorded.actor,
+            reason,
+        ),
+    )
+
+
+MODEL = ReadModel("customers", (CUSTOMERS, CONTACTS, INTERACTIONS, OWNERS), CustomerEvent, apply)

@@ -1,0 +1,57 @@
+"""What a read model is: its tables and how an event changes their rows."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, get_args
+
+from events.base import Event
+from events.envelope import Recorded
+from projections.tables import Rows, Table
+
+
+@dataclass(frozen=True, eq=False)
+class ReadModel:
+    """One read model.
+
+    Attributes:
+        name: also of its schema, ``view_{name}``.
+        events: the union of event classes that it listens to.
+        apply: changes rows by one event; total, and without clock, chance or look-ups elsewhere.
+        critical: a poison event halts it; otherwise only that event's stream is parked.
+        revision: raised when ``apply`` changes its meaning, so that the model is rebuilt.
+    """
+
+    name: str
+    tables: tuple[Table[Any], ...]
+    events: Any
+    apply: Callable[[Rows, Recorded], None]
+    critical: bool = False
+    revision: int = 1
+
+    @cached_property
+    def types(self) -> frozenset[str]:
+        """The names of the events that it listens to."""
+        members: tuple[type[Event], ...] = get_args(self.events) or (self.events,)
+        return frozenset(member.event_type for member in members)
+
+    @cached_property
+    def shape(self) -> str:
+        """Changes whenever the tables or the revision do; another shape asks for a rebuild."""
+        parts = [str(self.revision)]
+        for table in self.tables:
+            parts += [table.ddl(), *table.index_ddl()]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+    @property
+    def schema(self) -> str:
+        """Where its tables live."""
+        return f"view_{self.name}"
+
+    @property
+    def next_schema(self) -> str:
+        """Where a new build of its tables grows."""
+        return f"view_{self.name}_next"

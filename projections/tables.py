@@ -1,0 +1,210 @@
+"""Tables of read models, and the rows of a batch on their way through memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from copy import copy
+from dataclasses import dataclass, fields
+from datetime import date, datetime
+from decimal import Decimal
+from functools import cached_property
+from operator import attrgetter
+from types import UnionType
+from typing import Any, ClassVar, Generic, TypeVar, get_args, get_origin, get_type_hints
+from uuid import UUID
+
+import psycopg
+from psycopg.types.json import Jsonb
+
+from events.arrays import UUIDs, register
+
+Connection = psycopg.Connection[Any]
+
+COLUMN_TYPES: dict[Any, str] = {
+    UUID: "uuid",
+    str: "text",
+    int: "int8",
+    bool: "bool",
+    datetime: "timestamptz",
+    date: "date",
+    Decimal: "numeric",
+    dict: "jsonb",
+    list: "jsonb",
+}
+
+
+class Row:
+    """A row of a read model: a slotted dataclass whose first field is its stream's id.
+
+    Every field that is not part of the key has a default, so that a row can begin with any event:
+    a past view may select a later event of a stream and not its first.
+    """
+
+    __slots__ = ()
+    table: ClassVar[Table[Any]]
+
+
+R = TypeVar("R", bound=Row)
+
+
+@dataclass(frozen=True, eq=False)
+class Table(Generic[R]):
+    """Where the rows of one class are kept. All rows of a stream come from its events alone.
+
+    Attributes:
+        key: the leading columns that name a row; the first is the stream's id.
+        indexes: further indexes, each a list of columns or expressions as in SQL.
+    """
+
+    name: str
+    row: type[R]
+    key: tuple[str, ...]
+    indexes: tuple[str, ...] = ()
+
+    @cached_property
+    def columns(self) -> dict[str, str]:
+        """Column names and their PostgreSQL types, in order."""
+        hints = get_type_hints(self.row)
+        return {field.name: _column_type(hints[field.name]) for field in fields(self.row)}  # type: ignore[arg-type]
+
+    @cached_property
+    def key_of(self) -> Callable[[R], tuple[Any, ...]]:
+        """Reads a row's key."""
+        names = self.key
+        if len(names) == 1:
+            one = attrgetter(names[0])
+            return lambda row: (one(row),)
+        return attrgetter(*names)
+
+    @cached_property
+    def values_of(self) -> Callable[[R], tuple[Any, ...]]:
+        """Reads a row's values in the order of its columns; lists and dicts as jsonb."""
+        read = attrgetter(*self.columns)
+        json = [n for n, kind in enumerate(self.columns.values()) if kind == "jsonb"]
+        if not json:
+            return read
+
+        def values(row: R) -> tuple[Any, ...]:
+            found = list(read(row))
+            for n in json:
+                if found[n] is not None:
+                    found[n] = Jsonb(found[n])
+            return tuple(found)
+
+        return values
+
+    def ddl(self, prefix: str = "", kind: str = "TABLE") -> str:
+        """CREATE TABLE without keys or indexes."""
+        columns = ", ".join(f"{name} {type_}" for name, type_ in self.columns.items())
+        return f"CREATE {kind} {prefix}{self.name} ({columns})"
+
+    def index_ddl(self, prefix: str = "") -> list[str]:
+        """The primary key and the indexes, best made after a bulk load."""
+        key = ", ".join(self.key)
+        return [
+            f"ALTER TABLE {prefix}{self.name} ADD PRIMARY KEY ({key})",
+            *(f"CREATE INDEX ON {prefix}{self.name} {index}" for index in self.indexes),
+        ]
+
+
+def _column_type(hint: Any) -> str:
+    if isinstance(hint, UnionType):
+        (hint,) = (arg for arg in get_args(hint) if arg is not type(None))
+    return COLUMN_TYPES[get_origin(hint) or hint]
+
+
+class Rows:
+    """The rows that a batch of events touches, folded in memory, then written at once.
+
+    Args:
+        tables: those of one read model.
+        prefix: the schema they live in, with its dot; empty for temporary tables.
+    """
+
+    def __init__(self, tables: Iterable[Table[Any]], prefix: str = "") -> None:
+        self._tables = tuple(tables)
+        self._prefix = prefix
+        self._rows: dict[Table[Any], dict[tuple[Any, ...], Any]] = {t: {} for t in self._tables}
+        self._stored: dict[Table[Any], set[tuple[Any, ...]]] = {t: set() for t in self._tables}
+        self._touched: dict[Table[Any], dict[tuple[Any, ...], None]] = {t: {} for t in self._tables}
+
+    def load(self, conn: Connection, stream_ids: Collection[UUID]) -> None:
+        """Fetch what is stored of these streams; streams that begin in this batch need not be."""
+        for table in self._tables:
+            select = (
+                f"SELECT {', '.join(table.columns)} FROM {self._prefix}{table.name} "
+                f"WHERE {table.key[0]} = ANY (%b)"
+            )
+            for values in conn.cursor(binary=True).execute(
+                select.encode(), (UUIDs(stream_ids),), prepare=True
+            ):
+                row = table.row(*values)
+                key = table.key_of(row)
+                self._rows[table][key] = row
+                self._stored[table].add(key)
+
+    def copy(self) -> Rows:
+        """The same rows again, to be changed apart."""
+        twin = Rows(self._tables, self._prefix)
+        for table in self._tables:
+            twin._rows[table] = {key: copy(row) for key, row in self._rows[table].items()}
+            twin._stored[table] = set(self._stored[table])
+            twin._touched[table] = dict(self._touched[table])
+        return twin
+
+    def get(self, table: Table[R], *key: Any) -> R:
+        """The row with this key, made blank if there is none; it will be written."""
+        rows = self._rows[table]
+        row = rows.get(key)
+        if row is None:
+            row = rows[key] = table.row(*key)
+        self._touched[table][key] = None
+        return row
+
+    def put(self, table: Table[R], row: R) -> None:
+        """Write this row, in the place of one with the same key."""
+        key = table.key_of(row)
+        self._rows[table][key] = row
+        self._touched[table][key] = None
+
+    def flush(self, conn: Connection) -> None:
+        """Write what was touched, then forget everything."""
+        for table in self._tables:
+            touched = self._touched[table]
+            if touched:
+                stored = self._stored[table]
+                stale = [key for key in touched if key in stored] if stored else ()
+                if stale:
+                    self._delete(conn, table, stale)
+                rows = self._rows[table]
+                self._copy(conn, table, (rows[key] for key in touched))
+            self._rows[table].clear()
+            self._stored[table].clear()
+            touched.clear()
+
+    def _delete(
+        self, conn: Connection, table: Table[Any], keys: Collection[tuple[Any, ...]]
+    ) -> None:
+        names = ", ".join(table.key)
+        arrays = ", ".join(f"%s::{table.columns[name]}[]" for name in table.key)
+        conn.execute(
+            f"DELETE FROM {self._prefix}{table.name} AS t USING unnest({arrays}) AS k ({names}) "
+            f"WHERE {' AND '.join(f't.{name} = k.{name}' for name in table.key)}".encode(),
+            [list(column) for column in zip(*keys, strict=True)],
+            prepare=True,
+        )
+
+    def _copy(self, conn: Connection, table: Table[R], rows: Iterable[R]) -> None:
+        columns = ", ".join(table.columns)
+        statement = f"COPY {self._prefix}{table.name} ({columns}) FROM STDIN (FORMAT BINARY)"
+        values_of = table.values_of
+        with conn.cursor().copy(statement.encode()) as copy:
+            copy.set_types(list(table.columns.values()))
+            for row in rows:
+                copy.write_row(values_of(row))
+
+
+def ready(conn: Connection) -> Connection:
+    """The connection, able to send the arrays that ``Rows`` sends."""
+    register(conn.adapters)
+    return conn

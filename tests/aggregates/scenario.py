@@ -1,0 +1,125 @@
+"""Given what happened, when this is asked, then exactly that follows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import reduce
+from itertools import count
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from aggregates.base import Refused
+from aggregates.company import Company
+from commands.base import Command, Context
+from commands.catalog import CATALOG, Streams
+from events.base import Event
+from events.company import COMPANY, CompanyEvent
+from events.envelope import Actor
+from events.values import Money
+
+STREAM = UUID("00000000-0000-0000-0000-00000000feed")
+NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
+
+
+def fresh(n: int) -> UUID:
+    """The id that a decision gets when it asks for its n-th new one."""
+    return UUID(int=n)
+
+
+def eur(amount: str) -> Money:
+    return Money.model_validate({"amount": amount, "currency": "EUR"})
+
+
+def streams_of(command: type[Command[Any, Any]]) -> Streams[Any, Any]:
+    """The catalog's entry that a command belongs to."""
+    return next(s for s in CATALOG.values() if command in s.commands.values())
+
+
+def context(
+    streams: Streams[Any, Any],
+    by: str = "ada",
+    at: datetime = NOON,
+    on: UUID | None = None,
+    settings: Company | None = None,
+) -> Context:
+    numbers = count(1)
+    return Context(
+        stream_id=on or (COMPANY if streams.stream_type == "company" else STREAM),
+        occurred_at=at,
+        actor=Actor(by),
+        settings=settings or Company(),
+        fresh_id=lambda: fresh(next(numbers)),
+    )
+
+
+def fold(streams: Streams[Any, Any], events: Iterable[Event]) -> Any:
+    return reduce(streams.evolve, events, streams.blank)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What was decided, to be compared as a whole."""
+
+    events: list[Event] | None
+    refusal: Refused | None
+
+    def then(self, *expected: Event) -> None:
+        """Exactly these events, and the ledger's bytes of them read back as the same."""
+        if self.refusal is not None:
+            pytest.fail(f"refused: {self.refusal.rule}: {self.refusal.detail}")
+        if self.events != list(expected):
+            pytest.fail(f"decided:\n{_listed(self.events)}\nexpected:\n{_listed(expected)}")
+        for event in expected:
+            written = event.model_dump_json(exclude_none=True)
+            assert type(event).model_validate_json(written) == event, written
+
+    def nothing(self) -> None:
+        """What is asked is so already."""
+        self.then()
+
+    def refused(self, rule: type[Refused]) -> None:
+        """This rule said no."""
+        if self.refusal is None:
+            pytest.fail(f"not refused by {rule.__name__}; decided:\n{_listed(self.events)}")
+        assert type(self.refusal) is rule
+        assert self.refusal.detail.endswith("."), "a rule is told in a sentence"
+
+
+@dataclass(frozen=True)
+class Given:
+    """A stream's past, and the company's."""
+
+    events: tuple[Event, ...]
+    settings: Company
+
+    def under(self, *events: CompanyEvent) -> Given:
+        """The company's settings, as these events left them."""
+        return Given(self.events, reduce(Company.evolve, events, self.settings))
+
+    def when(
+        self,
+        command: Command[Any, Any],
+        *,
+        by: str = "ada",
+        at: datetime = NOON,
+        on: UUID | None = None,
+    ) -> Decision:
+        streams = streams_of(type(command))
+        state = fold(streams, self.events)
+        try:
+            decided = command.decide(state, context(streams, by, at, on, self.settings))
+        except Refused as refusal:
+            return Decision(None, refusal)
+        return Decision(decided, None)
+
+
+def given(*events: Event) -> Given:
+    return Given(events, Company())
+
+
+def _listed(events: Iterable[Event] | None) -> str:
+    return "\n".join(f"  {event!r}" for event in events or ()) or "  nothing"
