@@ -75,10 +75,13 @@ def _entry(plural: str, verb: str, streams: Streams[Any, Any]) -> Entry:
     }
     if creates:
         extra["id"] = (UUID | None, Field(None, description="The new stream's id; one is made."))
-    body: Any = create_model(
-        f"{command.__name__}Body", __base__=command, __doc__=command.__doc__, **extra
+    return Entry(
+        f"{plural}/{verb}",
+        streams,
+        command,
+        creates,
+        create_model(f"{command.__name__}Body", __base__=command, __doc__=command.__doc__, **extra),
     )
-    return Entry(f"{plural}/{verb}", streams, command, creates, body)
 
 
 ENTRIES: Mapping[str, Entry] = {

@@ -50,7 +50,7 @@ SETTINGS = {
 }
 
 
-class EmbeddedPostgresFailed(RuntimeError):  # noqa: N818 - it says what happened
+class EmbeddedPostgresFailed(RuntimeError):
     """The embedded PostgreSQL cannot run: what is wrong, where, and what to do."""
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import assert_never
+from typing import Any, assert_never
 from uuid import UUID
 
 from events.customer import (
@@ -23,8 +24,9 @@ from events.customer import (
     PromiseWithdrawn,
 )
 from events.envelope import Recorded
+from projections.asking import LIMIT, Filter, fetch, money, page
 from projections.model import ReadModel
-from projections.tables import Row, Rows, Table
+from projections.tables import Connection, Row, Rows, Table
 
 
 @dataclass(slots=True)
@@ -210,3 +212,75 @@ def _own(
 
 
 MODEL = ReadModel("customers", (CUSTOMERS, CONTACTS, INTERACTIONS, OWNERS), CustomerEvent, apply)
+
+
+def customers(
+    conn: Connection,
+    *,
+    name: str | None = None,
+    kind: str | None = None,
+    owner: str | None = None,
+    in_public_sea: bool | None = None,
+    region: str | None = None,
+    industry: str | None = None,
+    cursor: str | None = None,
+    limit: int = LIMIT,
+) -> tuple[list[dict[str, Any]], str | None]:
+    """Customers by the time of their registration; ``name`` finds any part of a name."""
+    pattern = None if name is None else "%" + re.sub(r"([\\%_])", r"\\\1", name) + "%"
+    return page(
+        conn,
+        "SELECT * FROM customers",
+        [
+            Filter("registered_at IS NOT NULL AND %s", (True,)),
+            Filter("name ILIKE %s", (pattern,)),
+            Filter("kind = %s", (kind,)),
+            Filter("owner = %s", (owner,)),
+            Filter("(owner IS NULL) = %s", (in_public_sea,)),
+            Filter("region = %s", (region,)),
+            Filter("industry = %s", (industry,)),
+        ],
+        ("registered_at", "customer_id"),
+        cursor,
+        limit,
+        shape=shown,
+    )
+
+
+def customer(conn: Connection, customer_id: UUID) -> dict[str, Any] | None:
+    """One customer's record with contacts, owners and the latest interactions, or None."""
+    rows = fetch(
+        conn,
+        "SELECT * FROM customers WHERE customer_id = %s AND registered_at IS NOT NULL",
+        (customer_id,),
+    )
+    if not rows:
+        return None
+    found = shown(rows[0])
+    found["contacts"] = fetch(
+        conn,
+        "SELECT contact_id AS id, name, email, phone, title, role, added_at FROM contacts "
+        "WHERE customer_id = %s ORDER BY version",
+        (customer_id,),
+    )
+    found["owners"] = fetch(
+        conn,
+        "SELECT owner, occurred_at AS since, actor, reason FROM owners "
+        "WHERE customer_id = %s ORDER BY version",
+        (customer_id,),
+    )
+    found["interactions"] = fetch(
+        conn,
+        "SELECT version, occurred_at, actor, channel, summary, contact_id, inbound, minutes "
+        "FROM interactions WHERE customer_id = %s ORDER BY occurred_at DESC, version DESC LIMIT 50",
+        (customer_id,),
+    )
+    return found
+
+
+def shown(row: dict[str, Any]) -> dict[str, Any]:
+    """A customer as the API shows it."""
+    del row["position"]
+    row["id"] = row.pop("customer_id")
+    row["annual_revenue"] = money(row["annual_revenue"], row.pop("annual_revenue_currency"))
+    return row

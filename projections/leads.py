@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import assert_never
+from typing import Any, assert_never
 from uuid import UUID
 
 from events.envelope import Recorded
@@ -18,8 +18,9 @@ from events.lead import (
     LeadQualified,
     LeadReturned,
 )
+from projections.asking import LIMIT, Filter, fetch, money, page
 from projections.model import ReadModel
-from projections.tables import Row, Rows, Table
+from projections.tables import Connection, Row, Rows, Table
 
 
 @dataclass(slots=True)
@@ -95,3 +96,58 @@ def apply(rows: Rows, recorded: Recorded) -> None:
 
 
 MODEL = ReadModel("leads", (LEADS,), LeadEvent, apply)
+
+SELECT = "SELECT * FROM leads"
+
+
+def lead(conn: Connection, lead_id: UUID) -> dict[str, Any] | None:
+    """One lead, or None."""
+    rows = fetch(conn, f"{SELECT} WHERE lead_id = %s AND captured_at IS NOT NULL", (lead_id,))
+    return shown(rows[0]) if rows else None
+
+
+def leads(
+    conn: Connection,
+    *,
+    status: str | None = None,
+    owner: str | None = None,
+    in_pool: bool | None = None,
+    source: str | None = None,
+    region: str | None = None,
+    industry: str | None = None,
+    customer_id: UUID | None = None,
+    captured_from: datetime | None = None,
+    captured_to: datetime | None = None,
+    cursor: str | None = None,
+    limit: int = LIMIT,
+) -> tuple[list[dict[str, Any]], str | None]:
+    """Leads by the time of their capture; ``in_pool`` are those that are open and nobody's."""
+    pool = "(owner IS NULL AND status IN ('open', 'qualified')) = %s"
+    return page(
+        conn,
+        SELECT,
+        [
+            Filter("captured_at IS NOT NULL AND %s", (True,)),
+            Filter("status = %s", (status,)),
+            Filter("owner = %s", (owner,)),
+            Filter(pool, (in_pool,)),
+            Filter("source = %s", (source,)),
+            Filter("region = %s", (region,)),
+            Filter("industry = %s", (industry,)),
+            Filter("customer_id = %s", (customer_id,)),
+            Filter("captured_at >= %s", (captured_from,)),
+            Filter("captured_at < %s", (captured_to,)),
+        ],
+        ("captured_at", "lead_id"),
+        cursor,
+        limit,
+        shape=shown,
+    )
+
+
+def shown(row: dict[str, Any]) -> dict[str, Any]:
+    """A lead as the API shows it."""
+    del row["position"]
+    row["id"] = row.pop("lead_id")
+    row["budget"] = money(row["budget"], row.pop("budget_currency"))
+    return row

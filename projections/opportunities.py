@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, assert_never
 from uuid import UUID
 
-from events.company import PipelineDefined
+from events.company import DEFAULT_PIPELINES, PipelineDefined
 from events.envelope import Recorded
 from events.opportunity import (
     CustomerIdentified,
@@ -21,8 +22,9 @@ from events.opportunity import (
     StageMoved,
 )
 from events.values import Money
+from projections.asking import LIMIT, Filter, Moment, Unanswerable, fetch, money, page
 from projections.model import ReadModel
-from projections.tables import Row, Rows, Table
+from projections.tables import Connection, Row, Rows, Table
 
 
 @dataclass(slots=True)
@@ -206,3 +208,177 @@ def _worth(rows: Rows, recorded: Recorded, deal: OpportunityRow, amount: Money |
 MODEL = ReadModel(
     "opportunities", (OPPORTUNITIES, STAGES, AMOUNTS, QUOTES, PIPELINES), Events, apply
 )
+
+SELECT = """
+SELECT o.*, c.name AS customer_name
+  FROM opportunities o LEFT JOIN customers c USING (customer_id)
+"""
+
+
+def opportunity(conn: Connection, opportunity_id: UUID) -> dict[str, Any] | None:
+    """One deal with every stage it stood in and every quote given, or None."""
+    rows = fetch(
+        conn, f"{SELECT} WHERE o.opportunity_id = %s AND opened_position > 0", (opportunity_id,)
+    )
+    if not rows:
+        return None
+    deal = shown(rows[0])
+    deal["stages"] = fetch(
+        conn,
+        "SELECT version, stage, kind, occurred_at, recorded_at, actor, position "
+        "FROM stages WHERE opportunity_id = %s ORDER BY version",
+        (opportunity_id,),
+    )
+    deal["quotes"] = quotes(conn, [opportunity_id])
+    return deal
+
+
+def quotes(conn: Connection, opportunity_ids: Sequence[UUID]) -> list[dict[str, Any]]:
+    """Every quote given for these deals, oldest first."""
+    rows = fetch(
+        conn,
+        "SELECT quote_id AS id, opportunity_id, version, occurred_at, given_by, total, currency, "
+        "valid_until, lines FROM quotes WHERE opportunity_id = ANY (%s) "
+        "ORDER BY occurred_at, opportunity_id, version",
+        (list(opportunity_ids),),
+    )
+    for row in rows:
+        row["total"] = money(row["total"], row.pop("currency"))
+    return rows
+
+
+def opportunities(
+    conn: Connection,
+    *,
+    owner: str | None = None,
+    customer_id: UUID | None = None,
+    pipeline: str | None = None,
+    stage: str | None = None,
+    kind: str | None = None,
+    product: str | None = None,
+    opened_from: datetime | None = None,
+    opened_to: datetime | None = None,
+    closed_from: datetime | None = None,
+    closed_to: datetime | None = None,
+    cursor: str | None = None,
+    limit: int = LIMIT,
+) -> tuple[list[dict[str, Any]], str | None]:
+    """Deals by the time of their opening."""
+    return page(
+        conn,
+        SELECT,
+        [
+            Filter("o.opened_position > 0 AND %s", (True,)),
+            Filter("o.owner = %s", (owner,)),
+            Filter("o.customer_id = %s", (customer_id,)),
+            Filter("o.pipeline = %s", (pipeline,)),
+            Filter("o.stage = %s", (stage,)),
+            Filter("o.kind = %s", (kind,)),
+            Filter("o.product = %s", (product,)),
+            Filter("o.opened_at >= %s", (opened_from,)),
+            Filter("o.opened_at < %s", (opened_to,)),
+            Filter("o.closed_at >= %s", (closed_from,)),
+            Filter("o.closed_at < %s", (closed_to,)),
+        ],
+        ("o.opened_at", "o.opportunity_id"),
+        cursor,
+        limit,
+        shape=shown,
+    )
+
+
+def shown(row: dict[str, Any]) -> dict[str, Any]:
+    """A deal as the API shows it."""
+    del row["position"], row["opened_position"]
+    row["id"] = row.pop("opportunity_id")
+    row["amount"] = money(row["amount"], row.pop("currency"))
+    customer_id, name = row.pop("customer_id"), row.pop("customer_name")
+    row["customer"] = None if customer_id is None else {"id": customer_id, "name": name}
+    return row
+
+
+def pipelines(conn: Connection) -> dict[str, list[dict[str, Any]]]:
+    """The stages of every pipeline, in order."""
+    found = {
+        name: [stage.model_dump(mode="json") for stage in stages]
+        for name, stages in DEFAULT_PIPELINES.items()
+    }
+    for row in fetch(conn, "SELECT name, stages FROM pipelines ORDER BY name"):
+        found[row["name"]] = row["stages"]
+    return found
+
+
+LIVE_FUNNEL = """
+SELECT stage, kind, currency, count(*), sum(amount) AS amount FROM opportunities o
+ WHERE opened_position > 0 AND {filters} GROUP BY stage, kind, currency
+"""
+PAST_FUNNEL = """
+WITH stood AS (
+    SELECT DISTINCT ON (s.opportunity_id) s.opportunity_id, s.stage, s.kind
+      FROM stages s WHERE {facts} ORDER BY s.opportunity_id, s.version DESC
+), worth AS (
+    SELECT DISTINCT ON (s.opportunity_id) s.opportunity_id, s.amount, s.currency
+      FROM amounts s WHERE {facts} ORDER BY s.opportunity_id, s.version DESC
+)
+SELECT stood.stage, stood.kind, worth.currency, count(*), sum(worth.amount) AS amount
+  FROM stood JOIN opportunities o USING (opportunity_id) LEFT JOIN worth USING (opportunity_id)
+ WHERE o.opened_position > 0 AND {opened} AND {filters}
+ GROUP BY stood.stage, stood.kind, worth.currency
+"""
+
+
+def funnel(
+    conn: Connection,
+    when: Moment,
+    *,
+    pipeline: str | None = None,
+    owner: str | None = None,
+    product: str | None = None,
+) -> list[dict[str, Any]]:
+    """How many deals stand in each stage and what they are worth, by currency.
+
+    Raises:
+        Unanswerable: when the company has no such pipeline.
+    """
+    known = pipelines(conn)
+    if pipeline is not None and pipeline not in known:
+        raise Unanswerable("pipeline", f"must be one of {', '.join(known)}")
+    given = {"pipeline": pipeline, "owner": owner, "product": product}
+    chosen = {name: value for name, value in given.items() if value is not None}
+    filters = " AND ".join(["true", *(f"o.{name} = %s" for name in chosen)])
+    if when.is_live:
+        rows = fetch(conn, LIVE_FUNNEL.format(filters=filters), list(chosen.values()))
+    else:
+        facts, bounds = when.bounds("s")
+        opened, since = when.bounds("o")
+        opened = opened.replace("occurred_at", "opened_at").replace("position", "opened_position")
+        rows = fetch(
+            conn,
+            PAST_FUNNEL.format(facts=facts, opened=opened, filters=filters),
+            [*bounds, *bounds, *since, *chosen.values()],
+        )
+    return _by_stage(rows, known if pipeline is None else {pipeline: known[pipeline]}, pipeline)
+
+
+def _by_stage(
+    rows: list[Any], known: dict[str, list[dict[str, Any]]], pipeline: str | None
+) -> list[dict[str, Any]]:
+    stages: dict[tuple[str, str], dict[str, Any]] = {}
+    used = {(row["stage"], row["kind"]) for row in rows}
+    for defined in known.values():
+        for stage in defined:
+            name = (stage["name"], stage["kind"])
+            if pipeline is not None or name in used:
+                stages[name] = _empty(*name)
+    for row in sorted(rows, key=lambda row: (row["stage"], row["kind"], row["currency"] or "")):
+        name = (row["stage"], row["kind"])
+        stage = stages.setdefault(name, _empty(*name))
+        stage["count"] += row["count"]
+        if (amount := money(row["amount"], row["currency"])) is not None:
+            stage["amount"].append(amount)
+    order = ("open", "won", "lost")
+    return sorted(stages.values(), key=lambda stage: order.index(stage["kind"]))
+
+
+def _empty(stage: str, kind: str) -> dict[str, Any]:
+    return {"stage": stage, "kind": kind, "count": 0, "amount": []}

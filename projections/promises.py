@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
-from typing import assert_never
+from typing import Any, assert_never
 from uuid import UUID
 
 from events.customer import PromiseBroken, PromiseKept, PromiseMade, PromiseWithdrawn
 from events.envelope import Recorded
+from projections.asking import LIMIT, Filter, Moment, money, page
 from projections.model import ReadModel
-from projections.tables import Row, Rows, Table
+from projections.tables import Connection, Row, Rows, Table
 
 
 @dataclass(slots=True)
@@ -106,3 +107,93 @@ def apply(rows: Rows, recorded: Recorded) -> None:
 
 
 MODEL = ReadModel("promises", (PROMISES, FACTS), Events, apply, critical=True)
+
+LIVE = "SELECT * FROM promises WHERE made_position > 0"
+PAST = """
+SELECT p.customer_id, p.promise_id, f.version, p.position, p.made_position, f.status,
+       p.promised_by, p.recorded_by, p.what, p.due, p.topic, p.amount, p.currency, p.contact_id,
+       p.made_at, CASE WHEN f.status <> 'open' THEN f.occurred_at END AS settled_at,
+       CASE WHEN f.status <> 'open' THEN f.actor END AS settled_by, f.note
+  FROM promises p JOIN (
+       SELECT DISTINCT ON (s.customer_id, s.promise_id) s.*
+         FROM promise_facts s WHERE {facts}
+        ORDER BY s.customer_id, s.promise_id, s.version DESC
+  ) f USING (customer_id, promise_id)
+ WHERE p.made_position > 0 AND {made}
+"""
+SELECT = """
+WITH p AS ({source})
+SELECT p.*, c.name AS customer_name,
+       p.status = 'open' AND p.due < %s AS overdue,
+       ARRAY(
+           SELECT q.promise_id FROM p q
+            WHERE q.customer_id = p.customer_id AND q.promise_id <> p.promise_id
+              AND q.status = 'open' AND p.status = 'open' AND lower(q.topic) = lower(p.topic)
+              AND ((q.amount, q.currency) IS DISTINCT FROM (p.amount, p.currency)
+                   OR q.due IS DISTINCT FROM p.due)
+            ORDER BY q.made_at, q.promise_id
+       ) AS contradicts
+  FROM p LEFT JOIN customers c USING (customer_id)
+"""
+
+
+def promises(
+    conn: Connection,
+    when: Moment,
+    *,
+    customer_id: UUID | None = None,
+    promised_by: str | None = None,
+    status: str | None = None,
+    topic: str | None = None,
+    overdue: bool | None = None,
+    contradicting: bool | None = None,
+    due_from: date | None = None,
+    due_to: date | None = None,
+    cursor: str | None = None,
+    limit: int = LIMIT,
+) -> tuple[list[dict[str, Any]], str | None]:
+    """Promises by the time of their making.
+
+    A promise is overdue from the day after its due date, in the company's time zone. Two open
+    promises to one customer on one topic contradict when their amounts or due dates differ.
+    """
+    source, values = _source(when)
+    select = f"SELECT * FROM ({SELECT.format(source=source)}) x"
+    return page(
+        conn,
+        select,
+        [
+            Filter("customer_id = %s", (customer_id,)),
+            Filter("promised_by = %s", (promised_by,)),
+            Filter("status = %s", (status,)),
+            Filter("lower(topic) = lower(%s)", (topic,)),
+            Filter("coalesce(overdue, false) = %s", (overdue,)),
+            Filter("(cardinality(contradicts) > 0) = %s", (contradicting,)),
+            Filter("due >= %s", (due_from,)),
+            Filter("due < %s", (due_to,)),
+        ],
+        ("made_at", "promise_id"),
+        cursor,
+        limit,
+        values=[*values, when.today],
+        shape=shown,
+    )
+
+
+def _source(when: Moment) -> tuple[str, list[Any]]:
+    if when.is_live:
+        return LIVE, []
+    facts, bounds = when.bounds("s")
+    made, since = when.bounds("p")
+    made = made.replace("occurred_at", "made_at").replace("position", "made_position")
+    return PAST.format(facts=facts, made=made), [*bounds, *since]
+
+
+def shown(row: dict[str, Any]) -> dict[str, Any]:
+    """A promise as the API shows it."""
+    del row["position"], row["made_position"]
+    row["id"] = row.pop("promise_id")
+    row["amount"] = money(row["amount"], row.pop("currency"))
+    row["overdue"] = bool(row["overdue"])
+    row["customer"] = {"id": row.pop("customer_id"), "name": row.pop("customer_name")}
+    return row

@@ -11,8 +11,9 @@ from events.customer import CustomerEvent
 from events.envelope import Recorded
 from events.lead import LeadConverted, LeadEvent
 from events.opportunity import CustomerIdentified, OpportunityEvent, OpportunityOpened
+from projections.asking import LIMIT, Filter, fetch, page
 from projections.model import ReadModel
-from projections.tables import Row, Rows, Table
+from projections.tables import Connection, Row, Rows, Table
 
 
 @dataclass(slots=True)
@@ -72,3 +73,48 @@ def apply(rows: Rows, recorded: Recorded) -> None:
 
 
 MODEL = ReadModel("timeline", (ENTRIES, LINKS), Events, apply)
+
+MINE = """
+SELECT e.* FROM (
+    SELECT %s::uuid AS stream_id UNION SELECT stream_id FROM timeline_links WHERE customer_id = %s
+) mine JOIN timeline_entries e USING (stream_id)
+"""
+
+
+def timeline(
+    conn: Connection,
+    customer_id: UUID,
+    *,
+    type: str | None = None,
+    stream_type: str | None = None,
+    actor: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    cursor: str | None = None,
+    limit: int = LIMIT,
+) -> tuple[list[dict[str, Any]], str | None]:
+    """Everything around a customer, latest first by business time."""
+    return page(
+        conn,
+        f"SELECT * FROM ({MINE}) x",
+        [
+            Filter("type = %s", (type,)),
+            Filter("stream_type = %s", (stream_type,)),
+            Filter("actor = %s", (actor,)),
+            Filter("occurred_at >= %s", (since,)),
+            Filter("occurred_at < %s", (until,)),
+        ],
+        ("occurred_at", "position"),
+        cursor,
+        limit,
+        values=(customer_id, customer_id),
+        descending=True,
+    )
+
+
+def streams_of(conn: Connection, customer_id: UUID) -> list[UUID]:
+    """Every stream that was ever about a customer."""
+    rows = fetch(
+        conn, "SELECT stream_id FROM timeline_links WHERE customer_id = %s", (customer_id,)
+    )
+    return [customer_id, *(row["stream_id"] for row in rows)]

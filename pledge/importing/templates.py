@@ -39,7 +39,7 @@ _RENDERING_FAULTS = (
 )
 
 
-class TemplateFault(ValueError):  # noqa: N818 - the fault is in what was written, not in a row
+class TemplateFault(ValueError):
     """A template or an expression that cannot be compiled."""
 
 

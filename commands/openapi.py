@@ -1,0 +1,221 @@
+"""The write API's part of the OpenAPI document, and the catalog that ``GET /commands`` shows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic.json_schema import models_json_schema
+
+from commands.wire import ENTRIES, LINES, Entry
+
+REF = "#/components/schemas/{model}"
+
+ANSWER: dict[str, Any] = {
+    "title": "CommandAnswer",
+    "type": "object",
+    "required": ["id", "version", "position", "events"],
+    "properties": {
+        "id": {"type": "string", "format": "uuid", "description": "The stream."},
+        "version": {"type": "integer", "description": "The stream's version now."},
+        "position": {
+            "type": "integer",
+            "description": "The ledger's position after the command; give it as min_position.",
+        },
+        "events": {
+            "type": "array",
+            "description": "What happened; empty when what was asked was so already.",
+            "items": {
+                "type": "object",
+                "required": ["type", "version", "position"],
+                "properties": {
+                    "type": {"type": "string"},
+                    "version": {"type": "integer"},
+                    "position": {"type": "integer"},
+                },
+            },
+        },
+    },
+    "example": {
+        "id": "019aaf1e-7f3c-7c3e-9d1a-2f4f3a1b5c6d",
+        "version": 2,
+        "position": 1284,
+        "events": [{"type": "lead.claimed", "version": 2, "position": 1284}],
+    },
+}
+COMMAND_PROBLEM: dict[str, Any] = {
+    "title": "CommandProblem",
+    "description": "RFC 9457. A refusal (404, 409) names its rule and is on record.",
+    "type": "object",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "rule": {"type": "string"},
+        "fields": {"type": "array", "items": {"type": "string"}},
+        "id": {"type": "string", "format": "uuid"},
+        "version": {"type": "integer"},
+        "position": {"type": "integer"},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["field", "message"],
+                "properties": {"field": {"type": "string"}, "message": {"type": "string"}},
+            },
+        },
+    },
+    "example": {
+        "type": "/problems/lead-owned",
+        "title": "Lead owned",
+        "status": 409,
+        "detail": "Another rep owns this lead.",
+        "rule": "LeadOwned",
+        "fields": [],
+        "id": "019aaf1e-7f3c-7c3e-9d1a-2f4f3a1b5c6d",
+        "version": 2,
+        "position": 1284,
+    },
+}
+ERRORS = {
+    401: "Nobody is named in X-Actor.",
+    404: "There is no such thing with this id; the refusal is on record.",
+    409: "A rule refused; the refusal is on record.",
+    412: "If-Match named another version than the stream has.",
+    413: "The body is too large.",
+    422: "The body or a header is malformed, or the Idempotency-Key stands for another body.",
+    503: "The ledger does not answer; send again with the same Idempotency-Key.",
+}
+
+
+def _header(name: str, about: str, *, required: bool = False, **schema: Any) -> dict[str, Any]:
+    return {
+        "name": name,
+        "in": "header",
+        "required": required,
+        "description": about,
+        "schema": {"type": "string", **schema},
+    }
+
+
+ACTOR = _header("X-Actor", "Who acts.", required=True, minLength=1, maxLength=200, example="anna")
+HEADERS = [
+    ACTOR,
+    _header(
+        "Idempotency-Key",
+        "The same key and body give the same answer again, for ever.",
+        minLength=1,
+        maxLength=200,
+    ),
+    _header("If-Match", "The stream version decided on, as an ETag.", pattern=r'^"\d+"$'),
+    _header("X-Correlation-Id", "Ties several commands together.", format="uuid"),
+]
+STREAM_ID = {
+    "name": "id",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "string", "format": "uuid"},
+}
+
+
+def document() -> tuple[dict[str, Any], dict[str, Any]]:
+    """OpenAPI paths and component schemas of every command."""
+    schemas = _schemas()
+    paths = {entry.path: {"post": _operation(entry)} for entry in ENTRIES.values()}
+    paths["/commands"] = {"post": _bulk()}
+    schemas["CommandAnswer"] = ANSWER
+    schemas["CommandProblem"] = COMMAND_PROBLEM
+    return paths, schemas
+
+
+def catalog() -> list[dict[str, Any]]:
+    """Every command: its name in a line of NDJSON, its route, what it means, its data's schema."""
+    return [
+        {
+            "command": entry.name,
+            "method": "POST",
+            "path": entry.path,
+            "creates": entry.creates,
+            "summary": _summary(entry),
+            "schema": entry.command.model_json_schema(),
+        }
+        for entry in ENTRIES.values()
+    ]
+
+
+def _schemas() -> dict[str, Any]:
+    models = [entry.body for entry in ENTRIES.values()] + LINES
+    _, schema = models_json_schema([(model, "validation") for model in models], ref_template=REF)
+    return dict(schema["$defs"])
+
+
+def _summary(entry: Entry) -> str:
+    return (entry.command.__doc__ or "").strip().split("\n")[0].removesuffix(".")
+
+
+def _operation(entry: Entry) -> dict[str, Any]:
+    plural, verb = entry.name.split("/")
+    codes = [code for code in ERRORS if not (entry.creates and code == 404)]  # noqa: PLR2004 - a status
+    return {
+        "tags": [plural],
+        "operationId": f"{verb}_{entry.streams.stream_type}".replace("-", "_"),
+        "summary": _summary(entry),
+        "description": (entry.command.__doc__ or "").strip(),
+        "parameters": HEADERS if entry.creates else [STREAM_ID, *HEADERS],
+        "requestBody": {
+            "required": any(f.is_required() for f in entry.command.model_fields.values()),
+            "content": {
+                "application/json": {"schema": {"$ref": REF.format(model=entry.body.__name__)}}
+            },
+        },
+        "responses": {
+            "201" if entry.creates else "200": {
+                "description": "Recorded, or so already.",
+                "headers": {"ETag": {"schema": {"type": "string"}}},
+                "content": {
+                    "application/json": {"schema": {"$ref": REF.format(model="CommandAnswer")}}
+                },
+            },
+            **{str(code): _problem(ERRORS[code]) for code in codes},
+        },
+    }
+
+
+def _bulk() -> dict[str, Any]:
+    return {
+        "tags": ["commands"],
+        "operationId": "handle_commands",
+        "summary": "Many commands, one a line",
+        "description": (
+            "NDJSON in, NDJSON out: one answer a line, in the order of the lines, each with its "
+            "line number and status. Commands of one stream are handled in their order."
+        ),
+        "parameters": [ACTOR],
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/x-ndjson": {
+                    "schema": {
+                        "oneOf": [{"$ref": REF.format(model=line.__name__)} for line in LINES]
+                    }
+                }
+            },
+        },
+        "responses": {
+            "200": {
+                "description": "An answer a line.",
+                "content": {"application/x-ndjson": {"schema": {"type": "object"}}},
+            },
+            **{str(code): _problem(ERRORS[code]) for code in (401, 422, 503)},
+        },
+    }
+
+
+def _problem(about: str) -> dict[str, Any]:
+    return {
+        "description": about,
+        "content": {
+            "application/problem+json": {"schema": {"$ref": REF.format(model="CommandProblem")}}
+        },
+    }

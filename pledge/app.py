@@ -1,0 +1,78 @@
+"""One application: every POST goes to the write side, everything else to the read side."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import cache
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import FastAPI, Response
+from fastapi.openapi.utils import get_openapi
+from fastapi_offline import FastAPIOffline
+
+from commands.http import Receive, Scope, Send, WriteApi
+from commands.openapi import catalog, document
+from commands.writer import Writer
+from read_api import pages
+from read_api.answers import as_json
+from read_api.app import install
+from read_api.reading import Reader
+
+ABOUT = """
+An event-sourced CRM: who promised what to which customer, and the evidence for it.
+
+Commands are `POST`; each answer carries the ledger's `position`. Give it to a query as
+`min_position` to read your own writes. Queries about a moment take `as_of` (business time) and
+`known_at` (what the ledger knew).
+"""
+
+
+class Pledge:
+    """The whole product as one ASGI application."""
+
+    def __init__(self, writer: Writer, reader: Reader) -> None:
+        self._writes = WriteApi(writer)
+        self._reads = _read_side(reader)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or the server's life cycle."""
+        if scope["type"] == "http" and scope["method"] == "POST":
+            await self._writes(scope, receive, send)
+        else:
+            await self._reads(scope, receive, send)
+
+
+def _read_side(reader: Reader) -> FastAPI:
+    @asynccontextmanager
+    async def life(_: Any) -> AsyncIterator[None]:
+        reader.open()
+        yield
+        reader.close()
+
+    app: FastAPI = FastAPIOffline(
+        title="Pledge", version=version("pledge-crm"), description=ABOUT, lifespan=life
+    )
+
+    @app.get("/commands", tags=["commands"], response_model=list[dict[str, Any]])
+    async def commands() -> Response:
+        """Everything that can be asked, with the JSON Schema of its data."""
+        return as_json(catalog())
+
+    install(app, reader)
+    pages.install(app, reader)
+
+    @cache
+    def openapi() -> dict[str, Any]:
+        made = get_openapi(
+            title=app.title, version=app.version, description=app.description, routes=app.routes
+        )
+        paths, schemas = document()
+        for path, item in paths.items():
+            made["paths"].setdefault(path, {}).update(item)
+        made["components"]["schemas"].update(schemas)
+        return made
+
+    app.openapi = openapi  # type: ignore[method-assign]
+    return app

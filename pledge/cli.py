@@ -1,0 +1,295 @@
+"""``pledge``: the command line."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import orjson
+import psycopg
+import structlog
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from events.keys import WrongMasterKey
+from events.migrate import OtherVersion
+from pledge.embedded import EmbeddedPostgresFailed
+from pledge.settings import Settings
+from pledge.wiring import Misconfigured, parts
+from projections.model import ReadModel
+
+app = typer.Typer(
+    name="pledge",
+    help="An event-sourced CRM: who promised what to which customer, and the evidence for it.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+export = typer.Typer(help="Take data out.", no_args_is_help=True)
+project = typer.Typer(
+    help="Read models: how far they are, building them anew.", no_args_is_help=True
+)
+audit = typer.Typer(help="Proofs.", no_args_is_help=True)
+app.add_typer(export, name="export")
+app.add_typer(project, name="project")
+app.add_typer(audit, name="audit")
+
+out = Console()
+err = Console(stderr=True)
+EXPORT_CHUNK = 1_000
+
+
+@app.command()
+def serve() -> None:
+    """Run the whole product on one port (PLEDGE_PORT, PLEDGE_HOME, PLEDGE_DATABASE_URL)."""
+    from pledge.serving import serve as run
+
+    run(Settings(), err)
+
+
+@app.command(name="import")
+def import_(
+    source: Annotated[Path, typer.Argument(help="A CSV or Excel file, or a folder of them.")],
+    mapping: Annotated[str, typer.Option(help="A shipped mapping's name, or a mapping file.")],
+    url: Annotated[str | None, typer.Option(help="A running Pledge (default PLEDGE_URL).")] = None,
+    *,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, send nothing.")
+    ] = False,
+) -> None:
+    """Turn the rows of files into commands and send them to a running Pledge. Safe to repeat."""
+    from commands.wire import ENTRIES, check_line
+    from pledge.importing import ImportFailedError, run_import
+
+    try:
+        report = run_import(
+            source,
+            mapping,
+            url=url or Settings().url,
+            dry_run=dry_run,
+            check=check_line,
+            known_commands=ENTRIES,
+            console=err,
+        )
+    except ImportFailedError as error:
+        raise _Failed(str(error)) from error
+    report.show(out)
+    if report.rejected:
+        raise typer.Exit(2)
+
+
+@export.command(name="events")
+def export_events(
+    to: Annotated[Path | None, typer.Option(help="A file; standard output if none.")] = None,
+    after: Annotated[int, typer.Option(help="Only events above this position.")] = 0,
+) -> None:
+    """Every event with its envelope, one JSON object a line, in the order of the ledger."""
+    from events import ledger
+    from projections.folding import readable
+
+    with parts(Settings()) as found, found.connect() as conn:
+        keyring = found.keyring()
+        file = sys.stdout.buffer if to is None else to.open("wb")
+        position, count = after, 0
+        while rows := ledger.read(conn, position, EXPORT_CHUNK):
+            batch = readable(conn, keyring, rows)
+            for poison in batch.broken.values():
+                err.print(f"[yellow]left out:[/] {poison}")
+            for recorded in batch.events:
+                line = recorded._asdict()
+                line["data"] = line.pop("event").model_dump(mode="json", exclude_none=True)
+                file.write(orjson.dumps(line, option=orjson.OPT_UTC_Z) + b"\n")
+            position = rows[-1][0]
+            count += len(batch.events)
+        file.flush()
+        if to is not None:
+            file.close()
+            err.print(f"{count} events written to {to}")
+
+
+@project.command()
+def status() -> None:
+    """How far each read model is behind the ledger, whether it halted, what it parked."""
+    from read_api.health import projections
+
+    with parts(Settings()) as found, found.connect() as conn:
+        shown = projections(conn)
+    table = Table(title=f"Ledger at position {shown['position']}")
+    for column in ("Read model", "Position", "Behind", "Seconds", "Parked", "Status"):
+        table.add_column(column, justify="left" if column in ("Read model", "Status") else "right")
+    for item in shown["items"]:
+        table.add_row(
+            item["name"],
+            f"{item['position']}",
+            f"{item['lag_positions']}",
+            f"{item['lag_seconds']:.1f}",
+            f"{len(item['parked'])}",
+            item["status"] if item["halted"] is None else f"halted: {item['halted']}",
+        )
+    out.print(table)
+
+
+@project.command()
+def rebuild(
+    names: Annotated[list[str] | None, typer.Argument(help="Read models; all if none.")] = None,
+) -> None:
+    """Build read models anew from the first event, beside the live ones, and swap."""
+    from projections.rebuild import CannotBuild
+    from projections.rebuild import rebuild as build
+
+    with parts(Settings()) as found, found.connect() as conn, _progress() as bar:
+        for model in _chosen(names):
+            task = bar.add_task(model.name, total=None)
+            try:
+                position = build(
+                    conn,
+                    found.keyring(),
+                    model,
+                    partial(_advance, bar, task),
+                )
+            except CannotBuild as error:
+                raise _Failed(f"{model.name} was left as it is: {error}") from error
+            bar.update(task, total=1, completed=1)
+            err.print(f"{model.name}: built up to position {position}")
+
+
+@project.command()
+def resume(name: str) -> None:
+    """Let a halted read model try again, after what was wrong was mended."""
+    from projections import progress
+
+    with parts(Settings()) as found, found.connect() as conn:
+        progress.resume(conn, _chosen([name])[0].name)
+    err.print(f"{name} tries again")
+
+
+@project.command()
+def skip(
+    name: str,
+    position: Annotated[int, typer.Argument(help="Of the event to pass over.")],
+    actor: Annotated[str, typer.Option(help="Who decides this.")],
+    reason: Annotated[str, typer.Option(help="Why; it stays on record.")],
+) -> None:
+    """Tell a halted read model to pass over one event, and let it go on. This is on record."""
+    from projections import progress
+
+    with parts(Settings()) as found, found.connect() as conn, conn.transaction():
+        model = _chosen([name])[0]
+        progress.skip(conn, model.name, position, actor, reason)
+        progress.resume(conn, model.name)
+    err.print(f"{name} passes over position {position} and goes on")
+
+
+@project.command(hidden=True)
+def run(*, until_eof: Annotated[bool, typer.Option("--until-eof")] = False) -> None:
+    """Run the projectors in this process."""
+    from pledge import serving
+
+    stop = threading.Event()
+    serving.on_signals(stop.set)
+    if until_eof:
+        serving.until_eof(stop)
+    serving.project(Settings(), stop)
+
+
+@audit.command()
+def replay(
+    names: Annotated[list[str] | None, typer.Argument(help="Read models; all if none.")] = None,
+    shuffle: Annotated[
+        str | None, typer.Option(help="A seed: replay the streams in an order made from it.")
+    ] = None,
+) -> None:
+    """Rebuild every read model aside, compare it row for row with the live one, say what differs."""
+    from projections.rebuild import CannotBuild, differences
+
+    found_any = False
+    with parts(Settings()) as found, found.connect() as conn, _progress() as bar:
+        for model in _chosen(names):
+            task = bar.add_task(model.name, total=None)
+            try:
+                position, differing = differences(
+                    conn,
+                    found.keyring(),
+                    model,
+                    shuffle=shuffle,
+                    report=partial(_advance, bar, task),
+                )
+            except CannotBuild as error:
+                raise _Failed(f"{model.name} cannot be replayed: {error}") from error
+            bar.update(task, total=1, completed=1)
+            verdict = "[red]differs[/]" if differing else "equal row for row"
+            err.print(f"{model.name}: {verdict} at position {position}")
+            for difference in differing:
+                found_any = True
+                out.print(
+                    f"  {difference.table}: only {difference.side}: "
+                    f"{orjson.dumps(difference.row).decode()}",
+                    markup=False,
+                )
+    if found_any:
+        raise typer.Exit(1)
+
+
+def _chosen(names: list[str] | None) -> list[ReadModel]:
+    from projections.catalog import BY_NAME, MODELS
+
+    strange = [name for name in names or [] if name not in BY_NAME]
+    if strange:
+        raise _Failed(f"No read model is called {strange[0]}. There are: {', '.join(BY_NAME)}.")
+    return [BY_NAME[name] for name in names] if names else list(MODELS)
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description:<14}"),
+        BarColumn(),
+        TextColumn("{task.completed} events"),
+        TimeElapsedColumn(),
+        console=err,
+        transient=True,
+    )
+
+
+def _advance(bar: Progress, task: TaskID, done: int, _head: int) -> None:
+    bar.update(task, completed=done)
+
+
+class _Failed(RuntimeError):
+    """Ends the program with one clear sentence."""
+
+
+def main() -> None:
+    """Run the command line; problems that a user can mend are said in a sentence."""
+    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer()
+            if not sys.stderr.isatty()
+            else structlog.dev.ConsoleRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    try:
+        app()
+    except (_Failed, Misconfigured, EmbeddedPostgresFailed, OtherVersion, WrongMasterKey) as error:
+        err.print(f"[red]pledge:[/] {error}", highlight=False)
+        raise SystemExit(1) from None
+    except psycopg.OperationalError as error:
+        err.print(f"[red]pledge:[/] the database does not answer: {error}", highlight=False)
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        raise SystemExit(0) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,206 @@
+"""``pledge serve``: the database, the projectors and both APIs, started together, stopped together."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+
+import structlog
+import uvicorn
+from rich.console import Console
+
+from events import ledger
+from pledge import demo
+from pledge.app import Pledge
+from pledge.settings import Settings
+from pledge.wiring import Misconfigured, Parts, parts
+from projections.catalog import MODELS
+from projections.runner import Runner
+from read_api.reading import Reader
+
+log = structlog.get_logger()
+
+SWITCH_SECONDS = 0.0005
+"""How long a busy thread keeps the interpreter from the writer's thread."""
+STOP_SECONDS = 10
+RESTART_SECONDS = 1.0
+
+
+def serve(settings: Settings, console: Console) -> None:
+    """Run the whole product on one port until SIGINT or SIGTERM.
+
+    Raises:
+        Misconfigured: when the port is taken, or the database or the key cannot be used.
+    """
+    _refuse_taken_port(settings)
+    signal.signal(signal.SIGTERM, _leave)
+    console.print(
+        "[dim]·[/] starting PostgreSQL"
+        if settings.database_url is None
+        else "[dim]·[/] connecting to PostgreSQL"
+    )
+    with parts(settings) as found:
+        if settings.demo:
+            _fill(found, console)
+        with projecting(found, settings):
+            _serve_http(settings, found, console)
+
+
+def _serve_http(settings: Settings, found: Parts, console: Console) -> None:
+    writer = found.writer()
+    reader = Reader(found.conninfo, found.keyring())
+    writer.start()
+    try:
+        config = uvicorn.Config(
+            Pledge(writer, reader),
+            host=settings.host,
+            port=settings.port,
+            access_log=False,
+            log_level="warning",
+            timeout_graceful_shutdown=5,
+            server_header=False,
+        )
+        server = uvicorn.Server(config)
+        threading.Thread(
+            target=_greet, args=(server, settings, console), name="greeting", daemon=True
+        ).start()
+        sys.setswitchinterval(SWITCH_SECONDS)
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 50)
+        server.run()
+    finally:
+        writer.stop()
+        console.print("[dim]·[/] stopped")
+
+
+def project(settings: Settings, stop: threading.Event) -> None:
+    """Run the projectors of all read models until told to stop."""
+    with parts(settings) as found:
+        Runner(found.connect, found.keyring(), MODELS).run(stop)
+
+
+@contextmanager
+def projecting(found: Parts, settings: Settings) -> Iterator[None]:
+    """Projectors in a process of their own, started again whenever it dies.
+
+    The child ends when its standard input does, so it never outlives a killed parent.
+    """
+    stop = threading.Event()
+    environment = {
+        **os.environ,
+        "PLEDGE_DATABASE_URL": found.conninfo,
+        "PLEDGE_HOME": str(settings.home.absolute()),
+    }
+    command = [sys.executable, "-m", "pledge.cli", "project", "run", "--until-eof"]
+    children: list[subprocess.Popen[bytes]] = []
+
+    def start() -> None:
+        child = subprocess.Popen(  # noqa: S603 - our own program
+            command, env=environment, stdin=subprocess.PIPE, start_new_session=True
+        )
+        children[:] = [child]
+
+    def watch() -> None:
+        while not stop.wait(RESTART_SECONDS / 5):
+            code = children[0].poll()
+            if code is not None and not stop.is_set():
+                log.warning("the projectors died and are started again", code=code)
+                stop.wait(RESTART_SECONDS)
+                start()
+
+    start()
+    watcher = threading.Thread(target=watch, name="projector watch", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        watcher.join()
+        _end(children[0])
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    assert child.stdin is not None
+    with suppress(BrokenPipeError):
+        child.stdin.close()
+    try:
+        child.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+
+
+def until_eof(stop: threading.Event) -> None:
+    """Set ``stop`` when standard input ends."""
+
+    def wait() -> None:
+        while sys.stdin.buffer.read(1):
+            pass
+        stop.set()
+
+    threading.Thread(target=wait, name="until eof", daemon=True).start()
+
+
+def on_signals(stop: Callable[[], None]) -> None:
+    """Call ``stop`` at SIGINT and SIGTERM."""
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        stop()
+
+    signal.signal(signal.SIGINT, handle)
+    signal.signal(signal.SIGTERM, handle)
+
+
+def _leave(_number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(0)
+
+
+def _refuse_taken_port(settings: Settings) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as error:
+            raise Misconfigured(
+                f"Port {settings.port} on {settings.host} cannot be used ({error.strerror}). "
+                "Another program may have it, perhaps another Pledge. "
+                "Stop that one, or choose another port: PLEDGE_PORT=8001 make run"
+            ) from error
+
+
+def _fill(found: Parts, console: Console) -> None:
+    with found.connect() as conn:
+        if ledger.head(conn) > 0 and not demo.was_cut_short(conn):
+            return
+    console.print("[dim]·[/] the ledger is empty: making a small sample company")
+    writer = found.writer()
+    try:
+        demo.fill(writer)
+    finally:
+        writer.stop()
+
+
+def _greet(server: uvicorn.Server, settings: Settings, console: Console) -> None:
+    while not server.started:
+        if server.should_exit:
+            return
+        time.sleep(0.02)
+    base = f"http://{settings.host}:{settings.port}"
+    console.print(f"\n[bold]Pledge runs on[/] {base}")
+    for path, about in (
+        ("/", "what is here"),
+        ("/docs", "the API, to read and to try"),
+        ("/promises", "who promised what to whom"),
+        ("/audit/events", "every event there ever was"),
+    ):
+        console.print(f"  {base}{path:<15} {about}")
+    console.print("Ctrl-C stops it; the data stay.\n", style="dim")

@@ -1,0 +1,32 @@
+"""What operators decide, read once from the environment by the front door."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """``PLEDGE_*`` of the environment; every default suits one machine and nothing else installed.
+
+    Attributes:
+        home: where the embedded database and the master key live.
+        database_url: a PostgreSQL of one's own; None starts the embedded one.
+        master_key: 32 bytes in base64, which wrap every person's key.
+        master_key_file: a file that holds the same; made under ``home`` when neither is given.
+        demo: whether an empty ledger gets a sample company.
+        url: where the commands of this program find a running service.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="PLEDGE_", extra="ignore")
+
+    home: Path = Path(".pledge")
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=1, le=65535)
+    database_url: str | None = None
+    master_key: SecretStr | None = None
+    master_key_file: Path | None = None
+    demo: bool = True
+    url: str = "http://127.0.0.1:8000"

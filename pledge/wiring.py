@@ -1,0 +1,136 @@
+"""Where the parts of a process meet: the database, the keys, the two sides, one application."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+
+from commands.writer import Writer
+from events import ledger
+from events.arrays import register
+from events.keys import Keyring
+from events.migrate import migrate
+from pledge.embedded import create_database, postgres
+from pledge.settings import Settings
+from projections.tables import Connection
+
+KEY_BYTES = 32
+WRITER_SESSION = "SET enable_seqscan = off"
+
+
+class Misconfigured(RuntimeError):
+    """A setting cannot be used; the message says which and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What every process of the product is built on."""
+
+    conninfo: str
+    master: bytes
+
+    def keyring(self) -> Keyring:
+        """A keyring of a component's own."""
+        return Keyring(self.master)
+
+    def connect(self) -> Connection:
+        """A session with the service's rights."""
+        conn = ledger.connect(self.conninfo)
+        register(conn.adapters)
+        return conn
+
+    def connect_writer(self) -> Connection:
+        """A session for the writer.
+
+        All it does are look-ups by key, yet on tables that were empty when a plan was made
+        PostgreSQL would go on scanning them.
+        """
+        conn = ledger.connect(self.conninfo, "pledge writer")
+        conn.execute(WRITER_SESSION)
+        return conn
+
+    def writer(self) -> Writer:
+        """The write side."""
+        return Writer(self.connect_writer, self.keyring())
+
+
+@contextmanager
+def parts(settings: Settings) -> Iterator[Parts]:
+    """A migrated database and its master key; the embedded database runs as long as the block.
+
+    Raises:
+        Misconfigured: when the database cannot be reached or the key cannot be used.
+        EmbeddedPostgresFailed: when the embedded database does not start.
+        OtherVersion: when the database was made by another version.
+        WrongMasterKey: when the ledger was begun with another key.
+    """
+    with _database(settings) as conninfo:
+        try:
+            migrate(conninfo)
+        except psycopg.OperationalError as error:
+            raise Misconfigured(
+                f"The database does not answer: {str(error).strip()}. Check PLEDGE_DATABASE_URL."
+            ) from error
+        found = Parts(conninfo, master_key(settings))
+        with found.connect() as conn:
+            found.keyring().verify(conn)
+        yield found
+
+
+@contextmanager
+def _database(settings: Settings) -> Iterator[str]:
+    if settings.database_url is not None:
+        yield settings.database_url
+        return
+    settings.home.mkdir(parents=True, exist_ok=True)
+    with postgres(settings.home) as url:
+        yield create_database(url, "pledge")
+
+
+def master_key(settings: Settings) -> bytes:
+    """The key that wraps all others, made on first use where none was given.
+
+    Raises:
+        Misconfigured: when it is not 32 bytes in base64.
+    """
+    if settings.master_key is not None:
+        return _decoded(settings.master_key.get_secret_value(), "PLEDGE_MASTER_KEY")
+    path = settings.master_key_file or settings.home / "master.key"
+    if not path.exists():
+        if settings.master_key_file is not None:
+            raise Misconfigured(f"There is no master key in {path} (PLEDGE_MASTER_KEY_FILE).")
+        _make_key(path)
+    return _decoded(path.read_text(), str(path))
+
+
+def _make_key(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_suffix(f".{os.getpid()}")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(base64.b64encode(os.urandom(KEY_BYTES)).decode() + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(fresh, path)
+    except FileExistsError:
+        pass
+    finally:
+        fresh.unlink()
+
+
+def _decoded(text: str, source: str) -> bytes:
+    try:
+        key = base64.b64decode(text.strip(), validate=True)
+    except (ValueError, binascii.Error):
+        key = b""
+    if len(key) != KEY_BYTES:
+        raise Misconfigured(f"{source} must hold {KEY_BYTES} bytes in base64.")
+    return key

@@ -1,0 +1,49 @@
+"""A past view: some streams' events, chosen by both clocks, through the very same projectors."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from uuid import UUID
+
+from events import ledger
+from events.keys import Keyring
+from projections.asking import Moment
+from projections.catalog import MODELS
+from projections.folding import fold, readable
+from projections.progress import skipped
+from projections.tables import Connection, Rows
+
+
+@contextmanager
+def past(
+    conn: Connection, keyring: Keyring, stream_ids: Collection[UUID], when: Moment
+) -> Iterator[None]:
+    """Inside, the read models' tables hold these streams only, as they were at that moment.
+
+    The rows stand in temporary tables, which PostgreSQL finds before the live ones; they vanish
+    with the surrounding transaction, which the caller rolls back. The connection must not prepare
+    statements: a statement prepared on the live tables would go on reading those.
+
+    Raises:
+        Poison: at an event that a critical read model cannot take.
+    """
+    chosen = [
+        row
+        for row in ledger.read_streams(conn, stream_ids)
+        if (when.as_of is None or row[5] < when.as_of)
+        and (when.known_at is None or row[0] <= when.known_at)
+    ]
+    batch = readable(conn, keyring, chosen)
+    for model in MODELS:
+        rows, _ = fold(
+            model,
+            lambda: Rows(model.tables, "pg_temp."),
+            batch,
+            {},
+            skipped(conn, model.name),
+        )
+        for table in model.tables:
+            conn.execute(table.ddl("pg_temp.").encode())
+        rows.flush(conn)
+    yield

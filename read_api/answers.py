@@ -1,0 +1,135 @@
+"""How answers look on the wire: JSON, CSV for whoever accepts it, RFC 9457 problems."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable
+from decimal import Decimal
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from psycopg import OperationalError
+from psycopg_pool import PoolTimeout
+from starlette.exceptions import HTTPException
+
+from projections.asking import Unanswerable
+from read_api.reading import NotThereYet
+
+PROBLEM = "application/problem+json"
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return str(value)
+    raise TypeError(type(value).__name__)
+
+
+def as_json(body: Any, *, etag: int | None = None) -> Response:
+    """A JSON answer; times as ISO 8601 in UTC, decimals as strings."""
+    headers = {} if etag is None else {"ETag": f'"{etag}"'}
+    content = orjson.dumps(body, default=_plain, option=orjson.OPT_UTC_Z)
+    return Response(content, media_type="application/json", headers=headers)
+
+
+def listed(request: Request, head: dict[str, Any], items: list[Any], more: str | None) -> Response:
+    """A page of a list: JSON with a ``next`` link, or CSV with a ``Link`` header."""
+    link = None if more is None else str(request.url.include_query_params(cursor=more))
+    if "text/csv" in request.headers.get("accept", ""):
+        headers = {"Pledge-Position": str(head["position"])}
+        if link is not None:
+            headers["Link"] = f'<{link}>; rel="next"'
+        body = "\ufeff" + as_csv(items)
+        return Response(body, media_type="text/csv; charset=utf-8", headers=headers)
+    return as_json({**head, "items": items, "next": link})
+
+
+def as_csv(items: Iterable[dict[str, Any]]) -> str:
+    """Rows with one column a field, nested fields as ``a.b``; nothing that a sheet would compute."""
+    rows = [dict(_flat(item)) for item in items]
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow([_cell(row.get(name)) for name in columns])
+    return out.getvalue()
+
+
+def _flat(item: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for name, value in item.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, list | bool):
+        return orjson.dumps(value, default=_plain).decode()
+    text = value.isoformat() if hasattr(value, "isoformat") else str(value)
+    return "'" + text if isinstance(value, str) and text.startswith(FORMULA) else text
+
+
+def problem(
+    status: HTTPStatus, kind: str, detail: str, errors: list[dict[str, str]] | None = None
+) -> Response:
+    """An RFC 9457 problem."""
+    body: dict[str, Any] = {
+        "type": f"/problems/{kind}",
+        "title": kind.replace("-", " ").capitalize(),
+        "status": status.value,
+        "detail": detail,
+    }
+    if errors is not None:
+        body["errors"] = errors
+    headers = {"Retry-After": "1"} if status is HTTPStatus.SERVICE_UNAVAILABLE else {}
+    return Response(orjson.dumps(body), status.value, headers, PROBLEM)
+
+
+def handle_problems(app: FastAPI) -> None:
+    """Let every error of the read side leave as a problem."""
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> Response:
+        errors = [
+            {"field": ".".join(map(str, item["loc"][1:])), "message": item["msg"]}
+            for item in error.errors()
+        ]
+        detail = "; ".join(f"{e['field']}: {e['message']}" for e in errors[:3])
+        return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", detail, errors)
+
+    @app.exception_handler(Unanswerable)
+    async def unanswerable(_: Request, error: Unanswerable) -> Response:
+        errors = [{"field": error.field, "message": str(error)}]
+        detail = f"{error.field} {error}"
+        return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", detail, errors)
+
+    @app.exception_handler(NotThereYet)
+    async def not_there_yet(_: Request, error: NotThereYet) -> Response:
+        return problem(HTTPStatus.SERVICE_UNAVAILABLE, "not-there-yet", str(error))
+
+    @app.exception_handler(HTTPException)
+    async def http(_: Request, error: HTTPException) -> Response:
+        status = HTTPStatus(error.status_code)
+        kind = status.phrase.lower().replace(" ", "-")
+        answer = problem(status, kind, str(error.detail))
+        answer.headers.update(error.headers or {})
+        return answer
+
+    @app.exception_handler(OperationalError)
+    @app.exception_handler(PoolTimeout)
+    async def away(_: Request, __: Exception) -> Response:
+        detail = "The database does not answer. Try again."
+        return problem(HTTPStatus.SERVICE_UNAVAILABLE, "database-away", detail)
+
+    @app.exception_handler(Exception)
+    async def unexpected(_: Request, __: Exception) -> Response:
+        detail = "Something failed on our side. The log says what."
+        return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal-error", detail)

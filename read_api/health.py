@@ -1,0 +1,101 @@
+"""Whether the service lives, whether it is ready, how far each read model is, and all in figures."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import APIRouter, Response
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, Gauge, generate_latest
+from psycopg import OperationalError
+from psycopg_pool import PoolTimeout
+
+from projections.asking import fetch
+from projections.catalog import MODELS
+from projections.tables import Connection
+from read_api.answers import as_json, problem
+from read_api.reading import Reader
+from read_api.shapes import Problem, Projections
+
+STATUS = """
+SELECT c.name, c.position, h.position - c.position AS lag_positions, c.halted, c.halted_at,
+       coalesce((SELECT greatest(extract(epoch FROM clock_timestamp() - e.recorded_at), 0)
+                   FROM ledger.events e WHERE e.position = c.position + 1), 0)::float8
+           AS lag_seconds,
+       ARRAY(SELECT stream_id FROM progress.parked p WHERE p.name = c.name
+              ORDER BY position LIMIT 100) AS parked
+  FROM progress.checkpoints c,
+       (SELECT coalesce(max(position), 0) AS position FROM ledger.events) h
+ ORDER BY c.name
+"""
+
+HEAD = Gauge("pledge_ledger_position", "The ledger's last position")
+POSITION = Gauge("pledge_projection_position", "Position that a read model reflects", ["name"])
+LAG = Gauge("pledge_projection_lag_positions", "Events that a read model is behind", ["name"])
+LAG_SECONDS = Gauge("pledge_projection_lag_seconds", "Age of the first event not taken", ["name"])
+HALTED = Gauge("pledge_projection_halted", "1 while a read model stands still", ["name"])
+PARKED = Gauge("pledge_projection_parked_streams", "Streams set aside", ["name"])
+
+
+def projections(conn: Connection) -> dict[str, Any]:
+    """Every read model against the ledger's end."""
+    items = [
+        {**row, "status": "running" if row["halted"] is None else "halted"}
+        for row in fetch(conn, STATUS)
+    ]
+    head = fetch(conn, "SELECT coalesce(max(position), 0) AS head FROM ledger.events")[0]["head"]
+    return {"position": head, "items": items}
+
+
+def router(reader: Reader) -> APIRouter:
+    """The routes for operators."""
+    routes = APIRouter(tags=["operations"])
+
+    @routes.get("/projections", response_model=Projections)
+    def list_projections() -> Response:
+        """How far each read model is behind, whether it halted, what it parked."""
+        with reader.connection() as conn:
+            return as_json(projections(conn))
+
+    @routes.get("/health/live")
+    async def live() -> dict[str, str]:
+        """The process answers."""
+        return {"status": "live"}
+
+    @routes.get("/health/ready", responses={503: {"model": Problem}})
+    def ready() -> Response:
+        """The database answers, and every read model is built and moves."""
+        try:
+            with reader.connection() as conn:
+                found = projections(conn)
+        except (OperationalError, PoolTimeout):
+            return problem(
+                HTTPStatus.SERVICE_UNAVAILABLE, "not-ready", "The database does not answer."
+            )
+        names = {item["name"] for item in found["items"]}
+        missing = [model.name for model in MODELS if model.name not in names]
+        halted = [item["name"] for item in found["items"] if item["halted"] is not None]
+        if missing or halted:
+            parts = [f"not built yet: {', '.join(missing)}"] * bool(missing)
+            parts += [f"halted: {', '.join(halted)}"] * bool(halted)
+            return problem(
+                HTTPStatus.SERVICE_UNAVAILABLE, "not-ready", f"Read models {'; '.join(parts)}."
+            )
+        return as_json({"status": "ready", "position": found["position"]})
+
+    @routes.get("/metrics", response_class=Response)
+    def metrics() -> Response:
+        """Figures for Prometheus."""
+        with reader.connection() as conn:
+            found = projections(conn)
+        HEAD.set(found["position"])
+        for item in found["items"]:
+            name = item["name"]
+            POSITION.labels(name).set(item["position"])
+            LAG.labels(name).set(item["lag_positions"])
+            LAG_SECONDS.labels(name).set(item["lag_seconds"])
+            HALTED.labels(name).set(item["halted"] is not None)
+            PARKED.labels(name).set(len(item["parked"]))
+        return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
+
+    return routes

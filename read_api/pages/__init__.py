@@ -1,0 +1,82 @@
+"""Pages: server-rendered views over the very query functions that the JSON API uses."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from psycopg import OperationalError
+from psycopg_pool import PoolTimeout
+
+from projections import customers, opportunities, promises
+from projections.asking import fetch
+from read_api import health
+from read_api.reading import Reader
+
+POLICY = (
+    "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'none'; "
+    "frame-ancestors 'none'; base-uri 'none'"
+)
+DOCS_POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; frame-ancestors 'none'"
+)
+
+
+def install(app: FastAPI, reader: Reader) -> None:
+    """Give an application its pages."""
+    environment = Environment(
+        loader=PackageLoader("read_api.pages", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    style = files("read_api.pages").joinpath("pledge.css").read_bytes()
+
+    @app.get("/", include_in_schema=False)
+    def start(request: Request) -> Response:
+        """What is here, and where to go from here."""
+        try:
+            facts = _facts(reader)
+        except (OperationalError, PoolTimeout):
+            facts = None
+        html = environment.get_template("start.html").render(
+            facts=facts, base=str(request.base_url).rstrip("/")
+        )
+        return Response(html, media_type="text/html", headers={"Content-Security-Policy": POLICY})
+
+    @app.get("/pledge.css", include_in_schema=False)
+    async def stylesheet() -> Response:
+        """The one stylesheet."""
+        return Response(style, media_type="text/css", headers={"Cache-Control": "max-age=3600"})
+
+
+def _facts(reader: Reader) -> dict[str, Any]:
+    with reader.connection() as conn:
+        built = {item["name"] for item in health.projections(conn)["items"]}
+    if not {"customers", "leads", "opportunities", "promises"} <= built:
+        return {"building": True}
+    with reader.view(customers.MODEL, opportunities.MODEL, promises.MODEL) as view:
+        counts = fetch(
+            view.conn,
+            "SELECT (SELECT count(*) FROM customers) AS customers, "
+            "(SELECT count(*) FROM leads) AS leads, "
+            "(SELECT count(*) FROM opportunities WHERE kind = 'open') AS open_deals, "
+            "(SELECT count(*) FROM promises WHERE status = 'open') AS open_promises",
+        )[0]
+        at_odds, _ = promises.promises(view.conn, view.when, contradicting=True, limit=6)
+        overdue, _ = promises.promises(view.conn, view.when, overdue=True, status="open", limit=6)
+        some, _ = customers.customers(view.conn, limit=1)
+        return {
+            "building": False,
+            "counts": counts,
+            "position": view.position,
+            "today": view.when.today,
+            "promises": (at_odds + [p for p in overdue if p not in at_odds])[:6],
+            "funnel": opportunities.funnel(view.conn, view.when),
+            "customer": some[0]["id"] if some else None,
+            "projections": health.projections(view.conn)["items"],
+        }

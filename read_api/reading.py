@@ -1,0 +1,150 @@
+"""One consistent look at the read models: a snapshot, the position it reflects, the moment meant."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg import IsolationLevel
+from psycopg.conninfo import make_conninfo
+from psycopg_pool import ConnectionPool
+
+from events.arrays import register
+from events.keys import Keyring
+from events.ledger import SESSION
+from projections import progress
+from projections.asking import Moment, moment, parked_streams, position_of
+from projections.catalog import SEARCH_PATH
+from projections.model import ReadModel
+from projections.tables import Connection
+
+WAIT_SECONDS = 5.0
+"""How long a query waits for ``min_position`` before it answers 503."""
+LOOK_SECONDS = 0.005
+
+
+class NotThereYet(RuntimeError):
+    """The read models have not reached the position asked for, or stand still."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a query works with.
+
+    Attributes:
+        position: everything up to it is included; later events may be.
+        parked: streams whose later events are missing.
+    """
+
+    conn: Connection
+    when: Moment
+    position: int
+    parked: list[Any]
+
+    def head(self) -> dict[str, Any]:
+        """What every answer begins with."""
+        return {"position": self.position, "parked": self.parked}
+
+    def clocks(self) -> dict[str, Any]:
+        """What every answer about a moment begins with."""
+        return {
+            "position": self.position,
+            "as_of": self.when.as_of,
+            "known_at": self.when.known_at,
+            "parked": self.parked,
+        }
+
+
+class Reader:
+    """The read side's connections.
+
+    Args:
+        conninfo: how to reach the database.
+        keyring: opens personal fields for audits and past views.
+    """
+
+    def __init__(self, conninfo: str, keyring: Keyring, size: int = 8) -> None:
+        self.keyring = keyring
+        options = f"{SESSION} -c search_path={SEARCH_PATH.replace(' ', '')},public"
+        common = make_conninfo(conninfo, options=options, application_name="pledge read")
+        self._live = ConnectionPool(
+            common, min_size=1, max_size=size, open=False, configure=_configure, timeout=10
+        )
+        self._past = ConnectionPool(
+            common, min_size=0, max_size=2, open=False, configure=_configure_past, timeout=30
+        )
+
+    def open(self) -> None:
+        """Begin to connect; does not wait for the database."""
+        self._live.open(wait=False)
+        self._past.open(wait=False)
+
+    def close(self) -> None:
+        """Let the connections go."""
+        self._live.close()
+        self._past.close()
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """A connection in one snapshot."""
+        with self._live.connection() as conn, conn.transaction():
+            yield conn
+
+    @contextmanager
+    def view(
+        self,
+        *models: ReadModel,
+        min_position: int | None = None,
+        as_of: str | None = None,
+        known_at: str | None = None,
+        past: bool = False,
+    ) -> Iterator[View]:
+        """A snapshot in which these read models reflect at least ``min_position``.
+
+        Args:
+            past: whether temporary tables are needed.
+
+        Raises:
+            NotThereYet: after ``WAIT_SECONDS``, or at once when one of them is halted.
+            Unanswerable: when a clock cannot be read.
+        """
+        deadline = time.monotonic() + WAIT_SECONDS
+        pool = self._past if past else self._live
+        while True:
+            with pool.connection() as conn, conn.transaction(force_rollback=past):
+                when = moment(conn, as_of, known_at)
+                wanted = max(min_position or 0, when.known_at or 0)
+                reached = position_of(conn, *models)
+                if reached >= wanted:
+                    shown = reached if when.known_at is None else when.known_at
+                    yield View(conn, when, shown, parked_streams(conn, *models))
+                    return
+                _refuse_if_halted(conn, models)
+            if time.monotonic() > deadline:
+                raise NotThereYet(f"position {wanted} is not reached yet; this is {reached}")
+            time.sleep(LOOK_SECONDS)
+
+
+def _refuse_if_halted(conn: Connection, models: tuple[ReadModel, ...]) -> None:
+    for model in models:
+        checkpoint = progress.fetch(conn, model.name)
+        if checkpoint is not None and checkpoint.halted is not None:
+            raise NotThereYet(
+                f"read model {model.name} halted at position {checkpoint.halted_at}: "
+                f"{checkpoint.halted}"
+            )
+
+
+def _configure(conn: Connection) -> None:
+    register(conn.adapters)
+    conn.isolation_level = IsolationLevel.REPEATABLE_READ
+    conn.read_only = True
+
+
+def _configure_past(conn: Connection) -> None:
+    register(conn.adapters)
+    conn.isolation_level = IsolationLevel.REPEATABLE_READ
+    conn.prepare_threshold = None
