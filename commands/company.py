@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Annotated
 from zoneinfo import available_timezones
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
 from aggregates.base import CompanyUnknown
 from aggregates.company import Company
@@ -38,7 +38,7 @@ def _known_zone(name: str) -> str:
 class StageAsked(Stage):
     """One step of a pipeline."""
 
-    model_config = {"extra": "forbid"}
+    model_config = ConfigDict(extra="forbid")
 
     name: Line
 

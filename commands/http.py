@@ -1,7 +1,8 @@
-"""The write API as a bare ASGI application: ``POST /{plural}`` and ``POST /{plural}/{id}/{verb}``."""
+"""The write API as bare ASGI: ``POST /{plural}`` and ``POST /{plural}/{id}/{verb}``."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from http import HTTPStatus
 from typing import Any
@@ -24,6 +25,7 @@ MAX_BODY = 1_000_000
 KINDS = ("user", "service", "import")
 LONGEST = 200
 UUID_TEXT = 36
+ETAG = re.compile(r'"[0-9]{1,18}"')
 
 CREATING = {entry.path[1:]: entry for entry in ENTRIES.values() if entry.creates}
 ACTING = {
@@ -135,7 +137,7 @@ def version_of(if_match: bytes | None) -> int | None:
     if if_match is None:
         return None
     text = if_match.decode("latin-1").strip()
-    if len(text) > 2 and text[0] == text[-1] == '"' and text[1:-1].isdecimal():
+    if ETAG.fullmatch(text):
         return int(text[1:-1])
     raise Unprocessable(unprocessable("If-Match", 'must be a stream version in quotes, like "3"'))
 

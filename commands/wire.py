@@ -1,4 +1,4 @@
-"""What callers send: a command's body over HTTP, or a line of many; validated once, by one model."""
+"""What callers send: a command's body over HTTP, or a line of many; validated once."""
 
 from __future__ import annotations
 

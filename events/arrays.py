@@ -52,6 +52,8 @@ def _sized(raw: bytes) -> bytes:
 
 
 class Texts(Array):
+    """text[]"""
+
     oid, element_oid = 1009, 25
 
     @staticmethod
@@ -60,11 +62,15 @@ class Texts(Array):
 
 
 class Blobs(Array):
+    """bytea[]"""
+
     oid, element_oid = 1001, 17
     encode = staticmethod(_sized)
 
 
 class UUIDs(Array):
+    """uuid[]"""
+
     oid, element_oid = 2951, 2950
 
     @staticmethod
@@ -73,6 +79,8 @@ class UUIDs(Array):
 
 
 class Ints(Array):
+    """int4[]"""
+
     oid, element_oid = 1007, 23
 
     @staticmethod
@@ -81,6 +89,8 @@ class Ints(Array):
 
 
 class BigInts(Array):
+    """int8[]"""
+
     oid, element_oid = 1016, 20
 
     @staticmethod
@@ -89,6 +99,8 @@ class BigInts(Array):
 
 
 class Instants(Array):
+    """timestamptz[]"""
+
     oid, element_oid = 1185, 1184
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""Between an event and the bytes that the ledger keeps of it: our own JSON, personal data sealed."""
+"""Between an event and the bytes that the ledger keeps: our own JSON, personal data sealed."""
 
 from __future__ import annotations
 

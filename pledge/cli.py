@@ -204,7 +204,7 @@ def replay(
         str | None, typer.Option(help="A seed: replay the streams in an order made from it.")
     ] = None,
 ) -> None:
-    """Rebuild every read model aside, compare it row for row with the live one, say what differs."""
+    """Rebuild read models aside, compare them row for row with the live ones, say what differs."""
     from projections.rebuild import CannotBuild, differences
 
     found_any = False

@@ -234,7 +234,7 @@ def _deal(
         "sales": ("discovery", "proposal", "won", "lost"),
         "contract": ("intent", "negotiation", "purchase", "signed", "lost"),
     }[pipeline]
-    reached = path.index(stage) if stage not in ("lost",) else 2
+    reached = path.index(stage) if stage != "lost" else 2
     for n, step in enumerate(path[1 : min(reached, len(path) - 3) + 1], start=1):
         story.tell(day - 3 * n, 14, owner, "opportunities/move-stage", title, stage=step)
     if reached >= 1:

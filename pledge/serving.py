@@ -1,4 +1,4 @@
-"""``pledge serve``: the database, the projectors and both APIs, started together, stopped together."""
+"""``pledge serve``: database, projectors and both APIs, started and stopped together."""
 
 from __future__ import annotations
 

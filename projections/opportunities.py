@@ -1,4 +1,4 @@
-"""Read model ``opportunities``: deals as they stand, each stage they stood in, quotes, pipelines."""
+"""Read model ``opportunities``: deals, each stage they stood in, quotes, pipelines."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from functools import partial
 from uuid import UUID
 
 from events import ledger
@@ -38,7 +39,7 @@ def past(
     for model in MODELS:
         rows, _ = fold(
             model,
-            lambda: Rows(model.tables, "pg_temp."),
+            partial(Rows, model.tables, "pg_temp."),
             batch,
             {},
             skipped(conn, model.name),

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from uuid import UUID
 
 import psycopg
@@ -39,7 +40,7 @@ class Projector:
     skipped: set[int] = field(default_factory=set)
 
     def take(self, conn: Connection, batch: Batch, last: tuple[int, UUID]) -> None:
-        """Fold a batch that ends at ``last`` (position, event id) and commit it with the checkpoint.
+        """Fold a batch that ends at ``last``, a position and event id; commit rows and checkpoint.
 
         A poison event halts a critical model, after the good events before it are committed;
         elsewhere its stream is parked. An event of unknown type halts every model.
@@ -53,7 +54,7 @@ class Projector:
         while True:
             try:
                 rows, parking = fold(
-                    self.model, lambda: self._stored(conn, batch), batch, self.parked, self.skipped
+                    self.model, partial(self._stored, conn, batch), batch, self.parked, self.skipped
                 )
                 break
             except Poison as poison:
@@ -188,7 +189,7 @@ class Runner:
             halted = replace(checkpoint, halted=str(error), halted_at=checkpoint.position)
             progress.move(conn, checkpoint, halted)
             checkpoint = halted
-            log.error("a read model halted", model=model.name, error=str(error))
+            log.error("a read model halted", model=model.name, why=halted.halted)
         return Projector(
             model,
             checkpoint,

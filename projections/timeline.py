@@ -66,10 +66,12 @@ def apply(rows: Rows, recorded: Recorded) -> None:
             event.model_dump(mode="json", exclude_none=True),
         ),
     )
+    customer_id = None
     if isinstance(event, OpportunityOpened | CustomerIdentified | LeadConverted):
-        if event.customer_id is not None:
-            link = rows.get(LINKS, recorded.stream_id, event.customer_id)
-            link.version, link.position = recorded.version, recorded.position
+        customer_id = event.customer_id
+    if customer_id is not None:
+        link = rows.get(LINKS, recorded.stream_id, customer_id)
+        link.version, link.position = recorded.version, recorded.position
 
 
 MODEL = ReadModel("timeline", (ENTRIES, LINKS), Events, apply)

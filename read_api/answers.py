@@ -49,7 +49,7 @@ def listed(request: Request, head: dict[str, Any], items: list[Any], more: str |
 
 
 def as_csv(items: Iterable[dict[str, Any]]) -> str:
-    """Rows with one column a field, nested fields as ``a.b``; nothing that a sheet would compute."""
+    """Rows with a column a field, nested ones as ``a.b``; nothing that a sheet would compute."""
     rows = [dict(_flat(item)) for item in items]
     columns = list(dict.fromkeys(name for row in rows for name in row))
     out = io.StringIO()

@@ -250,7 +250,7 @@ def router(reader: Reader) -> APIRouter:
         known_at: KnownAt = None,
         min_position: MinPosition = None,
     ) -> Response:
-        """How many deals stand in each stage and what they are worth; all pipelines unless named."""
+        """How many deals stand in each stage, and what they are worth; of all pipelines or one."""
         with reader.view(
             opportunities.MODEL, min_position=min_position, as_of=as_of, known_at=known_at
         ) as view:

@@ -1,4 +1,4 @@
-"""Whether the service lives, whether it is ready, how far each read model is, and all in figures."""
+"""Whether the service lives and is ready, how far each read model is, all in figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One consistent look at the read models: a snapshot, the position it reflects, the moment meant."""
+"""One consistent look at the read models: a snapshot, its position, the moment meant."""
 
 from __future__ import annotations
 
