@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -48,6 +48,43 @@ class Decided:
     state: Any
 
 
+Keys = list[tuple[UUID, SubjectKey, bytes]]
+Answers = list[tuple[Request, Answer]]
+
+
+@dataclass(slots=True)
+class Plan:
+    """A group decided, ready to be appended.
+
+    Attributes:
+        keys: new subjects' keys, plain and wrapped.
+        settings_version: of the company's settings that everything was decided under.
+        done: requests answered already.
+        later: requests that have to wait for this plan's outcome, or for that of the one before.
+    """
+
+    decided: list[Decided]
+    keys: Keys
+    settings_version: int
+    done: Answers
+    later: list[Request]
+
+    @property
+    def streams(self) -> set[UUID]:
+        """Whose state is unknown while the plan is under way."""
+        return {d.request.stream_id for d in self.decided}
+
+    def append(self, conn: Connection) -> list[Verdict]:
+        """Append the group.
+
+        Raises:
+            psycopg.Error: as ``ledger.append`` says.
+        """
+        keys = [(subject, wrapped) for subject, _, wrapped in self.keys]
+        proposals = [d.proposal for d in self.decided]
+        return ledger.append(conn, proposals, keys, (COMPANY, self.settings_version))
+
+
 class Decider:
     """Turns requests into answers, one group at a time.
 
@@ -63,63 +100,94 @@ class Decider:
         self._keyring = keyring
         self._remembered = remembered
         self._known: OrderedDict[UUID, Known] = OrderedDict()
-        self._settings = Known("company", -1, Company())
+        self._types: OrderedDict[UUID, str] = OrderedDict()
+        self._settings: Known | None = None
 
     def forget(self) -> None:
         """Drop everything remembered; the ledger is read again."""
         self._known.clear()
-        self._settings.version = -1
+        self._settings = None
         self._keyring.forget()
 
-    def round(
-        self, conn: Connection, requests: Sequence[Request]
-    ) -> tuple[list[tuple[Request, Answer]], list[Request]]:
-        """Decide and append what can be decided now; the answers, and what must go again.
+    def prepare(
+        self, conn: Connection, requests: Sequence[Request], busy: Collection[UUID] = ()
+    ) -> Plan:
+        """Decide what can be decided now.
 
-        Requests of one stream keep their order. A request that refers to a stream which an earlier
-        one of this group may begin waits for the next round, when the truth is known.
+        Requests of one stream keep their order. A request waits when its stream, or one that it
+        refers to, is ``busy`` in an append whose outcome is unknown, or may be begun by an earlier
+        request of this group: it is decided when the truth is known. A request that begins a stream
+        waits when an earlier one refers to it, so that what was missing then was missing in truth.
 
         Raises:
-            psycopg.Error: when the database fails; then nothing is known of the group.
+            psycopg.Error: when the database fails; nothing was written.
         """
-        now, later = self._split(requests)
-        self._load(conn, now)
+        now, later = self._split(requests, busy)
+        settings = self._load(conn, now)
         decided: list[Decided] = []
-        done: list[tuple[Request, Answer]] = []
+        done: Answers = []
         states: dict[UUID, Known] = {}
         for request in now:
             try:
-                decided.append(self._decide(request, states))
+                decided.append(self._decide(request, states, settings.state))
             except Exception:
                 log.exception("a command could not be decided", command=request.name)
-                done.append((request, _failed()))
+                done.append((request, answers.failed()))
                 states.pop(request.stream_id, None)
-        new_keys = self._seal(conn, decided)
-        too_large = [d for d in decided if _too_large(d.proposal)]
-        if too_large:
-            done.extend((d.request, _refuse_size()) for d in too_large)
-            decided = [d for d in decided if d not in too_large]
-        if not decided:
-            return done, later
-        settings = (COMPANY, self._settings.version)
-        verdicts = ledger.append(
-            conn, [d.proposal for d in decided], [(s, w) for s, _, w in new_keys], settings
-        )
-        if verdicts[0].status == "stale":
-            self._settings.version = -1
-            self._keyring.forget([subject for subject, _, _ in new_keys])
-            for d in decided:
-                d.request.attempts += 1
-            return done, [*(d.request for d in decided), *later]
-        for subject, key, _ in new_keys:
-            self._keyring.remember(subject, key)
-        again = self._settle(conn, decided, verdicts, done)
-        return done, [*again, *later]
+        keys = self._seal(conn, decided)
+        if any(_too_large(d.proposal) for d in decided):
+            done += [(d.request, answers.too_large()) for d in decided if _too_large(d.proposal)]
+            decided = [d for d in decided if not _too_large(d.proposal)]
+        return Plan(decided, keys, settings.version, done, later)
 
-    def _split(self, requests: Sequence[Request]) -> tuple[list[Request], list[Request]]:
+    def settle(self, conn: Connection, plan: Plan, verdicts: list[Verdict]) -> list[Request]:
+        """Learn what became of a plan: its ``done`` is completed; what must be decided again.
+
+        Raises:
+            psycopg.Error: when the database fails; the plan's outcome is on record all the same.
+        """
+        if verdicts[0].status == "stale":
+            self._settings = None
+            self._keyring.forget([subject for subject, _, _ in plan.keys])
+            for d in plan.decided:
+                d.request.attempts += 1
+            return [d.request for d in plan.decided]
+        for subject, key, _ in plan.keys:
+            self._keyring.remember(subject, key)
+        again: list[Request] = []
+        repeats: list[Request] = []
+        for d, verdict in zip(plan.decided, verdicts, strict=True):
+            request = d.request
+            match verdict.status:
+                case "appended":
+                    self._remember(request, verdict.version, d.state)
+                    plan.done.append((request, _appended(d, verdict)))
+                case "refused":
+                    plan.done.append((request, _refused(d, verdict)))
+                case "precondition":
+                    plan.done.append((request, answers.precondition_failed(verdict.version)))
+                case "duplicate":
+                    self._known.pop(request.stream_id, None)
+                    repeats.append(request)
+                case _:
+                    self._mistrust(d)
+                    request.attempts += 1
+                    again.append(request)
+        if repeats:
+            plan.done.extend(self._repeated(conn, repeats))
+        while len(self._known) > self._remembered:
+            self._known.popitem(last=False)
+        while len(self._types) > 10 * self._remembered:
+            self._types.popitem(last=False)
+        return again
+
+    def _split(
+        self, requests: Sequence[Request], busy: Collection[UUID]
+    ) -> tuple[list[Request], list[Request]]:
         begun: set[UUID] = set()
-        waiting: set[UUID] = set()
-        settings_change = False
+        waiting: set[UUID] = set(busy)
+        mentioned: set[UUID] = set()
+        settings_change = COMPANY in busy
         now: list[Request] = []
         later: list[Request] = []
         for request in requests:
@@ -129,20 +197,22 @@ class Decider:
                 fields = request.command.__dict__
                 refers = {fields[name] for name in request.command.references}
                 wait = not (refers.isdisjoint(begun) and refers.isdisjoint(waiting))
-            if wait:
+                mentioned |= refers
+            if wait or (request.creates and stream_id in mentioned):
                 waiting.add(stream_id)
                 later.append(request)
                 continue
             if stream_id == COMPANY:
                 settings_change = True
-            if request.creates and stream_id not in self._known:
+            if request.creates and stream_id not in self._types:
                 begun.add(stream_id)
             now.append(request)
         place = {request.stream_id: n for n, request in reversed(list(enumerate(now)))}
         now.sort(key=lambda request: place[request.stream_id])
         return now, later
 
-    def _load(self, conn: Connection, requests: Iterable[Request]) -> None:
+    def _load(self, conn: Connection, requests: Iterable[Request]) -> Known:
+        """Fetch what deciding needs and is not remembered; the settings in force."""
         streams: set[UUID] = set()
         begun: set[UUID] = set()
         mentioned: set[UUID] = set()
@@ -155,17 +225,19 @@ class Decider:
                 fields = request.command.__dict__
                 mentioned.update(fields[n] for n in request.command.references if fields[n])
         streams = {stream for stream in streams if stream not in self._known}
-        if self._settings.version < 0:
+        if self._settings is None:
             streams.add(COMPANY)
-        if streams:
-            self._fold(ledger.load(conn, streams))
-            if COMPANY in streams:
-                self._settings = self._known.get(COMPANY) or Known("company", 0, Company())
-        mentioned = {stream for stream in mentioned if stream not in self._known}
+        loaded = self._fold(ledger.load(conn, streams)) if streams else {}
+        settings = self._settings or loaded.get(COMPANY) or Known("company", 0, Company())
+        self._known.update(loaded)
+        self._types.update((stream_id, known.stream_type) for stream_id, known in loaded.items())
+        mentioned = {stream for stream in mentioned if stream not in self._types}
         if mentioned:
-            self._fold(ledger.load(conn, mentioned))
+            self._types.update(ledger.stream_types(conn, mentioned))
+        self._settings = settings
+        return settings
 
-    def _fold(self, rows: Iterable[tuple[UUID, int, str, str, int, bytes]]) -> None:
+    def _fold(self, rows: Iterable[tuple[UUID, int, str, str, int, bytes]]) -> dict[UUID, Known]:
         loaded: dict[UUID, Known] = {}
         for stream_id, version, stream_type, name, schema_version, payload in rows:
             streams = BY_TYPE.get(stream_type)
@@ -177,9 +249,9 @@ class Decider:
                 known = loaded[stream_id] = Known(stream_type, 0, streams.blank)
             known.state = streams.evolve(known.state, decode_sealed(name, schema_version, payload))
             known.version = version
-        self._known.update(loaded)
+        return loaded
 
-    def _decide(self, request: Request, states: dict[UUID, Known]) -> Decided:
+    def _decide(self, request: Request, states: dict[UUID, Known], settings: Company) -> Decided:
         known = states.get(request.stream_id) or self._known.get(request.stream_id)
         if known is None:
             known = Known(request.streams.stream_type, 0, request.streams.blank)
@@ -203,9 +275,7 @@ class Decider:
             return decided
         try:
             self._refuse_what_cannot_be(request, known, proposal)
-            context = Context(
-                request.stream_id, occurred_at, request.actor, self._settings.state, uuid7
-            )
+            context = Context(request.stream_id, occurred_at, request.actor, settings, uuid7)
             decided.events = request.command.decide(known.state, context)
         except Refused as refusal:
             proposal.verdict = "refused"
@@ -222,7 +292,8 @@ class Decider:
 
     def _refuse_what_cannot_be(self, request: Request, known: Known, proposal: Proposal) -> None:
         streams = request.streams
-        if known.stream_type != streams.stream_type:
+        at_home = (request.stream_id == COMPANY) == (streams.stream_type == "company")
+        if known.stream_type != streams.stream_type or not at_home:
             raise streams.unknown
         if request.creates:
             if known.version > 0 and streams.exists is not None:
@@ -233,15 +304,13 @@ class Decider:
             target: UUID | None = request.command.__dict__[name]
             if target is None:
                 continue
-            there = self._known.get(target)
-            if there is None or there.stream_type != stream_type:
+            there = self._types.get(target)
+            if there != stream_type:
                 proposal.fields = (name,)
                 proposal.absent = target if there is None else None
                 raise BY_TYPE[stream_type].unknown
 
-    def _seal(
-        self, conn: Connection, decided: list[Decided]
-    ) -> list[tuple[UUID, SubjectKey, bytes]]:
+    def _seal(self, conn: Connection, decided: list[Decided]) -> Keys:
         keys: dict[UUID, SubjectKey] = {}
         wanted: set[UUID] = set()
         fresh: set[UUID] = set()
@@ -253,7 +322,7 @@ class Decider:
                     if at_birth and subject == d.request.stream_id:
                         fresh.add(subject)
         self._keyring.load(conn, wanted - fresh)
-        created: list[tuple[UUID, SubjectKey, bytes]] = []
+        created: Keys = []
         for subject in wanted:
             known = self._keyring.get(subject) if subject not in fresh else None
             if known is None:
@@ -272,66 +341,6 @@ class Decider:
                 )
         return created
 
-    def _settle(
-        self,
-        conn: Connection,
-        decided: list[Decided],
-        verdicts: list[Verdict],
-        done: list[tuple[Request, Answer]],
-    ) -> list[Request]:
-        again: list[Request] = []
-        repeats: list[Request] = []
-        for d, verdict in zip(decided, verdicts, strict=True):
-            request, proposal = d.request, d.proposal
-            match verdict.status:
-                case "appended":
-                    self._remember(request, verdict.version, d.state)
-                    types = [event.type for event in proposal.events]
-                    status = HTTPStatus.CREATED if request.creates else HTTPStatus.OK
-                    done.append(
-                        (
-                            request,
-                            answers.appended(
-                                request.stream_id,
-                                verdict.version,
-                                verdict.after,
-                                types,
-                                verdict.first,
-                                status,
-                            ),
-                        )
-                    )
-                case "refused":
-                    done.append(
-                        (
-                            request,
-                            answers.refused(
-                                request.stream_id,
-                                verdict.version,
-                                verdict.after,
-                                proposal.rule or "",
-                                proposal.detail or "",
-                                list(proposal.fields),
-                            ),
-                        )
-                    )
-                case "precondition":
-                    done.append((request, answers.precondition_failed(verdict.version)))
-                case "duplicate":
-                    self._known.pop(request.stream_id, None)
-                    repeats.append(request)
-                case _:
-                    self._known.pop(request.stream_id, None)
-                    if proposal.absent is not None:
-                        self._known.pop(proposal.absent, None)
-                    if request.stream_id == COMPANY:
-                        self._settings.version = -1
-                    request.attempts += 1
-                    again.append(request)
-        if repeats:
-            done.extend(self._repeated(conn, repeats))
-        return again
-
     def _repeated(
         self, conn: Connection, repeats: list[Request]
     ) -> Iterable[tuple[Request, Answer]]:
@@ -349,29 +358,35 @@ class Decider:
             self._settings = known
         self._known[request.stream_id] = known
         self._known.move_to_end(request.stream_id)
+        if version > 0:
+            self._types[request.stream_id] = known.stream_type
 
-    def trim(self) -> None:
-        """Forget the streams used longest ago, beyond what is to be remembered."""
-        while len(self._known) > self._remembered:
-            self._known.popitem(last=False)
+    def _mistrust(self, d: Decided) -> None:
+        self._known.pop(d.request.stream_id, None)
+        if d.request.stream_id == COMPANY:
+            self._settings = None
+
+
+def _appended(d: Decided, verdict: Verdict) -> Answer:
+    types = [event.type for event in d.proposal.events]
+    status = HTTPStatus.CREATED if d.request.creates else HTTPStatus.OK
+    return answers.appended(
+        d.request.stream_id, verdict.version, verdict.after, types, verdict.first, status
+    )
+
+
+def _refused(d: Decided, verdict: Verdict) -> Answer:
+    proposal = d.proposal
+    return answers.refused(
+        d.request.stream_id,
+        verdict.version,
+        verdict.after,
+        proposal.rule or "",
+        proposal.detail or "",
+        list(proposal.fields),
+    )
 
 
 def _too_large(proposal: Proposal) -> bool:
     size = sum(len(event.payload) for event in proposal.events)
     return len(proposal.events) > ledger.MAX_EVENTS or size > ledger.MAX_BYTES
-
-
-def _refuse_size() -> Answer:
-    return answers.problem(
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-        "command-too-large",
-        f"One command may record {ledger.MAX_EVENTS} events of {ledger.MAX_BYTES} bytes in all.",
-    )
-
-
-def _failed() -> Answer:
-    return answers.problem(
-        HTTPStatus.INTERNAL_SERVER_ERROR,
-        "internal-error",
-        "Something failed on our side and nothing was recorded. The log says what.",
-    )

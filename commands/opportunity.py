@@ -78,6 +78,7 @@ class GiveQuote(Command[Opportunity, OpportunityEvent]):
     def _in_one_currency(self) -> Self:
         if len({line.unit_price.currency for line in self.lines}) > 1:
             raise ValueError("must hold lines of one currency only")
+        total_of(tuple(line.priced() for line in self.lines))
         return self
 
     def decide(self, opportunity: Opportunity, context: Context, /) -> list[OpportunityEvent]:

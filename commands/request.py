@@ -15,7 +15,7 @@ from aggregates import base
 from commands.base import Command
 from commands.catalog import Streams
 from events.envelope import Actor
-from events.ledger import Outcome
+from events.ledger import MAX_BYTES, MAX_EVENTS, Outcome
 
 JSON = "application/json"
 PROBLEM = "application/problem+json"
@@ -161,6 +161,34 @@ def key_reused() -> Answer:
         "idempotency-key-reused",
         "This Idempotency-Key was used before with another body or path. Use a new key.",
         [{"field": "Idempotency-Key", "message": "stands for another command"}],
+    )
+
+
+def too_large() -> Answer:
+    """One command would record more than the ledger takes at once."""
+    return problem(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        "command-too-large",
+        f"One command may record {MAX_EVENTS} events of {MAX_BYTES} bytes in all.",
+    )
+
+
+def failed() -> Answer:
+    """A fault of ours; the command was not recorded."""
+    return problem(
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        "internal-error",
+        "Something failed on our side and nothing was recorded. The log says what.",
+    )
+
+
+def unavailable() -> Answer:
+    """Nobody knows yet what became of the command."""
+    return problem(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "ledger-unavailable",
+        "The ledger did not answer in time, so it is not known yet whether the command was "
+        "recorded. Send it again with the same Idempotency-Key.",
     )
 
 

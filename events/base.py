@@ -54,7 +54,10 @@ class Event(BaseModel):
         if type is None or not NAME.fullmatch(type):
             raise TypeError(f'{cls.__name__} needs type="stream.past-tense", not {type!r}')
         taken = REGISTRY.get(type)
-        if taken is not None and taken.__qualname__ != cls.__qualname__:
+        if taken is not None and (taken.__module__, taken.__qualname__) != (
+            cls.__module__,
+            cls.__qualname__,
+        ):
             raise TypeError(f"{cls.__name__} and {taken.__name__} both claim {type!r}")
         cls.event_type = type
         cls.schema_version = version

@@ -54,13 +54,16 @@ class SubjectKey:
         Raises:
             Tampered: when this key sealed it, but not this text in this context.
         """
-        raw = base64.b64decode(sealed)
+        try:
+            raw = base64.b64decode(sealed, validate=True)
+        except ValueError:
+            raise Tampered("a personal field holds no ciphertext") from None
         if raw[:TAG_BYTES] != self.tag:
             return None
         nonce, body = raw[TAG_BYTES : TAG_BYTES + NONCE_BYTES], raw[TAG_BYTES + NONCE_BYTES :]
         try:
             return self.aead.decrypt(nonce, body, context).decode()
-        except InvalidTag:
+        except (InvalidTag, ValueError):
             raise Tampered("a personal field does not match its event") from None
 
 
@@ -94,20 +97,26 @@ class Keyring:
             )
 
     def load(self, conn: psycopg.Connection[Any], subjects: Collection[UUID]) -> None:
-        """Fetch whatever of these keys is not known or known too long ago."""
+        """Fetch whatever of these keys is not known or known too long ago; all stay at hand."""
         fresh = self._clock() - CACHED_SECONDS
         missing = [
             subject
             for subject in subjects
             if (known := self._known.get(subject)) is None or known[0] < fresh
         ]
+        for subject in subjects:
+            if subject in self._known:
+                self._known.move_to_end(subject)
         if not missing:
             return
         found: dict[UUID, SubjectKey | None] = dict.fromkeys(missing)
         for subject, wrapped in conn.execute(SELECT_KEYS, (missing,), prepare=True):
             found[subject] = self._unwrap(subject, bytes(wrapped))
+        now = self._clock()
         for subject, key in found.items():
-            self.remember(subject, key)
+            self._known[subject] = (now, key)
+            self._known.move_to_end(subject)
+        self._trim(max(self._capacity, len(subjects)))
 
     def get(self, subject: UUID) -> SubjectKey | None:
         """The subject's key, or None when there is none (never made, or deleted)."""
@@ -123,7 +132,11 @@ class Keyring:
     def remember(self, subject: UUID, key: SubjectKey | None) -> None:
         """Keep a key (or that there is none) at hand."""
         self._known[subject] = (self._clock(), key)
-        while len(self._known) > self._capacity:
+        self._known.move_to_end(subject)
+        self._trim(self._capacity)
+
+    def _trim(self, capacity: int) -> None:
+        while len(self._known) > capacity:
             self._known.popitem(last=False)
 
     def forget(self, subjects: Collection[UUID] | None = None) -> None:

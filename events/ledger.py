@@ -196,10 +196,8 @@ def append(
     row = cursor.fetchone()
     assert row is not None
     statuses, versions, firsts, after, _recorded = row
-    count = len(proposals)
     if statuses[0] == "stale":
-        return [Verdict("stale", 0, None, 0)] * count
-    firsts = [*(firsts or ()), *[None] * count][:count]
+        return [Verdict("stale", 0, None, 0)] * len(proposals)
     return list(map(Verdict, statuses, versions, firsts, after))
 
 

@@ -20,6 +20,8 @@ def upcast(name: str, version: int, current: int, payload: Payload) -> Payload:
     Raises:
         LookupError: when a step from ``version`` to ``current`` is missing.
     """
+    if version > current:
+        raise LookupError(f"{name} version {version} is newer than this code's {current}")
     while version < current:
         step = UPCASTERS.get((name, version))
         if step is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from datetime import UTC, datetime
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import ROUND_HALF_UP, Decimal, localcontext
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
@@ -33,8 +33,20 @@ EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
 LATEST = datetime(2200, 1, 1, tzinfo=UTC)
 
 
+MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}.*")
+
+
+def _only_iso(value: Any) -> Any:
+    if isinstance(value, datetime) or (isinstance(value, str) and MOMENT.fullmatch(value)):
+        return value
+    raise ValueError("must be a moment with a zone, like 2026-03-02T12:00:00Z")
+
+
 def _in_utc(moment: datetime) -> datetime:
-    moment = moment.astimezone(UTC)
+    try:
+        moment = moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("must lie between the years 1900 and 2200") from None
     if not EARLIEST <= moment < LATEST:
         raise ValueError("must lie between the years 1900 and 2200")
     return moment
@@ -49,7 +61,13 @@ def _printable(text: str) -> str:
     return text
 
 
-DECIMAL = re.compile(r"\d{1,15}(\.\d{1,6})?")
+def _one_line(text: str) -> str:
+    if "\n" in text or "\r" in text:
+        raise ValueError("must be a single line")
+    return _printable(text)
+
+
+DECIMAL = re.compile(r"[0-9]{1,15}(\.[0-9]{1,6})?")
 
 
 def _only_text(value: Any) -> Any:
@@ -58,13 +76,13 @@ def _only_text(value: Any) -> Any:
     raise ValueError('must be a decimal number of at least 0 in quotes, like "12.50"')
 
 
-Instant = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+Instant = Annotated[AwareDatetime, BeforeValidator(_only_iso), AfterValidator(_in_utc)]
 """A moment with a zone, kept in UTC, of the years 1900 to 2199."""
 
 Line = Annotated[
     str,
     StringConstraints(min_length=1, max_length=200, strip_whitespace=True),
-    AfterValidator(_printable),
+    AfterValidator(_one_line),
 ]
 """One line of text, 1 to 200 characters."""
 
@@ -80,13 +98,14 @@ Email = Annotated[
     StringConstraints(
         strip_whitespace=True, max_length=254, pattern=r"^[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+$"
     ),
+    AfterValidator(_printable),
 ]
 """A mail address, as loosely checked as RFC 5321 in the wild asks for."""
 
 ActorId = Annotated[
     str,
     StringConstraints(min_length=1, max_length=200, strip_whitespace=True),
-    AfterValidator(_printable),
+    AfterValidator(_one_line),
 ]
 """Who acts: the id of a person, a service or a policy."""
 
@@ -127,7 +146,7 @@ class Money(BaseModel):
         json_schema_extra={"examples": [{"amount": "1250.00", "currency": "EUR"}]},
     )
 
-    amount: Annotated[DecimalText, Field(ge=0, max_digits=18)]
+    amount: Annotated[DecimalText, Field(ge=0, lt=10**15)]
     currency: Annotated[
         str, AfterValidator(_currency), WithJsonSchema({"type": "string", "pattern": "^[A-Z]{3}$"})
     ]
@@ -145,7 +164,8 @@ class Money(BaseModel):
     def times(self, factor: Decimal) -> Money:
         """This amount times a factor of at least 0, rounded half up to the smallest coin."""
         coin = Decimal(1).scaleb(-MINOR_DIGITS[self.currency])
-        product = (self.amount * factor).quantize(coin, ROUND_HALF_UP)
+        with localcontext(prec=60):
+            product = (self.amount * factor).quantize(coin, ROUND_HALF_UP)
         return Money(amount=product, currency=self.currency)
 
     def plus(self, other: Money) -> Money:

@@ -142,6 +142,10 @@ BEGIN
         RETURN;
     END IF;
 
+    -- An array that is first assigned at 3 begins at 3, and would not line up with the others.
+    firsts := array_fill(NULL::bigint, ARRAY[n]);
+    e_command := array_fill(NULL::int, ARRAY[cardinality(e_id)]);
+    e_position := array_fill(NULL::bigint, ARRAY[cardinality(e_id)]);
     FOR i IN 1..n LOOP
         IF stream IS DISTINCT FROM c_stream[i] THEN
             stream := c_stream[i];

@@ -5,11 +5,11 @@ import pytest
 from pydantic import ValidationError
 
 from aggregates.base import CompanyUnknown
-from aggregates.company import DEFAULT_PIPELINES, Company
+from aggregates.company import Company
 from commands.base import Command
 from commands.catalog import CATALOG
 from commands.company import DefinePipeline, SetTimeZone
-from events.company import PipelineDefined, Stage, TimeZoneSet
+from events.company import DEFAULT_PIPELINES, PipelineDefined, Stage, TimeZoneSet
 from events.values import StageKind
 from tests.aggregates.scenario import fold, given
 
@@ -40,7 +40,7 @@ def test_defining_a_pipeline_as_it_is_changes_nothing() -> None:
 
 @pytest.mark.parametrize("name", DEFAULT_PIPELINES)
 def test_defining_a_default_pipeline_as_it_is_changes_nothing(name: str) -> None:
-    stages = [stage.model_dump(mode="json") for stage in DEFAULT_PIPELINES[name].stages]
+    stages = [stage.model_dump(mode="json") for stage in DEFAULT_PIPELINES[name]]
     given().when(DefinePipeline(name=name, stages=stages)).nothing()
 
 

@@ -1,12 +1,15 @@
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from uuid import uuid4
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from events import ledger
 from events.base import REGISTRY
 from events.ledger import Connection
 from events.migrate import migrate
+from pledge.embedded import create_database
 
 
 @pytest.fixture
@@ -16,6 +19,21 @@ def registry() -> Iterator[None]:
     yield
     REGISTRY.clear()
     REGISTRY.update(before)
+
+
+@pytest.fixture
+def new_database(postgres_url: str) -> Iterator[Callable[[], str]]:
+    """Makes further empty databases of the test's own."""
+    made: list[str] = []
+
+    def make() -> str:
+        made.append(f"test_{uuid4().hex}")
+        return create_database(postgres_url, made[-1])
+
+    yield make
+    with psycopg.connect(postgres_url, autocommit=True) as conn:
+        for name in made:
+            conn.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 @pytest.fixture

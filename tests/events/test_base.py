@@ -33,8 +33,20 @@ def test_an_event_without_a_name_is_a_type_error() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["", "pump", "Pump.started", "pump.Started", "pump_x.started", "pump.started.twice"]
-    + ["pump.", ".started", "pump.started\n", "pump started", "1pump.started", "pümp.started"],
+    [
+        "",
+        "pump",
+        "Pump.started",
+        "pump.Started",
+        "pump_x.started",
+        "pump.started.twice",
+        "pump.",
+        ".started",
+        "pump.started\n",
+        "pump started",
+        "1pump.started",
+        "pümp.started",
+    ],
 )
 def test_a_malformed_name_is_a_type_error(name: str) -> None:
     with pytest.raises(TypeError, match="needs type="):

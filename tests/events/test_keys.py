@@ -158,6 +158,18 @@ def test_a_key_looked_up_again_outlives_the_ones_that_were_not() -> None:
     assert keyring.get(GRACE) is not None
 
 
+def test_loading_a_new_key_does_not_push_out_an_old_one_of_the_same_batch(
+    service: Connection,
+) -> None:
+    keyring = Keyring(MASTER, capacity=1)
+    for subject in (GRACE, ADA):
+        made(service, subject, keyring)
+    keyring.load(service, [GRACE])
+    keyring.load(service, [GRACE, ADA])
+    assert keyring.get(GRACE) is not None, "it would read as erased"
+    assert keyring.get(ADA) is not None
+
+
 def test_more_keys_than_the_keyring_holds_can_be_loaded_at_once(service: Connection) -> None:
     keyring = Keyring(MASTER, capacity=2)
     for number in range(3):

@@ -130,6 +130,8 @@ def test_a_product_is_rounded_half_up(amount: str, factor: str, product: str) ->
 
 @settings(deadline=None)
 @given(amounts())
+@example(money("999999999999999.99"))
+@example(money("999999999999999", "CLF"))
 def test_money_survives_being_written(amount: Money) -> None:
     assert Money.model_validate_json(amount.model_dump_json()) == amount
 
@@ -205,8 +207,9 @@ def test_an_instant_is_not_a_number(raw: str) -> None:
         '"\\u007f"',
         '"\\u009f"',
         '"\\ud800"',
-    ]
-    + ['"x\\udfffx"', '"\\udc00\\ud800"'],
+        '"x\\udfffx"',
+        '"\\udc00\\ud800"',
+    ],
 )
 def test_a_text_has_printable_characters(kind: Any, raw: str) -> None:
     refuses(kind, raw)

@@ -1,0 +1,151 @@
+"""Events a second into one read model, deals: opened, moved, quoted, won; rows of four tables.
+
+project.live     the runner keeps the model up to the ledger from its first event, default batch
+project.rebuild  the model is built anew beside the live one, indexed and swapped in
+
+The yardstick of both is the library's ProjectionRunner over an application that holds the same
+facts: its Projection writes the same rows to the same tables, one transaction an event. Its clock
+runs from its first event's arrival to its last one's commit, so its start-up costs it nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import orjson
+import psycopg
+from bodies import STEPS, deals
+from databases import Server, count, ledger_in
+from eventsourcing.projection import ProjectionRunner
+from measuring import Contender, Measure, Result, compare, process_of
+from yardsticks.customers import environment
+from yardsticks.deals import DealApplication, fill
+from yardsticks.deals_view import Deals, DealsView
+
+from commands.wire import from_line
+from commands.writer import GROUP
+from events.envelope import Actor
+from pledge.wiring import Parts
+from projections.opportunities import MODEL
+from projections.rebuild import create, rebuild
+from projections.runner import Runner
+
+NAMES = ("project.live", "project.rebuild")
+OUR_DEALS_PER_SECOND = 5_000
+STOCK_DEALS_PER_SECOND = 300
+TABLES = {"opportunities": 1, "stages": 3, "amounts": 3, "quotes": 1}
+"""Rows of each deal."""
+
+
+def measure(server: Server, names: list[str], seconds: float) -> Iterator[Result]:
+    our_url, stock_url = server.database("project_ours"), server.database("project_stock")
+    with (
+        process_of(ours, our_url, int(OUR_DEALS_PER_SECOND * seconds)) as our_side,
+        process_of(stock, stock_url, int(STOCK_DEALS_PER_SECOND * seconds)) as stock_side,
+    ):
+        for name in names:
+            yield compare(
+                name,
+                "events/s",
+                Contender(lambda _, name=name: our_side(name), our_url),
+                Contender(lambda _: stock_side(), stock_url),
+                seconds,
+            )
+
+
+@contextmanager
+def ours(url: str, number: int) -> Iterator[Measure]:
+    found = ledger_in(url)
+    _fill(found, number)
+    events = STEPS * number
+
+    def measure(name: str) -> tuple[int, float]:
+        with found.connect() as conn:
+            if name == "project.live":
+                took = _live(found, conn, events)
+            else:
+                create(conn, MODEL)
+                began = time.perf_counter()
+                assert rebuild(conn, found.keyring(), MODEL) == events
+                took = time.perf_counter() - began
+        _assert_rows(url, f"{MODEL.schema}.", number)
+        return events, took
+
+    yield measure
+
+
+def _live(found: Parts, conn: psycopg.Connection[Any], events: int) -> float:
+    conn.execute(f"DROP SCHEMA IF EXISTS {MODEL.schema} CASCADE".encode())
+    conn.execute("DELETE FROM progress.checkpoints")
+    runner = Runner(found.connect, found.keyring(), [MODEL])
+    runner.prepare(conn)
+    began = time.perf_counter()
+    assert runner.catch_up(conn) == events
+    return time.perf_counter() - began
+
+
+def _fill(found: Parts, number: int) -> None:
+    """Through our own commands."""
+    writer = found.writer()
+    try:
+        story = list(deals(number))
+        for start in range(0, len(story), GROUP):
+            requests = [
+                from_line(
+                    orjson.dumps(
+                        {
+                            "command": f"opportunities/{verb}",
+                            "id": deal_id,
+                            "key": f"{deal_id} {verb}",
+                            "data": data,
+                        }
+                    ),
+                    Actor("bench"),
+                )
+                for deal_id, verb, data in story[start : start + GROUP]
+            ]
+            for answer in writer.handle(requests):
+                assert answer.status < 300, answer.body
+    finally:
+        writer.stop()
+
+
+@contextmanager
+def stock(url: str, number: int) -> Iterator[Measure]:
+    env = environment(url)
+    with DealApplication(env) as app:
+        events = fill(app, number)
+    assert events == STEPS * number
+
+    def measure() -> tuple[int, float]:
+        with psycopg.connect(url, autocommit=True) as conn:
+            conn.execute("DROP TABLE IF EXISTS deals_tracking")
+            for table in MODEL.tables:
+                conn.execute(f"DROP TABLE IF EXISTS {table.name}".encode())
+                conn.execute(table.ddl().encode())
+                for statement in table.index_ddl():
+                    conn.execute(statement.encode())
+        with ProjectionRunner(
+            application_class=DealApplication,
+            projection_class=Deals,
+            view_class=DealsView,
+            env=env,
+        ) as runner:
+            runner.projection.expect(events)
+            while not runner.projection.done.wait(0.1):
+                assert not runner.is_interrupted.is_set(), "the projection failed"
+            runner.wait(events)
+        _assert_rows(url, "", number)
+        return events, runner.projection.ended - runner.projection.began
+
+    yield measure
+
+
+def _assert_rows(url: str, prefix: str, number: int) -> None:
+    for table, rows in TABLES.items():
+        assert count(url, prefix + table) == rows * number, table
+    done = "kind = 'won' AND stage = 'won' AND amount > 0 AND version = 4 AND closed_at IS NOT NULL"
+    assert count(url, f"{prefix}opportunities WHERE {done}") == number

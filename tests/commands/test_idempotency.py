@@ -1,0 +1,202 @@
+"""One key, one effect, one answer: for ever, from any process, whoever asks how often."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from uuid import UUID, uuid4
+
+import pytest
+
+from commands.request import Answer, Request
+from tests.commands.making import (
+    ask,
+    capture,
+    claim,
+    count_outcomes,
+    failing_claim,
+    register,
+    request,
+    tell,
+    types_of,
+    writer_on,
+)
+
+Make = Callable[[UUID], Request]
+
+
+def claimed(lead: UUID) -> Request:
+    return claim(lead, key="once")
+
+
+def refused(lead: UUID) -> Request:
+    return request("leads/convert", of=lead, key="once")
+
+
+def already_so(lead: UUID) -> Request:
+    return claim(lead, by="grace", key="once")
+
+
+def begun(lead: UUID) -> Request:
+    return capture(UUID(int=lead.int ^ 1), key="once")
+
+
+EFFECTS = [
+    pytest.param(claimed, 200, ["lead.captured", "lead.claimed"], id="appended"),
+    pytest.param(refused, 409, ["lead.captured"], id="refused"),
+    pytest.param(already_so, 200, ["lead.captured"], id="nothing to do"),
+    pytest.param(begun, 201, ["lead.captured", "lead.captured"], id="begun"),
+]
+
+
+def seen(answer: Answer) -> tuple[int, bytes, int | None, str]:
+    return answer.status, answer.encoded(), answer.version, answer.content_type
+
+
+def lead_of(url: str, make: Make) -> UUID:
+    """A lead in the state in which the request has its effect."""
+    lead = uuid4()
+    owner = "grace" if make is already_so else None
+    data = {"name": "Grace Hopper", "owner": owner}
+    with writer_on(url) as writer:
+        assert tell(writer, request("leads/capture", data, of=lead)).status == 201
+    return lead
+
+
+@pytest.mark.parametrize(("make", "status", "types"), EFFECTS)
+def test_a_key_sent_by_many_to_both_writers_has_one_effect_and_one_answer(
+    ledger_url: str, make: Make, status: int, types: list[str]
+) -> None:
+    lead = lead_of(ledger_url, make)
+    with ExitStack() as stack:
+        writers = [stack.enter_context(writer_on(ledger_url, started=True)) for _ in range(2)]
+        pool = stack.enter_context(ThreadPoolExecutor(8))
+        sent = [pool.submit(ask, writers[n % 2], make(lead)) for n in range(24)]
+        answers = {seen(answer) for done in sent for answer in done.result()}
+    with writer_on(ledger_url) as restarted:
+        answers.add(seen(tell(restarted, make(lead))))
+    assert len(answers) == 1
+    assert answers.pop()[0] == status
+    assert types_of(ledger_url) == types
+    assert count_outcomes(ledger_url) == 2
+
+
+@pytest.mark.parametrize(("make", "status", "types"), EFFECTS)
+def test_a_key_repeated_in_one_group_has_one_effect_and_one_answer(
+    ledger_url: str, make: Make, status: int, types: list[str]
+) -> None:
+    lead = lead_of(ledger_url, make)
+    with writer_on(ledger_url) as writer:
+        answers = writer.handle([make(lead), claim(uuid4()), make(lead), make(lead)])
+    assert answers.pop(1).status == 404
+    assert len({seen(answer) for answer in answers}) == 1
+    assert answers[0].status == status
+    assert types_of(ledger_url) == types
+
+
+@pytest.mark.parametrize(("make", "status", "types"), EFFECTS)
+def test_an_answer_stays_the_same_whatever_happens_to_the_stream_afterwards(
+    ledger_url: str, make: Make, status: int, types: list[str]
+) -> None:
+    lead = lead_of(ledger_url, make)
+    with writer_on(ledger_url) as writer:
+        first = tell(writer, make(lead))
+        tell(writer, request("leads/disqualify", {"reason": "gone"}, of=lead))
+        assert seen(tell(writer, make(lead))) == seen(first)
+    assert first.status == status
+    assert types_of(ledger_url) == [*types, "lead.disqualified"]
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_an_answer_names_its_own_events_wherever_it_stood_in_its_group(
+    ledger_url: str, place: int
+) -> None:
+    leads = [uuid4() for _ in range(4)]
+    with writer_on(ledger_url) as writer:
+        tell(writer, capture(leads[0]))
+        group = [claim(lead, key=str(n)) for n, lead in enumerate(leads[1:])]
+        group.insert(place, claim(leads[0], key="own"))
+        answer = writer.handle(group)[place]
+        [again] = writer.handle([claim(leads[0], key="own")])
+    assert answer.body["events"] == [{"type": "lead.claimed", "version": 2, "position": 2}]
+    assert seen(again) == seen(answer)
+
+
+@pytest.mark.parametrize(("make", "status", "types"), EFFECTS)
+def test_a_key_that_stands_for_another_body_is_refused_and_nothing_is_stored(
+    ledger_url: str, make: Make, status: int, types: list[str]
+) -> None:
+    lead = lead_of(ledger_url, make)
+    other = make(lead)
+    other.body_hash = b"of another body"
+    with writer_on(ledger_url) as writer:
+        first = tell(writer, make(lead))
+        reused = tell(writer, other)
+        assert seen(tell(writer, make(lead))) == seen(first)
+    assert first.status == status
+    assert reused.status == 422
+    assert reused.body["errors"][0]["field"] == "Idempotency-Key"
+    assert types_of(ledger_url) == types
+    assert count_outcomes(ledger_url) == 2
+
+
+def test_a_key_used_for_two_bodies_in_one_group_stands_for_the_first(ledger_url: str) -> None:
+    customer, lead = uuid4(), uuid4()
+    with writer_on(ledger_url) as writer:
+        answers = writer.handle([register(customer, key="once"), capture(lead, key="once")])
+    assert [answer.status for answer in answers] == [201, 422]
+    assert types_of(ledger_url) == ["customer.registered"]
+
+
+def test_a_key_belongs_to_its_actor(ledger_url: str) -> None:
+    lead = uuid4()
+    with writer_on(ledger_url) as writer:
+        tell(writer, capture(lead))
+        answers = [tell(writer, claim(lead, by=rep, key="mine")) for rep in ("ada", "bob", "ada")]
+    assert [answer.status for answer in answers] == [200, 409, 200]
+    assert count_outcomes(ledger_url) == 3
+
+
+def test_a_failed_precondition_is_not_stored_and_its_key_may_be_used_again(
+    ledger_url: str,
+) -> None:
+    lead = uuid4()
+    with writer_on(ledger_url) as writer:
+        tell(writer, capture(lead))
+        stale = tell(writer, claim(lead, key="once", if_match=7))
+        assert (stale.status, stale.version) == (412, 1)
+        assert count_outcomes(ledger_url) == 1
+        assert tell(writer, claim(lead, key="once", if_match=1)).status == 200
+    assert types_of(ledger_url, lead) == ["lead.captured", "lead.claimed"]
+
+
+@pytest.mark.parametrize("if_match", [0, 1, 2, 99])
+def test_a_repeat_is_answered_before_its_precondition_is_looked_at(
+    ledger_url: str, if_match: int
+) -> None:
+    lead = uuid4()
+    with writer_on(ledger_url) as writer, writer_on(ledger_url) as other:
+        tell(writer, capture(lead))
+        first = tell(writer, claim(lead, key="once", if_match=1))
+        for asked in (writer, other):
+            again = tell(asked, claim(lead, key="once", if_match=if_match))
+            assert seen(again) == seen(first)
+
+
+def test_a_repeated_key_with_another_body_is_told_so_before_its_precondition(
+    ledger_url: str,
+) -> None:
+    lead = uuid4()
+    with writer_on(ledger_url) as writer:
+        tell(writer, capture(lead, key="once"))
+        assert tell(writer, claim(lead, key="once", if_match=99)).status == 422
+
+
+def test_a_failure_of_ours_is_not_stored_and_its_key_may_be_used_again(ledger_url: str) -> None:
+    lead = uuid4()
+    with writer_on(ledger_url) as writer:
+        tell(writer, capture(lead))
+        assert tell(writer, failing_claim(lead, key="once")).status == 500
+        assert count_outcomes(ledger_url) == 1
+        assert tell(writer, claim(lead, key="once")).status == 200

@@ -1,0 +1,185 @@
+"""The product as its users run it: real processes, spoken to over HTTP."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any, Self
+
+import httpx2
+import orjson
+
+READY_SECONDS = 60
+STOP_SECONDS = 40
+CHECKED_OUT = Path(__file__).parents[2]
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def environment(home: Path, database_url: str | None = None, **settings: str) -> dict[str, str]:
+    """The caller's environment, with these settings of the product and no others."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PLEDGE_")}
+    kept["PLEDGE_HOME"] = str(home)
+    if database_url is not None:
+        kept["PLEDGE_DATABASE_URL"] = database_url
+    return kept | {f"PLEDGE_{name.upper()}": value for name, value in settings.items()}
+
+
+class Service:
+    """``pledge serve`` on a port of its own; started, stopped, killed and started again at will."""
+
+    def __init__(
+        self, home: Path, database_url: str | None = None, *, demo: bool = False, port: int = 0
+    ) -> None:
+        self.home = home
+        self.port = port or free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.env = environment(home, database_url, port=str(self.port), demo=str(int(demo)))
+        self.process: subprocess.Popen[bytes] | None = None
+        self.client = httpx2.Client(base_url=self.url, timeout=60, trust_env=False)
+        self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        self.client.close()
+        self._log.close()
+
+    def start(self, *, wait: bool = True) -> Self:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "pledge.cli", "serve"],
+            cwd=CHECKED_OUT,
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
+            start_new_session=True,
+        )
+        if wait:
+            self.wait_until_ready()
+        return self
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+    def said(self) -> str:
+        """Everything printed so far."""
+        return os.pread(self._log.fileno(), 10_000_000, 0).decode(errors="replace")
+
+    def wait_until_ready(self, seconds: float = READY_SECONDS) -> None:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            assert self.process is not None
+            assert self.process.poll() is None, f"it ended instead of starting:\n{self.said()}"
+            with suppress(httpx2.TransportError):
+                if self.client.get("/health/ready").status_code == 200:
+                    return
+            time.sleep(0.05)
+        raise AssertionError(f"not ready after {seconds} seconds:\n{self.said()}")
+
+    def stop(self, kind: signal.Signals = signal.SIGTERM) -> int:
+        """Ask it to end; its exit code."""
+        assert self.process is not None
+        self.process.send_signal(kind)
+        return self.process.wait(STOP_SECONDS)
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(STOP_SECONDS)
+
+    def get(self, path: str, **params: Any) -> Any:
+        """The JSON that a successful GET answers."""
+        answer = self.client.get(path, params=params or None)
+        assert answer.status_code == 200, f"{answer.url}: {answer.status_code} {answer.text}"
+        return answer.json()
+
+    def pages(self, path: str, **params: Any) -> list[Any]:
+        """The items of all pages of a list."""
+        page = self.get(path, **params)
+        items = page["items"]
+        while page["next"] is not None:
+            page = self.get(page["next"])
+            items += page["items"]
+        return list(items)
+
+    def post(self, path: str, body: Any = None, *, by: str = "ada", **headers: str) -> Any:
+        """The answer to a command; ``if_match="1"`` becomes a header."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.client.post(
+            path, content=orjson.dumps(body or {}), headers={"X-Actor": by, **named}
+        )
+
+    def made(self, path: str, body: Any = None, **rest: str) -> Any:
+        """What a successful command answers."""
+        answer = self.post(path, body, **rest)
+        assert answer.is_success, f"{path}: {answer.status_code} {answer.text}"
+        return answer.json()
+
+    def send(self, lines: Sequence[bytes], by: str = "ada") -> list[Any]:
+        """The answers to lines of NDJSON."""
+        answer = self.client.post(
+            "/commands", content=b"".join(line + b"\n" for line in lines), headers={"X-Actor": by}
+        )
+        assert answer.status_code == 200, answer.text
+        return [orjson.loads(line) for line in answer.content.splitlines()]
+
+    def position(self) -> int:
+        """The ledger's last position."""
+        return int(self.get("/projections")["position"])
+
+    def wait_until_shown(self) -> int:
+        """Wait until all read models reflect the whole ledger; its position."""
+        deadline = time.monotonic() + READY_SECONDS
+        while time.monotonic() < deadline:
+            found = self.get("/projections")
+            assert not [item for item in found["items"] if item["halted"]], found
+            if all(item["position"] == found["position"] for item in found["items"]):
+                return int(found["position"])
+            time.sleep(0.05)
+        raise AssertionError(f"the read models do not catch up: {found}")
+
+    def run(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        """Run another of the product's commands on the same data."""
+        return run(self.env | {"PLEDGE_URL": self.url}, *arguments)
+
+
+def run(env: dict[str, str], *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run one of the product's commands to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "pledge.cli", *arguments],
+        cwd=CHECKED_OUT,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+
+def pages_of(lines: Iterator[bytes], size: int) -> Iterator[list[bytes]]:
+    """The lines, so many at a time."""
+    while chunk := [line for _, line in zip(range(size), lines, strict=False)]:
+        yield chunk

@@ -1,0 +1,76 @@
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from events import ledger
+from events.ledger import Connection, append
+from events.migrate import OtherVersion, migrate
+from tests.events.proposals import propose
+
+MIGRATE = "import sys; from events.migrate import migrate; print(migrate(sys.argv[1]))"
+
+
+def test_two_processes_that_migrate_at_once_do_not_collide(database_url: str) -> None:
+    commands = [[sys.executable, "-c", MIGRATE, database_url]] * 4
+    processes = [subprocess.Popen(c, stdout=subprocess.PIPE, text=True) for c in commands]
+    answers = [process.communicate(timeout=60)[0].strip() for process in processes]
+    assert [process.returncode for process in processes] == [0] * 4
+    assert sorted(answers)[1:] == ["[]"] * 3 or sorted(answers)[:-1] == ["[]"] * 3
+    with ledger.connect(database_url) as conn:
+        assert append(conn, [propose(uuid4())])[0].status == "appended"
+
+
+def test_processes_that_migrate_several_databases_at_once_do_not_collide(
+    new_database: Callable[[], str],
+) -> None:
+    urls = [new_database() for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        applied = list(pool.map(migrate, urls))
+    assert len({tuple(names) for names in applied}) == 1
+
+
+def test_migrating_again_changes_nothing(ledger_url: str, service: Connection) -> None:
+    before = ledger.ledger_id(service)
+    assert migrate(ledger_url) == []
+    assert ledger.ledger_id(service) == before
+
+
+def test_a_database_of_another_version_is_left_alone(
+    ledger_url: str, superuser: Connection
+) -> None:
+    superuser.execute("INSERT INTO ledger.migrations VALUES ('9999_later.sql', 'x')")
+    with pytest.raises(OtherVersion, match=r"9999_later\.sql"):
+        migrate(ledger_url)
+
+
+def test_a_migration_that_was_changed_since_is_noticed(
+    ledger_url: str, superuser: Connection
+) -> None:
+    superuser.execute("UPDATE ledger.migrations SET sha256 = 'x'")
+    with pytest.raises(OtherVersion, match="0001_ledger"):
+        migrate(ledger_url)
+
+
+def test_a_failed_migration_leaves_nothing_behind(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hashlib.sha256", lambda _data: 1 // 0)
+    with pytest.raises(ZeroDivisionError):
+        migrate(database_url)
+    with psycopg.connect(database_url) as conn:
+        found = conn.execute("SELECT nspname FROM pg_namespace WHERE nspname = 'ledger'").fetchall()
+    assert found == []
+
+
+def test_every_ledger_has_an_id_of_its_own(
+    ledger_url: str, new_database: Callable[[], str]
+) -> None:
+    other = new_database()
+    migrate(other)
+    with ledger.connect(ledger_url) as one, ledger.connect(other) as two:
+        assert ledger.ledger_id(one) != ledger.ledger_id(two)

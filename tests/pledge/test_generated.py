@@ -1,0 +1,116 @@
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator, FormatChecker
+
+from events.base import REGISTRY
+from pledge import generated
+from pledge.generated import ROOT, SCHEMAS
+
+EVENTS = generated.event_classes()
+every_event = pytest.mark.parametrize("cls", EVENTS, ids=lambda cls: cls.event_type)
+
+
+def schema_of(name: str) -> Any:
+    return json.loads((ROOT / SCHEMAS / f"{name}.schema.json").read_text("utf-8"))
+
+
+def golden(name: str) -> Any:
+    return json.loads((ROOT / generated.GOLDEN / f"{name}.json").read_text("utf-8"))
+
+
+@pytest.mark.parametrize("path", generated.files(), ids=str)
+def test_a_generated_file_is_as_it_would_be_made_today(path: Path) -> None:
+    assert (ROOT / path).read_text("utf-8") == generated.files()[path], "run make generated"
+
+
+def test_no_schema_stands_for_nothing() -> None:
+    assert generated.orphans() == [], "run make generated"
+
+
+def test_no_event_version_lacks_its_golden_example() -> None:
+    assert list(generated.missing_examples()) == [], "run make generated"
+
+
+def test_every_registered_event_is_covered() -> None:
+    assert {cls.event_type for cls in EVENTS} == {
+        name for name, cls in REGISTRY.items() if cls.__module__.startswith("events.")
+    }
+
+
+@every_event
+def test_a_schema_is_valid_and_says_what_it_is_about(cls: Any) -> None:
+    schema = schema_of(f"{cls.event_type}.{cls.schema_version}")
+    Draft202012Validator.check_schema(schema)
+    assert schema["$id"] == f"urn:pledge:event:{cls.event_type}:{cls.schema_version}"
+    assert schema["title"] == cls.__name__
+    assert schema["description"].endswith(".")
+    assert set(schema["properties"]) == set(cls.model_fields)
+
+
+@every_event
+def test_a_schema_marks_what_is_personal(cls: Any) -> None:
+    properties = schema_of(f"{cls.event_type}.{cls.schema_version}")["properties"]
+    marked = {name for name, field in properties.items() if field.get("x-personal")}
+    assert marked == set(cls.personal)
+
+
+@every_event
+def test_a_stored_payload_fits_its_schema(cls: Any) -> None:
+    name = f"{cls.event_type}.{cls.schema_version}"
+    validator = Draft202012Validator(schema_of(name), format_checker=FormatChecker())
+    payload = json.loads(golden(name)["payload"])
+    validator.validate(payload)
+    for required in schema_of(name).get("required", []):
+        rest = {field: value for field, value in payload.items() if field != required}
+        assert not validator.is_valid(rest)
+
+
+def test_the_catalogue_has_a_line_for_every_event() -> None:
+    page = (ROOT / generated.CATALOGUE).read_text("utf-8")
+    for cls in EVENTS:
+        assert f"| [`{cls.event_type}`]" in page
+
+
+def test_making_everything_anew_changes_nothing(tmp_path: Path) -> None:
+    for folder in (SCHEMAS, generated.GOLDEN):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
+    generated.main(tmp_path)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before
+
+
+def test_everything_is_made_where_nothing_was(tmp_path: Path) -> None:
+    generated.main(tmp_path)
+    assert generated.orphans(tmp_path) == []
+    assert list(generated.missing_examples(tmp_path)) == []
+    for path, text in generated.files().items():
+        assert (tmp_path / path).read_text("utf-8") == text
+
+
+def test_a_golden_example_is_never_written_again(tmp_path: Path) -> None:
+    kept = tmp_path / generated.GOLDEN / "lead.claimed.1.json"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("as it was")
+    generated.main(tmp_path)
+    assert kept.read_text() == "as it was"
+
+
+def test_a_schema_of_nothing_goes_and_one_of_an_earlier_version_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generated.main(tmp_path)
+    (tmp_path / SCHEMAS / "pump.exploded.1.schema.json").write_text("{}")
+    (tmp_path / SCHEMAS / "lead.claimed.7.schema.json").write_text("{}")
+    assert [path.name for path in generated.orphans(tmp_path)] == [
+        "lead.claimed.7.schema.json",
+        "pump.exploded.1.schema.json",
+    ]
+    monkeypatch.setattr(REGISTRY["lead.claimed"], "schema_version", 7)
+    generated.main(tmp_path)
+    left = {path.name for path in (tmp_path / SCHEMAS).glob("lead.claimed.*")}
+    assert left == {"lead.claimed.1.schema.json", "lead.claimed.7.schema.json"}
+    assert not (tmp_path / SCHEMAS / "pump.exploded.1.schema.json").exists()
