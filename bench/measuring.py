@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -118,13 +119,14 @@ def _work(
     side: Callable[..., AbstractContextManager[Measure]],
     arguments: tuple[Any, ...],
 ) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         with side(*arguments) as measure:
             pipe.send((None, None))
             while True:
                 asked = pipe.recv()
                 pipe.send((measure(*asked), None))
-    except EOFError:
+    except (EOFError, BrokenPipeError):
         pass
     except Exception:
         pipe.send((None, traceback.format_exc()))

@@ -11,6 +11,8 @@ import argparse
 import json
 import os
 import platform
+import signal
+import sys
 import time
 from pathlib import Path
 
@@ -34,6 +36,7 @@ def main() -> None:
     wanted = [n for n in names if not asked.name or any(_within(n, a) for a in asked.name)]
     if not wanted:
         parser.error(f"choose from {', '.join(names)}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     began = time.monotonic()
     results: list[Result] = []
     with server() as postgres:

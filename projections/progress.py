@@ -20,10 +20,6 @@ class Overtaken(RuntimeError):
     """Another process moved the checkpoint; what was done here is undone."""
 
 
-class OtherLedger(RuntimeError):
-    """The checkpoint was written against another ledger, or this one's end was lost."""
-
-
 @dataclass(slots=True)
 class Checkpoint:
     """Everything up to ``position`` is in the read model's rows.
@@ -94,22 +90,22 @@ def move(conn: Connection, old: Checkpoint, new: Checkpoint) -> None:
         raise Overtaken(f"another process moved the checkpoint of {old.name}")
 
 
-def verify(conn: Connection, checkpoint: Checkpoint) -> None:
-    """Hold the checkpoint against the ledger at hand.
+def mismatch(conn: Connection, checkpoint: Checkpoint) -> str | None:
+    """Why the checkpoint does not belong to the ledger at hand; None when it does.
 
-    Raises:
-        OtherLedger: when they do not belong together; going on would skip or repeat events.
+    Where it does not, going on would skip or repeat events.
     """
     found = conn.execute(
         "SELECT event_id FROM ledger.events WHERE position = %s", (checkpoint.position,)
     ).fetchone()
     lost = checkpoint.position > 0 and (found is None or found[0] != checkpoint.event_id)
-    if ledger.ledger_id(conn) != checkpoint.ledger_id or lost:
-        raise OtherLedger(
-            f"Read model {checkpoint.name} stands at position {checkpoint.position} of a ledger "
-            "that is not this one as it is now (restored from a backup?). "
-            f"Run: pledge project rebuild {checkpoint.name}"
-        )
+    if ledger.ledger_id(conn) == checkpoint.ledger_id and not lost:
+        return None
+    return (
+        f"read model {checkpoint.name} stands at position {checkpoint.position} of a ledger that "
+        "is not this one as it is now (restored from a backup?); "
+        f"run: pledge project rebuild {checkpoint.name}"
+    )
 
 
 def parked(conn: Connection, name: str) -> dict[UUID, int]:

@@ -13,7 +13,7 @@ from events import ledger
 from events.base import REGISTRY
 from events.keys import Keyring
 from projections import progress
-from projections.folding import Poison, fold, readable
+from projections.folding import Poison, fold, readable, without_cycle_collection
 from projections.model import ReadModel
 from projections.tables import Connection, Rows
 
@@ -179,11 +179,12 @@ def _build(
         raise CannotBuild(f"the ledger holds events of unknown type: {', '.join(sorted(strange))}")
     parked: dict[UUID, Poison] = {}
     done = 0
-    for chunk in _streams(conn, model, head, shuffle):
-        _fold(conn, keyring, model, Rows(model.tables, prefix), chunk, skipped, parked)
-        done += len(chunk)
-        if report is not None:
-            report(done, head)
+    with without_cycle_collection():
+        for chunk in _streams(conn, model, head, shuffle):
+            _fold(conn, keyring, model, Rows(model.tables, prefix), chunk, skipped, parked)
+            done += len(chunk)
+            if report is not None:
+                report(done, head)
     return parked
 
 

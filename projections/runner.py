@@ -16,9 +16,16 @@ from events import ledger
 from events.envelope import Recorded
 from events.keys import Keyring
 from projections import progress
-from projections.folding import Batch, Parked, Poison, fold, readable
+from projections.folding import (
+    Batch,
+    Parked,
+    Poison,
+    fold,
+    readable,
+    without_cycle_collection,
+)
 from projections.model import ReadModel
-from projections.progress import Checkpoint, OtherLedger, Overtaken
+from projections.progress import Checkpoint, Overtaken
 from projections.rebuild import create, rebuild
 from projections.tables import Connection, Rows
 
@@ -161,14 +168,15 @@ class Runner:
         rows = ledger.read(conn, after, self._batch)
         if not rows:
             return 0
-        batch = readable(conn, self._keyring, rows)
         last = (rows[-1][0], rows[-1][1])
-        for projector in running:
-            if projector.checkpoint.position < last[0]:
-                try:
-                    projector.take(conn, batch, last)
-                except Overtaken:
-                    self._reload(conn, projector)
+        with without_cycle_collection():
+            batch = readable(conn, self._keyring, rows)
+            for projector in running:
+                if projector.checkpoint.position < last[0]:
+                    try:
+                        projector.take(conn, batch, last)
+                    except Overtaken:
+                        self._reload(conn, projector)
         if self._on_move is not None:
             self._on_move(min(p.checkpoint.position for p in self.projectors))
         return len(rows)
@@ -183,13 +191,12 @@ class Runner:
     def _projector(self, conn: Connection, model: ReadModel) -> Projector:
         checkpoint = progress.fetch(conn, model.name)
         assert checkpoint is not None
-        try:
-            progress.verify(conn, checkpoint)
-        except OtherLedger as error:
-            halted = replace(checkpoint, halted=str(error), halted_at=checkpoint.position)
+        strange = progress.mismatch(conn, checkpoint)
+        if strange is not None and checkpoint.halted is None:
+            halted = replace(checkpoint, halted=strange, halted_at=checkpoint.position)
             progress.move(conn, checkpoint, halted)
             checkpoint = halted
-            log.error("a read model halted", model=model.name, why=halted.halted)
+            log.error("a read model halted", model=model.name, why=strange)
         return Projector(
             model,
             checkpoint,

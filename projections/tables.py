@@ -13,6 +13,7 @@ from types import UnionType
 from typing import Any, ClassVar, Generic, TypeVar, get_args, get_origin, get_type_hints
 from uuid import UUID
 
+import orjson
 import psycopg
 from psycopg.types.json import Jsonb
 
@@ -88,7 +89,7 @@ class Table(Generic[R]):
             found = list(read(row))
             for n in json:
                 if found[n] is not None:
-                    found[n] = Jsonb(found[n])
+                    found[n] = Jsonb(found[n], dumps=orjson.dumps)
             return tuple(found)
 
         return values
@@ -118,15 +119,14 @@ class Rows:
 
     Args:
         tables: those of one read model.
-        prefix: the schema they live in, with its dot; empty for temporary tables.
+        prefix: the schema they live in, with its dot.
     """
 
     def __init__(self, tables: Iterable[Table[Any]], prefix: str = "") -> None:
         self._tables = tuple(tables)
         self._prefix = prefix
-        self._rows: dict[Table[Any], dict[tuple[Any, ...], Any]] = {t: {} for t in self._tables}
-        self._stored: dict[Table[Any], set[tuple[Any, ...]]] = {t: set() for t in self._tables}
-        self._touched: dict[Table[Any], dict[tuple[Any, ...], None]] = {t: {} for t in self._tables}
+        self._stored: dict[Table[Any], dict[tuple[Any, ...], Any]] = {t: {} for t in self._tables}
+        self._touched: dict[Table[Any], dict[tuple[Any, ...], Any]] = {t: {} for t in self._tables}
 
     def load(self, conn: Connection, stream_ids: Collection[UUID]) -> None:
         """Fetch what is stored of these streams; streams that begin in this batch need not be."""
@@ -139,47 +139,37 @@ class Rows:
                 select.encode(), (UUIDs(stream_ids),), prepare=True
             ):
                 row = table.row(*values)
-                key = table.key_of(row)
-                self._rows[table][key] = row
-                self._stored[table].add(key)
+                self._stored[table][table.key_of(row)] = row
 
     def copy(self) -> Rows:
-        """The same rows again, to be changed apart."""
+        """The same stored rows again, to be changed apart."""
         twin = Rows(self._tables, self._prefix)
-        for table in self._tables:
-            twin._rows[table] = {key: copy(row) for key, row in self._rows[table].items()}
-            twin._stored[table] = set(self._stored[table])
-            twin._touched[table] = dict(self._touched[table])
+        for table, rows in self._stored.items():
+            twin._stored[table] = {key: copy(row) for key, row in rows.items()}
         return twin
 
     def get(self, table: Table[R], *key: Any) -> R:
         """The row with this key, made blank if there is none; it will be written."""
-        rows = self._rows[table]
-        row = rows.get(key)
+        touched = self._touched[table]
+        row = touched.get(key)
         if row is None:
-            row = rows[key] = table.row(*key)
-        self._touched[table][key] = None
+            row = touched[key] = self._stored[table].get(key) or table.row(*key)
         return row
 
     def put(self, table: Table[R], row: R) -> None:
         """Write this row, in the place of one with the same key."""
-        key = table.key_of(row)
-        self._rows[table][key] = row
-        self._touched[table][key] = None
+        self._touched[table][table.key_of(row)] = row
 
     def flush(self, conn: Connection) -> None:
         """Write what was touched, then forget everything."""
         for table in self._tables:
-            touched = self._touched[table]
+            touched, stored = self._touched[table], self._stored[table]
+            stale = [key for key in touched if key in stored] if stored else ()
+            if stale:
+                self._delete(conn, table, stale)
             if touched:
-                stored = self._stored[table]
-                stale = [key for key in touched if key in stored] if stored else ()
-                if stale:
-                    self._delete(conn, table, stale)
-                rows = self._rows[table]
-                self._copy(conn, table, (rows[key] for key in touched))
-            self._rows[table].clear()
-            self._stored[table].clear()
+                self._copy(conn, table, touched.values())
+            stored.clear()
             touched.clear()
 
     def _delete(

@@ -117,6 +117,7 @@ def test_one_key_has_one_effect_and_one_answer_for_ever(pair: Pair) -> None:
         "opportunity.opened",
         "opportunity.won",
     ]
+    for key in asked:
         other = pair[1].post("/leads", {"name": "Other"}, Idempotency_Key=key)
         assert other.status_code == 422, key
     head = pair[0].position()

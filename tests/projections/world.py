@@ -1,0 +1,166 @@
+"""A small company for tests: commands in, read models up to date, questions over the read API."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from itertools import count
+from typing import Any
+from uuid import UUID
+
+import httpx2
+import orjson
+import psycopg
+from fastapi import FastAPI
+
+from commands.wire import from_line
+from commands.writer import Writer
+from events import ledger
+from events.envelope import Actor, Recorded
+from events.keys import Keyring
+from projections.catalog import MODELS
+from projections.model import ReadModel
+from projections.rebuild import differences
+from projections.runner import Runner
+from projections.tables import Connection
+from read_api.app import install
+from read_api.reading import Reader
+
+MASTER = bytes(range(32))
+STRANGE_EVENT = """
+INSERT INTO ledger.events
+SELECT coalesce(max(position), 0) + 1, gen_random_uuid(), %(stream_type)s, %(stream)s,
+       (SELECT coalesce(max(version), 0) + 1 FROM ledger.events WHERE stream_id = %(stream)s),
+       clock_timestamp(), clock_timestamp(), 'nobody', 'user', gen_random_uuid(),
+       gen_random_uuid(), NULL, %(type)s, 1, %(payload)s
+  FROM ledger.events RETURNING position
+"""
+
+
+def day(text: str, hour: int = 12) -> str:
+    """An instant of a day in UTC."""
+    return f"{text}T{hour:02}:00:00Z"
+
+
+def eur(amount: str) -> dict[str, str]:
+    return {"amount": amount, "currency": "EUR"}
+
+
+class World:
+    """One ledger with a writer, and read models that move when they are told to."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.writer = Writer(lambda: ledger.connect(url), Keyring(MASTER))
+        self.reader = Reader(url, Keyring(MASTER))
+        self.reader.open()
+        self.app = FastAPI()
+        install(self.app, self.reader)
+        self._keys = count()
+
+    def close(self) -> None:
+        self.writer.stop()
+        self.reader.close()
+
+    def connect(self) -> Connection:
+        return ledger.connect(self.url)
+
+    def superuser(self) -> Connection:
+        """A session that may do what PostgreSQL lets anybody do."""
+        return psycopg.connect(self.url, autocommit=True)
+
+    def try_(self, command: str, stream: UUID, at: str | None = None, /, **data: Any) -> int:
+        """Ask for something; the status of the answer."""
+        by = data.pop("by", "ada")
+        line = {"command": command, "id": stream, "key": f"key {next(self._keys)}", "data": data}
+        if at is not None:
+            line["occurred_at"] = at
+        [answer] = self.writer.handle([from_line(orjson.dumps(line), Actor(by))])
+        self.answer = answer
+        return answer.status
+
+    def do(self, command: str, stream: UUID, at: str | None = None, /, **data: Any) -> int:
+        """Have something done; the ledger's position after it."""
+        status = self.try_(command, stream, at, **data)
+        assert status < 300, self.answer.body
+        return int(self.answer.body["position"])
+
+    def slip_in(self, stream_type: str, stream: UUID, type: str, payload: bytes = b"{}") -> int:
+        """Write what no command would, as only a superuser can; its position."""
+        values = {"stream_type": stream_type, "stream": stream, "type": type, "payload": payload}
+        with self.superuser() as conn:
+            row = conn.execute(STRANGE_EVENT, values).fetchone()
+        assert row is not None
+        return int(row[0])
+
+    def runner(self, conn: Connection, models: Iterable[ReadModel] = MODELS, **how: Any) -> Runner:
+        runner = Runner(self.connect, Keyring(MASTER), models, **how)
+        runner.prepare(conn)
+        return runner
+
+    def project(self, models: Iterable[ReadModel] = MODELS) -> None:
+        """Bring the read models up to the ledger."""
+        with self.connect() as conn:
+            self.runner(conn, models).catch_up(conn)
+
+    def head(self) -> int:
+        with self.connect() as conn:
+            return ledger.head(conn)
+
+    def recorded(self) -> list[Recorded]:
+        """Every event, opened."""
+        with self.connect() as conn:
+            return ledger.decode_all(conn, Keyring(MASTER), ledger.read(conn, 0, 1_000_000))
+
+    def differing(self, shuffle: str | None = None) -> list[Any]:
+        """The rows in which the read models differ from a replay of the ledger."""
+        with self.connect() as conn:
+            return [
+                difference
+                for model in MODELS
+                for difference in differences(conn, Keyring(MASTER), model, shuffle=shuffle)[1]
+            ]
+
+    def rows(self, table: str) -> list[tuple[Any, ...]]:
+        """All rows of a read model's table, as ``view_customers.customers``."""
+        with self.superuser() as conn:
+            return conn.execute(f"SELECT * FROM {table} ORDER BY 1, 2".encode()).fetchall()
+
+    def ask(self, path: str, headers: dict[str, str] | None = None, **params: Any) -> Any:
+        """The answer to a GET, whatever it is."""
+
+        async def asked() -> httpx2.Response:
+            transport = httpx2.ASGITransport(app=self.app, raise_app_exceptions=False)
+            async with httpx2.AsyncClient(transport=transport, base_url="http://pledge") as client:
+                return await client.get(path, params=params or None, headers=headers)
+
+        return asyncio.run(asked())
+
+    def get(self, path: str, **params: Any) -> Any:
+        """The JSON that a successful GET answers."""
+        answer = self.ask(path, **params)
+        assert answer.status_code == 200, f"{answer.url}: {answer.status_code} {answer.text}"
+        return answer.json()
+
+    def pages(self, path: str, **params: Any) -> Iterator[list[Any]]:
+        """The pages of a list."""
+        page = self.get(path, **params)
+        yield page["items"]
+        while page["next"] is not None:
+            page = self.get(page["next"])
+            yield page["items"]
+
+
+@contextmanager
+def world(url: str) -> Iterator[World]:
+    made = World(url)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def instant(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone(UTC)
