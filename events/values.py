@@ -165,6 +165,9 @@ Percent = Annotated[Decimal, Quoted(ge=0, le=100, decimal_places=2)]
 Probability = Annotated[Decimal, Quoted(ge=0, le=1, decimal_places=4)]
 """0 to 1, with at most four decimals."""
 
+DecimalText = Annotated[Decimal, Quoted()]
+"""At least 0, with at most 15 digits before the point and six behind it."""
+
 CurrencyCode = Annotated[
     str, OneOf(MINOR_DIGITS, "must be an ISO 4217 currency code, like EUR", "^[A-Z]{3}$")
 ]
@@ -196,11 +199,10 @@ class Money(BaseModel):
     def _in_whole_coins(self) -> Self:
         coin = COINS[self.currency]
         if not self.amount.same_quantum(coin):
-            whole = self.amount.quantize(coin)
-            if whole != self.amount:
-                digits = MINOR_DIGITS[self.currency]
+            digits = MINOR_DIGITS[self.currency]
+            if int(self.amount.as_tuple().exponent) < -digits:
                 raise ValueError(f"{self.currency} has {digits} decimals, {self.amount} has more")
-            self.__dict__["amount"] = whole
+            self.__dict__["amount"] = self.amount.quantize(coin)
         return self
 
     def times(self, factor: Decimal) -> Money:

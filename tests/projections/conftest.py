@@ -37,6 +37,12 @@ def new_world(postgres_url: str, empty_ledger: str) -> NewWorld:
                     sql.Identifier(name), sql.Identifier(empty_ledger)
                 )
             )
+            # PostgreSQL copies everything but the rights on the database itself.
+            conn.execute(
+                sql.SQL("GRANT CREATE, TEMPORARY ON DATABASE {} TO pledge_service").format(
+                    sql.Identifier(name)
+                )
+            )
         try:
             with world(create_database(postgres_url, name)) as made:
                 yield made

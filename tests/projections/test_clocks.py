@@ -35,7 +35,7 @@ from read_api.answers import as_json
 from tests.projections.conftest import NewWorld
 from tests.projections.world import World, day, eur, instant
 
-ANN, BEN = UUID(int=1), UUID(int=2)
+ANN, BEN = UUID(int=101), UUID(int=102)
 LEADS = UUID(int=11), UUID(int=12)
 DEALS = UUID(int=21), UUID(int=22), UUID(int=23)
 WORDS = UUID(int=31), UUID(int=32), UUID(int=33)
