@@ -79,8 +79,23 @@ def requests(port: int, request: bytes, connections: int, seconds: float) -> tup
     return uvloop.run(run())
 
 
+def body_of(answer: bytes) -> bytes:
+    """The body of a chunked answer; a line may be cut between two chunks."""
+    head, _, rest = answer.partition(END_OF_HEAD)
+    assert b"transfer-encoding: chunked" in head.lower(), head
+    parts: list[bytes] = []
+    at = 0
+    while True:
+        end = rest.index(b"\r\n", at)
+        size = int(rest[at:end], 16)
+        if size == 0:
+            return b"".join(parts)
+        parts.append(rest[end + 2 : end + 2 + size])
+        at = end + 2 + size + 2
+
+
 def stream(port: int, request: bytes) -> tuple[bytes, float]:
-    """Sends one long request piece by piece while it reads the answer; the answer and seconds."""
+    """Sends one long request piece by piece while it reads the answer; the answer's body and seconds."""
 
     async def run() -> tuple[bytes, float]:
         began = time.perf_counter()
@@ -96,6 +111,6 @@ def stream(port: int, request: bytes) -> tuple[bytes, float]:
         took = time.perf_counter() - began
         await sending
         writer.close()
-        return answer, took
+        return body_of(answer), took
 
     return uvloop.run(run())

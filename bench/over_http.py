@@ -73,7 +73,7 @@ def _bulk(server: Server, url: str, port: int, seconds: float) -> Result:
         request = post("/commands", customer_lines(lines), NDJSON)
         before = count(url, "ledger.events")
         answer, took = stream(port, request)
-        assert answer.count(b'"status":201') == lines, answer[:1000]
+        assert answer.count(b'"status":201,') == answer.count(b"\n") == lines, answer[:1000]
         assert count(url, "ledger.events") - before == lines
         assert CUSTOMER["email"].encode() not in answer
         return lines, took

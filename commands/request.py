@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any
@@ -47,10 +47,11 @@ class Request:
     if_match: int | None = None
     attempts: int = 0
 
-    @property
-    def creates(self) -> bool:
-        """Whether the command begins its stream."""
-        return self.streams.creates is not None and self.name.endswith("/" + self.streams.creates)
+    creates: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Note whether the command begins its stream."""
+        self.creates = self.name.rpartition("/")[2] == self.streams.creates
 
 
 @dataclass(slots=True)

@@ -27,17 +27,17 @@ def encode(event: Event, event_id: UUID, stream_id: UUID, keys: dict[UUID, Subje
     Raises:
         KeyError: when a subject's key is not among ``keys``.
     """
-    if event.personal:
-        fields = event.__dict__
-        sealed = {
-            name: keys[stream_id if of is None else fields[of]].seal(
-                fields[name], event_id.bytes + name.encode()
-            )
-            for name, of in event.personal.items()
-            if fields[name] is not None
-        }
-        event = event.model_copy(update=sealed)
-    return event.__pydantic_serializer__.to_json(event, exclude_none=True)
+    fields = event.__dict__
+    plain = {name: fields[name] for name in event.personal if fields[name] is not None}
+    try:
+        # A copy of the model would cost more than all the sealing.
+        for name, text in plain.items():
+            of = event.personal[name]
+            key = keys[stream_id if of is None else fields[of]]
+            fields[name] = key.seal(text, event_id.bytes + name.encode())
+        return event.__pydantic_serializer__.to_json(event, exclude_none=True)
+    finally:
+        fields.update(plain)
 
 
 def decode_sealed(name: str, schema_version: int, payload: bytes) -> Event:
