@@ -95,7 +95,7 @@ def body_of(answer: bytes) -> bytes:
 
 
 def stream(port: int, request: bytes) -> tuple[bytes, float]:
-    """Sends one long request piece by piece while it reads the answer; the answer's body and seconds."""
+    """Sends one long request piece by piece while it reads; the answer's body and seconds."""
 
     async def run() -> tuple[bytes, float]:
         began = time.perf_counter()

@@ -49,7 +49,15 @@ def main() -> None:
             if chosen:
                 results += family.measure(postgres, chosen, asked.seconds)
     show(results, f"{about}; {time.monotonic() - began:.0f} s in all")
-    RESULTS.write_text(json.dumps([r.as_json() for r in results], indent=2) + "\n")
+    keep(results, names)
+
+
+def keep(results: list[Result], names: list[str]) -> None:
+    """Write the figures down; those of benchmarks left out this time stay as they were."""
+    old = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+    known = {row["name"]: row for row in [*old, *(result.as_json() for result in results)]}
+    rows = [known[name] for name in names if name in known]
+    RESULTS.write_text(json.dumps(rows, indent=2) + "\n")
 
 
 def show(results: list[Result], about: str) -> None:

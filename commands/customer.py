@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from datetime import date
 from typing import Annotated, Self
 from uuid import UUID
 
@@ -18,7 +17,7 @@ from events.customer import (
     InteractionLogged,
     PromiseMade,
 )
-from events.values import ActorId, Email, Line, Money, Text
+from events.values import ActorId, Day, Email, Line, Money, Text
 
 Year = Annotated[int, Field(ge=1000, le=2200)]
 Count = Annotated[int, Field(ge=0, le=100_000_000)]
@@ -142,7 +141,7 @@ class MakePromise(Command[Customer, CustomerEvent]):
     promise_id: UUID | None = None
     promised_by: ActorId | None = None
     what: Text
-    due: date | None = None
+    due: Day | None = None
     topic: Line | None = None
     amount: Money | None = None
     contact_id: UUID | None = None

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from datetime import date
 from decimal import Decimal
 from typing import Annotated, Self
 from uuid import UUID
@@ -10,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from aggregates.opportunity import Opportunity, total_of
 from commands.base import Command, Context, Reference
 from events.opportunity import OpportunityEvent, OpportunityOpened, QuoteGiven, QuoteLine
-from events.values import ActorId, Line, Money, Percent, Quantity, Text
+from events.values import ActorId, Day, Line, Money, Percent, Quantity, Text
 
 
 class OpenOpportunity(Command[Opportunity, OpportunityEvent]):
@@ -23,7 +22,7 @@ class OpenOpportunity(Command[Opportunity, OpportunityEvent]):
     owner: ActorId | None = None
     product: Line | None = None
     amount: Money | None = None
-    expected_close: date | None = None
+    expected_close: Day | None = None
 
     def decide(self, opportunity: Opportunity, context: Context, /) -> list[OpportunityEvent]:
         pipeline = context.settings.pipeline(self.pipeline)
@@ -72,7 +71,7 @@ class GiveQuote(Command[Opportunity, OpportunityEvent]):
 
     quote_id: UUID | None = None
     lines: Annotated[tuple[QuoteLineAsked, ...], Field(min_length=1, max_length=500)]
-    valid_until: date | None = None
+    valid_until: Day | None = None
 
     @model_validator(mode="after")
     def _in_one_currency(self) -> Self:

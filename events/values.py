@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Collection
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import ROUND_HALF_UP, Decimal, localcontext
 from enum import StrEnum
 from typing import Annotated, Any, Self
@@ -17,6 +17,8 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Field,
+    Strict,
     StringConstraints,
     model_validator,
 )
@@ -125,6 +127,9 @@ class OneOf:
 
 Instant = Annotated[AwareDatetime, BeforeValidator(_only_iso), AfterValidator(_in_utc)]
 """A moment with a zone, kept in UTC, of the years 1900 to 2199."""
+
+Day = Annotated[date, Strict(), Field(ge=EARLIEST.date(), lt=LATEST.date())]
+"""A calendar day as ISO text, of the years 1900 to 2199."""
 
 Line = Annotated[
     str,

@@ -41,6 +41,8 @@ DEALS = UUID(int=21), UUID(int=22), UUID(int=23)
 WORDS = UUID(int=31), UUID(int=32), UUID(int=33)
 FIRST = datetime(2026, 1, 1, tzinfo=UTC)
 HOURS = 24 * 12
+REGISTERED = 2
+"""The position from which on both customers are known."""
 
 customers = st.sampled_from([ANN, BEN])
 deals = st.sampled_from(DEALS)
@@ -133,7 +135,7 @@ class Chosen(NamedTuple):
 
 def begin(world: World) -> None:
     for customer in (ANN, BEN):
-        world.do("customers/register", customer, day("2026-01-02"), name=f"customer {customer.int}")
+        world.do("customers/register", customer, day("2025-12-31"), name=f"customer {customer.int}")
 
 
 def live(world: World, history: list[Any]) -> None:
@@ -285,7 +287,7 @@ for_histories = settings(
     max_examples=25,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
-    phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.target, Phase.shrink],
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # to shrink would take minutes
 )
 
 
@@ -300,7 +302,7 @@ def test_facts_and_replay_and_oracle_agree_at_every_moment(
         live(world, history)
         world.project()
         events = world.recorded()
-        positions = st.none() | st.integers(1, len(events))
+        positions = st.none() | st.integers(REGISTERED, len(events))
         instants = st.none() | moments.map(instant)
         check(world, events, Chosen(None, None))
         for chosen in data.draw(
@@ -320,7 +322,7 @@ def test_what_was_known_then_is_told_in_the_same_bytes_for_ever(
         live(world, before)
         world.project()
         head = world.head()
-        position = data.draw(st.integers(1, head), label="known at")
+        position = data.draw(st.integers(REGISTERED, head), label="known at")
         as_of = data.draw(st.none() | moments.map(instant), label="as of")
         clocks = Chosen(as_of, position).params()
         paths = ["/funnel", "/promises", f"/customers/{ANN}", f"/customers/{BEN}"]

@@ -1,0 +1,231 @@
+"""Building anew beside the live tables, while commands and questions keep coming."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import count
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from events.keys import Keyring
+from projections import customers, leads, promises
+from projections.catalog import MODELS
+from projections.model import ReadModel
+from projections.rebuild import CannotBuild, rebuild
+from projections.runner import Runner
+from tests.projections.world import MASTER, World, eur
+
+ANN = UUID(int=101)
+
+
+def some_history(company: World, n: int = 20) -> None:
+    company.do("customers/register", ANN, name="Ann")
+    for i in range(n):
+        company.do("customers/make-promise", ANN, promise_id=UUID(int=200 + i), what="a reply")
+        company.do("opportunities/open", UUID(int=400 + i), title="a deal", amount=eur("10"))
+        company.do("leads/capture", UUID(int=600 + i), name="Grace Hopper")
+
+
+def build(company: World, *models: ReadModel) -> None:
+    with company.connect() as conn:
+        for model in models or MODELS:
+            rebuild(conn, Keyring(MASTER), model)
+
+
+@contextmanager
+def meanwhile(*jobs: Any) -> Iterator[None]:
+    """Inside, these go on and on, each in a thread; what any of them raises is raised in the end."""
+    stop = threading.Event()
+    raised: list[BaseException] = []
+
+    def repeat(job: Any) -> None:
+        try:
+            while not stop.is_set():
+                job()
+        except BaseException as error:
+            raised.append(error)
+
+    threads = [threading.Thread(target=repeat, args=(job,)) for job in jobs]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(60)
+    if raised:
+        raise raised[0]
+
+
+@contextmanager
+def running(company: World) -> Iterator[None]:
+    stop = threading.Event()
+    runner = Runner(company.connect, Keyring(MASTER), MODELS)
+    thread = threading.Thread(target=runner.run, args=(stop,))
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+def test_a_rebuild_gives_the_rows_that_were_there(company: World) -> None:
+    some_history(company)
+    company.project()
+    build(company)
+    assert company.differing() == []
+    assert company.differing("seed") == []
+
+
+def test_a_rebuild_mends_rows_that_went_wrong(company: World) -> None:
+    some_history(company)
+    company.project()
+    with company.superuser() as conn:
+        conn.execute("UPDATE view_customers.customers SET name = 'Eve'")
+        conn.execute("DELETE FROM view_leads.leads WHERE lead_id = %s", (UUID(int=600),))
+    wrong = company.differing()
+    assert {(d.table, d.side) for d in wrong} == {
+        ("customers", "live"),
+        ("customers", "replay"),
+        ("leads", "replay"),
+    }
+    assert {d.row["name"] for d in wrong if d.table == "customers"} == {"Ann", "Eve"}
+    build(company)
+    assert company.differing() == []
+
+
+@pytest.mark.slow
+def test_a_rebuild_under_writing_and_a_live_runner_loses_nothing(company: World) -> None:
+    some_history(company)
+    numbers = count(10_000)
+
+    def write() -> None:
+        n = next(numbers)
+        company.do("customers/make-promise", ANN, promise_id=UUID(int=n), what="a reply")
+        company.do("opportunities/open", UUID(int=n + 10**6), title="a deal")
+        company.do("customers/keep-promise", ANN, promise_id=UUID(int=n))
+
+    company.project()
+    with running(company):
+        with meanwhile(write):
+            for _ in range(4):
+                build(company)
+        head = company.head()
+        for path in ("/customers", "/promises", "/opportunities", "/leads"):
+            assert company.get(path, min_position=head, limit=1)["position"] == head
+    assert company.differing() == []
+    assert company.differing("seed") == []
+    assert company.get("/projections")["items"][0]["halted"] is None
+
+
+@pytest.mark.slow
+def test_questions_are_answered_in_full_all_through_a_rebuild(company: World) -> None:
+    some_history(company)
+    company.project()
+    whole = {"/customers": 1, "/promises": 20, "/opportunities": 20, "/leads": 20}
+
+    def ask() -> None:
+        for path, number in whole.items():
+            answer = company.ask(path)
+            assert answer.status_code == 200, answer.text
+            assert len(answer.json()["items"]) == number, path
+
+    with meanwhile(ask, ask):
+        for _ in range(15):
+            build(company)
+
+
+def test_an_answer_begun_before_the_swap_is_whole(company: World) -> None:
+    some_history(company)
+    company.project()
+    with company.reader.view(leads.MODEL) as view:
+        builder = threading.Thread(target=build, args=(company, leads.MODEL))
+        builder.start()
+        builder.join(2)
+        found, _ = leads.leads(view.conn)
+    builder.join(30)
+    assert len(found) == 20
+
+
+def test_two_rebuilds_at_once_do_each_other_no_harm(company: World) -> None:
+    some_history(company)
+    company.project()
+    failed: list[BaseException] = []
+
+    def again() -> None:
+        try:
+            for _ in range(5):
+                build(company, leads.MODEL)
+        except BaseException as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=again) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert company.differing() == []
+    assert failed == []
+
+
+def test_another_shape_is_built_anew_at_the_start(company: World) -> None:
+    some_history(company)
+    company.project()
+
+    def shout(rows: Any, recorded: Any) -> None:
+        leads.apply(rows, recorded)
+        row = rows.get(leads.LEADS, recorded.stream_id)
+        row.name = row.name.upper()
+
+    newer = replace(leads.MODEL, apply=shout, revision=leads.MODEL.revision + 1)
+    company.project((newer,))
+    names = {item["name"] for item in company.get("/leads")["items"]}
+    assert names == {"GRACE HOPPER"}
+    with company.connect() as conn:
+        [(shape,)] = conn.execute("SELECT shape FROM progress.checkpoints WHERE name = 'leads'")
+    assert shape == newer.shape != leads.MODEL.shape
+
+
+def test_what_cannot_be_built_leaves_the_live_rows_as_they_are(company: World) -> None:
+    some_history(company)
+    company.project()
+    company.slip_in("customer", ANN, "customer.promise-made", b"{}")
+    with pytest.raises(CannotBuild, match=r"customer\.promise-made"):
+        build(company, promises.MODEL)
+    assert len(company.get("/promises")["items"]) == 20
+    company.slip_in("customer", ANN, "customer.vanished")
+    with pytest.raises(CannotBuild, match=r"customer\.vanished"):
+        build(company, leads.MODEL)
+    assert len(company.get("/leads")["items"]) == 20
+
+
+def test_a_rebuild_parks_what_the_runner_would_park(company: World) -> None:
+    some_history(company)
+    company.project()
+    company.slip_in("customer", ANN, "customer.claimed", b"{}")
+    company.do("customers/register", UUID(int=102), name="Ben")
+    build(company, customers.MODEL)
+    shown = company.get("/customers")
+    assert shown["parked"] == [str(ANN)]
+    assert [item["name"] for item in shown["items"]] == ["Ann", "Ben"]
+
+
+def test_an_erased_person_is_gone_from_a_rebuilt_view(company: World) -> None:
+    some_history(company)
+    company.project()
+    with company.superuser() as conn:
+        conn.execute("DELETE FROM vault.keys WHERE subject = %s", (ANN,))
+    build(company)
+    assert company.get(f"/customers/{ANN}")["name"] == "[erased]"
+    assert {item["what"] for item in company.get("/promises")["items"]} == {"[erased]"}
+    with company.superuser() as conn:
+        rows = conn.execute("SELECT to_jsonb(t)::text FROM view_timeline.timeline_entries t")
+        assert not [text for (text,) in rows if "Ann" in text]
