@@ -13,6 +13,7 @@ import orjson
 import psycopg
 import structlog
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -180,6 +181,13 @@ def skip(
 
     with parts(Settings()) as found, found.connect() as conn, conn.transaction():
         model = _chosen([name])[0]
+        checkpoint = progress.fetch(conn, model.name)
+        if checkpoint is None or checkpoint.halted_at != position:
+            stands = None if checkpoint is None else checkpoint.halted_at
+            raise _Failed(
+                f"{name} is not halted at position {position}"
+                + (f" but at {stands}." if stands else "; it is not halted at all.")
+            )
         progress.skip(conn, model.name, position, actor, reason)
         progress.resume(conn, model.name)
     err.print(f"{name} passes over position {position} and goes on")
@@ -283,6 +291,11 @@ def main() -> None:
         app()
     except (_Failed, Misconfigured, EmbeddedPostgresFailed, OtherVersion, WrongMasterKey) as error:
         err.print(f"[red]pledge:[/] {error}", highlight=False)
+        raise SystemExit(1) from None
+    except ValidationError as error:
+        for item in error.errors():
+            name = "PLEDGE_" + "_".join(map(str, item["loc"])).upper()
+            err.print(f"[red]pledge:[/] {name}: {item['msg']}", highlight=False)
         raise SystemExit(1) from None
     except psycopg.OperationalError as error:
         err.print(f"[red]pledge:[/] the database does not answer: {error}", highlight=False)

@@ -100,7 +100,7 @@ def projecting(found: Parts, settings: Settings) -> Iterator[None]:
         "PLEDGE_DATABASE_URL": found.conninfo,
         "PLEDGE_HOME": str(settings.home.absolute()),
     }
-    command = [sys.executable, "-m", "pledge.cli", "project", "run", "--until-eof"]
+    command = [sys.executable, "-P", "-m", "pledge.cli", "project", "run", "--until-eof"]
     children: list[subprocess.Popen[bytes]] = []
 
     def start() -> None:
@@ -143,7 +143,7 @@ def until_eof(stop: threading.Event) -> None:
     """Set ``stop`` when standard input ends."""
 
     def wait() -> None:
-        while sys.stdin.buffer.read(1):
+        while os.read(0, 1):
             pass
         stop.set()
 
@@ -194,7 +194,8 @@ def _greet(server: uvicorn.Server, settings: Settings, console: Console) -> None
         if server.should_exit:
             return
         time.sleep(0.02)
-    base = f"http://{settings.host}:{settings.port}"
+    host = "127.0.0.1" if settings.host == "0.0.0.0" else settings.host  # noqa: S104 - only compared
+    base = f"http://{host}:{settings.port}"
     console.print(f"\n[bold]Pledge runs on[/] {base}")
     for path, about in (
         ("/", "what is here"),

@@ -74,6 +74,11 @@ def parts(settings: Settings) -> Iterator[Parts]:
     with _database(settings) as conninfo:
         try:
             migrate(conninfo)
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise Misconfigured(
+                f"The database's user may not set it up: {error}. Let its owner start Pledge once, "
+                "then GRANT pledge_service to this user."
+            ) from error
         except psycopg.OperationalError as error:
             raise Misconfigured(
                 f"The database does not answer: {str(error).strip()}. Check PLEDGE_DATABASE_URL."

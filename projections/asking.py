@@ -148,8 +148,8 @@ def _recorded_at(conn: Connection, position: int) -> datetime:
     return row[0] if row else EARLIEST
 
 
-def position_of(conn: Connection, *models: ReadModel) -> int:
-    """The position that all these read models have reached."""
+def position_of(conn: Connection, *models: ReadModel) -> int | None:
+    """The position that all these read models have reached; None while one is not built yet."""
     row = conn.execute(
         "SELECT coalesce(min(position), 0), count(*) FROM progress.checkpoints "
         "WHERE partition = %s AND name = ANY (%s)",
@@ -157,7 +157,7 @@ def position_of(conn: Connection, *models: ReadModel) -> int:
         prepare=True,
     ).fetchone()
     assert row is not None
-    return int(row[0]) if row[1] == len(models) else 0
+    return int(row[0]) if row[1] == len(models) else None
 
 
 def parked_streams(conn: Connection, *models: ReadModel) -> list[UUID]:

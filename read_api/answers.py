@@ -40,7 +40,11 @@ def listed(request: Request, head: dict[str, Any], items: list[Any], more: str |
     """A page of a list: JSON with a ``next`` link, or CSV with a ``Link`` header."""
     link = None if more is None else str(request.url.include_query_params(cursor=more))
     if "text/csv" in request.headers.get("accept", ""):
-        headers = {"Pledge-Position": str(head["position"])}
+        headers = {
+            f"Pledge-{name.title().replace('_', '-')}": str(head[name])
+            for name in ("position", "as_of", "known_at")
+            if head.get(name) is not None
+        }
         if link is not None:
             headers["Link"] = f'<{link}>; rel="next"'
         body = "\ufeff" + as_csv(items)
@@ -52,6 +56,8 @@ def as_csv(items: Iterable[dict[str, Any]]) -> str:
     """Rows with a column a field, nested ones as ``a.b``; nothing that a sheet would compute."""
     rows = [dict(_flat(item)) for item in items]
     columns = list(dict.fromkeys(name for row in rows for name in row))
+    parents = {name.rpartition(".")[0] for name in columns}
+    columns = [name for name in columns if name not in parents]
     out = io.StringIO()
     writer = csv.writer(out)
     writer.writerow(columns)

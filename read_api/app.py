@@ -48,7 +48,6 @@ AsOf = Annotated[
     str | None,
     Query(
         max_length=40,
-        pattern=r"^[0-9TZtz:.+-]*$",
         description="Business time: what occurred before an instant, or up to a date's end.",
         examples=["2026-06-30", "2026-06-30T12:00:00Z"],
     ),
@@ -57,7 +56,6 @@ KnownAt = Annotated[
     str | None,
     Query(
         max_length=40,
-        pattern=r"^[0-9TZtz:.+-]*$",
         description="Only what the ledger knew then: a position, an instant or a date.",
         examples=["1284", "2026-06-30"],
     ),

@@ -118,12 +118,14 @@ class Reader:
                 when = moment(conn, as_of, known_at)
                 wanted = max(min_position or 0, when.known_at or 0)
                 reached = position_of(conn, *models)
-                if reached >= wanted:
+                if reached is not None and reached >= wanted:
                     shown = reached if when.known_at is None else when.known_at
                     yield View(conn, when, shown, parked_streams(conn, *models))
                     return
                 _refuse_if_halted(conn, models)
             if time.monotonic() > deadline:
+                if reached is None:
+                    raise NotThereYet("the read models are being built; come back in a moment")
                 raise NotThereYet(f"position {wanted} is not reached yet; this is {reached}")
             time.sleep(LOOK_SECONDS)
 

@@ -321,7 +321,7 @@ class RefusalShape(Shape):
     version: int
     rule: str
     detail: str
-    fields: list[str] | None
+    fields: list[str]
     key: str
     position: int
 

@@ -7,9 +7,11 @@ EXCEPTION WHEN duplicate_object OR unique_violation THEN
 END $$;
 
 DO $$ BEGIN
-    EXECUTE format('GRANT pledge_service TO %I', current_user);
-EXCEPTION WHEN unique_violation OR invalid_grant_operation THEN
-    NULL;
+    IF NOT pg_has_role(current_user, 'pledge_service', 'MEMBER') THEN
+        EXECUTE format('GRANT pledge_service TO %I', current_user);
+    END IF;
+EXCEPTION WHEN unique_violation THEN
+    NULL;  -- another database's migration was faster
 END $$;
 
 CREATE TABLE ledger.identity (
@@ -113,6 +115,8 @@ DECLARE
     stream  uuid;
     broken  boolean;
     e       int := 0;
+    repeats    bigint[];
+    currents   bigint[];
     e_command  int[];
     e_position bigint[];
 BEGIN
@@ -142,6 +146,14 @@ BEGIN
         RETURN;
     END IF;
 
+    SELECT array_agg(u.i) INTO repeats
+      FROM unnest(c_actor, c_key) WITH ORDINALITY AS u (actor, key, i)
+      JOIN ledger.outcomes o USING (actor, key);
+    SELECT array_agg(coalesce((
+               SELECT x.version FROM ledger.events x
+                WHERE x.stream_id = u.stream ORDER BY x.version DESC LIMIT 1
+           ), 0) ORDER BY u.i) INTO currents
+      FROM unnest(c_stream) WITH ORDINALITY AS u (stream, i);
     -- An array that is first assigned at 3 begins at 3, and would not line up with the others.
     firsts := array_fill(NULL::bigint, ARRAY[n]);
     e_command := array_fill(NULL::int, ARRAY[cardinality(e_id)]);
@@ -150,11 +162,9 @@ BEGIN
         IF stream IS DISTINCT FROM c_stream[i] THEN
             stream := c_stream[i];
             broken := false;
-            SELECT x.version INTO current
-              FROM ledger.events x WHERE x.stream_id = stream ORDER BY x.version DESC LIMIT 1;
-            current := coalesce(current, 0);
+            current := currents[i];
         END IF;
-        IF EXISTS (SELECT FROM ledger.outcomes o WHERE o.actor = c_actor[i] AND o.key = c_key[i]) THEN
+        IF i = ANY (repeats) THEN
             status[i] := 'duplicate';
             broken := true;
         ELSIF broken OR c_expected[i] <> current OR (

@@ -58,6 +58,7 @@ LINES = st.builds(
 )
 BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
     str: TEXTS,
+    int: st.integers(-(2**53), 2**53),
     int | None: st.none() | st.integers(-(2**53), 2**53),
     str | None: st.none() | TEXTS,
     UUID: IDS,
