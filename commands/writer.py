@@ -167,6 +167,7 @@ class Writer:
         if group:
             busy = flight.plan.streams if flight else ()
             plan = self._decider.prepare(self._reader(), group, busy)
+            self._note(plan)
         again: list[Request] = []
         if flight is not None:
             again = self._land(flight.plan, flight.verdicts.result())
@@ -174,7 +175,6 @@ class Writer:
             return again, None
         later = again + plan.later
         if not plan.decided:
-            self._note(plan)
             return later, None
         self.groups += 1
         self.commands += len(plan.decided)
@@ -189,6 +189,7 @@ class Writer:
 
     def _note(self, plan: Plan) -> None:
         self._answered.update((id(request), answer) for request, answer in plan.done)
+        plan.done.clear()
 
     def _settle_all(self, left: list[Request]) -> None:
         """Answer all of these, group by group, whatever happens; without a flight beside."""

@@ -15,7 +15,8 @@ from projections.tables import Connection
 EVENTS = f"SELECT {ledger.COLUMNS} FROM ledger.events"
 REFUSALS = """
 SELECT recorded_at, occurred_at, actor, actor_kind, command, command_id, correlation_id,
-       stream_type, stream_id, version, rule, detail, coalesce(fields, '{}') AS fields, key, after_position AS position
+       stream_type, stream_id, version, rule, detail,
+       coalesce(fields, '{}') AS fields, key, after_position AS position
   FROM ledger.outcomes
 """
 

@@ -18,7 +18,8 @@ from read_api.reading import Reader
 from read_api.shapes import Problem, Projections
 
 STATUS = """
-SELECT c.name, c.position, greatest(h.position - c.position, 0) AS lag_positions, c.halted, c.halted_at,
+SELECT c.name, c.position, greatest(h.position - c.position, 0) AS lag_positions,
+       c.halted, c.halted_at,
        coalesce((SELECT greatest(extract(epoch FROM clock_timestamp() - e.recorded_at), 0)
                    FROM ledger.events e WHERE e.position = c.position + 1), 0)::float8
            AS lag_seconds,

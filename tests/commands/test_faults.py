@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable
@@ -221,6 +222,38 @@ def test_a_failed_beginning_leaves_what_follows_it_to_the_truth(ledger_url: str)
         tell(other, capture(lead))
         failed, claimed = writer.handle([failing_capture(lead), claim(lead)])
         assert (failed.status, claimed.status) == (500, 200)
+
+
+@pytest.mark.parametrize("death", ["before", "after"])
+def test_a_command_that_failed_beside_a_lost_append_is_answered_all_the_same(
+    ledger_url: str, death: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "GROUP", 2)
+    one, other = uuid4(), uuid4()
+    fate, queued = Fate(), threading.Event()
+    with writer_on(ledger_url) as writer:
+        writer.handle([capture(one), capture(other)])
+    fate.meanwhile.append(lambda: assert_set(queued))
+    fate.deaths.extend([None, death])
+
+    async def three_groups(writer: writing.Writer) -> list[int]:
+        tickets = [
+            writer.submit([capture(uuid4())]),
+            writer.submit([failing_claim(one), claim(other)]),
+            writer.submit([capture(uuid4())]),
+        ]
+        queued.set()
+        async with asyncio.timeout(20):
+            return [answer.status for ticket in tickets for answer in await ticket]
+
+    with writer_on(ledger_url, connect=fragile(ledger_url, fate), started=True) as writer:
+        assert asyncio.run(three_groups(writer)) == [201, 500, 200, 201]
+    assert not fate.deaths
+    assert types_of(ledger_url, other) == ["lead.captured", "lead.claimed"]
+
+
+def assert_set(event: threading.Event) -> None:
+    assert event.wait(20)
 
 
 def test_an_unreadable_stream_fails_alone(ledger_url: str) -> None:

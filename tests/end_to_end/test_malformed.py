@@ -38,6 +38,7 @@ def target(service: Service) -> Target:
 
 @pytest.fixture(autouse=True)
 def nothing_is_recorded(service: Service, target: Target) -> Iterator[None]:
+    assert target.deal, "what is made for the tests is made before the first of them"
     before, said = service.position(), len(service.said())
     yield
     assert service.position() == before
@@ -118,7 +119,7 @@ def test_a_malformed_body_is_answered_with_the_field(
 
 AMOUNTS: list[Any] = [
     *("-1", "-0.01", "1.005", "0.001", "1e3", "1E-2", "NaN", "Infinity", "1,5", "1 000"),
-    *("", ".5", "5.", "+5", " 5", "٥", "0x10", "1" * 16, "1_000"),
+    *("", ".5", "5.", "+5", " 5", "\u0665", "0x10", "1" * 16, "1_000"),
     *(5, 5.5, -1, True, None, [], {}, "5\n"),
 ]
 
@@ -282,7 +283,7 @@ def test_who_acts_must_be_said(service: Service) -> None:
         ("If-Match", 'W/"1"'),
         ("If-Match", '"1", "2"'),
         ("If-Match", '"-1"'),
-        ("If-Match", '"٣"'),
+        ("If-Match", '"\u0663"'),
         ("If-Match", '"' + "9" * 19 + '"'),
         ("If-Match", ""),
         ("Idempotency-Key", ""),
@@ -389,8 +390,7 @@ LINES: list[tuple[bytes, str]] = [
     (b'{"command": "leads/capture", "key": "1", "data": {}}', "data.name"),
     (b'{"command": "leads/capture", "key": "1", "data": {"name": "\\ud800"}}', "body"),
     (
-        b'{"command": "leads/capture", "key": "1", "occurred_at": "2026-01-01T00:00:00", '
-        b'"data": {"name": "x"}}',
+        orjson.dumps({"command": "leads/capture", "key": "1", "data": NAME, "occurred_at": "2026"}),
         "occurred_at",
     ),
 ]

@@ -22,7 +22,7 @@ Pair = tuple[Service, Service]
 
 
 @pytest.fixture(scope="module")
-def pair(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+def pair(service: Service) -> Iterator[Pair]:
     url = service.env["PLEDGE_DATABASE_URL"]
     home = Path(service.env["PLEDGE_HOME"])
     with Service(home, url) as other:

@@ -24,7 +24,7 @@ def empty_ledger(postgres_url: str) -> str:
     return name
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def new_world(postgres_url: str, empty_ledger: str) -> NewWorld:
     """Makes worlds that know nothing of each other."""
 

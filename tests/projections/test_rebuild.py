@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,6 +15,7 @@ import pytest
 
 from events.keys import Keyring
 from projections import customers, leads, promises
+from projections import rebuild as building
 from projections.catalog import MODELS
 from projections.model import ReadModel
 from projections.rebuild import CannotBuild, rebuild
@@ -39,7 +41,7 @@ def build(company: World, *models: ReadModel) -> None:
 
 @contextmanager
 def meanwhile(*jobs: Any) -> Iterator[None]:
-    """Inside, these go on and on, each in a thread; what any of them raises is raised in the end."""
+    """Inside, these go on and on, each in a thread; what one raises is raised at the end."""
     stop = threading.Event()
     raised: list[BaseException] = []
 
@@ -112,6 +114,7 @@ def test_a_rebuild_under_writing_and_a_live_runner_loses_nothing(company: World)
         company.do("customers/make-promise", ANN, promise_id=UUID(int=n), what="a reply")
         company.do("opportunities/open", UUID(int=n + 10**6), title="a deal")
         company.do("customers/keep-promise", ANN, promise_id=UUID(int=n))
+        time.sleep(0.002)
 
     company.project()
     with running(company):
@@ -124,6 +127,25 @@ def test_a_rebuild_under_writing_and_a_live_runner_loses_nothing(company: World)
     assert company.differing() == []
     assert company.differing("seed") == []
     assert company.get("/projections")["items"][0]["halted"] is None
+
+
+def test_a_rebuild_ends_although_writing_never_does(
+    company: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    some_history(company)
+    company.project()
+    follow, numbers = building._follow, count()
+
+    def follow_while_others_write(*how: Any) -> int:
+        n = next(numbers)
+        assert n < 50, "it waits for a moment in which nobody writes"
+        company.do("leads/capture", UUID(int=800 + n), name="Ada Byron")
+        return follow(*how)
+
+    monkeypatch.setattr(building, "_follow", follow_while_others_write)
+    build(company, leads.MODEL)
+    company.project()
+    assert company.differing() == []
 
 
 @pytest.mark.slow

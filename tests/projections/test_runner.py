@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from structlog.typing import EventDict
 
+from events import ledger
 from events.base import Event
 from projections import progress, promises
 from projections.catalog import MODELS
@@ -26,7 +27,6 @@ from tests.projections.world import World, eur
 ANN, BEN = UUID(int=101), UUID(int=102)
 LEAD, DEAL = UUID(int=11), UUID(int=21)
 WORDS = [UUID(int=n) for n in range(31, 40)]
-CAN_GO_ON = ("leads", "opportunities")
 
 
 def promise(company: World, customer: UUID, word: UUID) -> int:
@@ -112,7 +112,7 @@ def test_a_zombie_with_an_old_checkpoint_changes_nothing(company: World) -> None
         zombie = company.runner(mine)
         company.runner(theirs).catch_up(theirs)
         before = all_rows(company)
-        rows = zombie_read(mine)
+        rows = ledger.read(mine, 0, 1_000)
         batch = readable(mine, company.reader.keyring, rows)
         for projector in zombie.projectors:
             with pytest.raises(Overtaken):
@@ -124,10 +124,6 @@ def test_a_zombie_with_an_old_checkpoint_changes_nothing(company: World) -> None
         zombie.catch_up(mine)
     assert set(positions(company).values()) == {company.head()}
     assert company.differing() == []
-
-
-def zombie_read(conn: Connection) -> list[Any]:
-    return Runner.__init__.__globals__["ledger"].read(conn, 0, 1_000)
 
 
 def test_rivals_at_work_at_once_leave_the_rows_of_one(company: World) -> None:
@@ -368,8 +364,7 @@ def change(company: World, statement: str) -> None:
     [
         "UPDATE ledger.identity SET ledger_id = gen_random_uuid()",
         "DELETE FROM ledger.events WHERE position > 5",
-        "UPDATE ledger.events SET event_id = gen_random_uuid() WHERE position = "
-        "(SELECT max(position) FROM ledger.events)",
+        "UPDATE ledger.events SET event_id = gen_random_uuid()",
     ],
     ids=["another ledger", "a lost end", "another end"],
 )

@@ -1,0 +1,105 @@
+"""What an answer reflects: positions, versions, and waiting for one's own writes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from uuid import UUID
+
+import pytest
+
+from read_api import reading
+from tests.projections.world import World, eur
+
+LEAD, DEAL, ANN = UUID(int=11), UUID(int=21), UUID(int=101)
+
+
+def test_one_thing_has_its_version_as_etag(company: World) -> None:
+    company.do("leads/capture", LEAD, name="Grace Hopper")
+    company.do("leads/claim", LEAD)
+    company.do("opportunities/open", DEAL, title="a deal", amount=eur("5"))
+    company.project()
+    lead, deal = company.ask(f"/leads/{LEAD}"), company.ask(f"/opportunities/{DEAL}")
+    assert (lead.headers["etag"], lead.json()["version"]) == ('"2"', 2)
+    assert (deal.headers["etag"], deal.json()["version"]) == ('"1"', 1)
+    assert [stage["stage"] for stage in deal.json()["stages"]] == ["discovery"]
+    company.do("customers/register", ANN, name="Ann")
+    company.project()
+    view = company.ask(f"/customers/{ANN}")
+    assert "etag" not in view.headers
+    assert view.json()["version"] == 1
+
+
+def test_every_answer_says_what_it_reflects(company: World) -> None:
+    company.do("leads/capture", LEAD, name="Grace Hopper")
+    company.project()
+    company.do("customers/register", ANN, name="Ann")
+    models = ("/leads", f"/leads/{LEAD}", "/customers", "/opportunities", "/promises", "/funnel")
+    for path in models:
+        assert company.get(path)["position"] == 1, path
+    for path in ("/audit/events", "/audit/refusals", f"/audit/streams/{ANN}"):
+        assert company.get(path)["position"] == 2, path
+
+
+def test_a_question_waits_for_ones_own_writes(company: World) -> None:
+    company.project()
+    position = company.do("leads/capture", LEAD, name="Grace Hopper")
+    later = threading.Timer(0.4, company.project)
+    later.start()
+    begun = time.monotonic()
+    shown = company.get("/leads", min_position=position)
+    waited = time.monotonic() - begun
+    later.join()
+    assert [item["id"] for item in shown["items"]] == [str(LEAD)]
+    assert shown["position"] >= position
+    assert waited > 0.2
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/customers",
+        f"/customers/{ANN}",
+        f"/customers/{ANN}/timeline",
+        "/leads",
+        f"/leads/{LEAD}",
+        "/opportunities",
+        f"/opportunities/{DEAL}",
+        "/funnel",
+        "/promises",
+    ],
+)
+def test_a_position_that_is_not_reached_in_time_is_said_so(
+    company: World, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "WAIT_SECONDS", 0.2)
+    company.project()
+    company.do("leads/capture", LEAD, name="Grace Hopper")
+    answer = company.ask(path, min_position=1)
+    assert answer.status_code == 503
+    assert int(answer.headers["retry-after"]) > 0
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert "position 1 is not reached yet; this is 0" in answer.json()["detail"]
+
+
+def test_what_is_known_at_a_position_waits_for_it_too(
+    company: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "WAIT_SECONDS", 0.2)
+    company.project()
+    company.do("opportunities/open", DEAL, title="a deal")
+    assert company.ask("/funnel", known_at=1).status_code == 503
+    company.project()
+    assert company.get("/funnel", known_at=1)["stages"][0]["count"] == 1
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/leads", "/customers", "/funnel", "/promises", f"/customers/{ANN}?as_of=2026-01-01"],
+)
+def test_a_question_before_anything_was_built_is_no_failure_of_ours(
+    company: World, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "WAIT_SECONDS", 0.2)
+    answer = company.ask(path)
+    assert answer.status_code in (404, 503), answer.text
