@@ -192,13 +192,17 @@ class Decider:
         later: list[Request] = []
         for request in requests:
             stream_id = request.stream_id
-            wait = stream_id in waiting or (settings_change and stream_id != COMPANY)
+            wait = (
+                stream_id in waiting
+                or (settings_change and stream_id != COMPANY)
+                or (request.creates and stream_id in mentioned)
+            )
             if not wait and request.command.references:
                 fields = request.command.__dict__
                 refers = {fields[name] for name in request.command.references}
                 wait = not (refers.isdisjoint(begun) and refers.isdisjoint(waiting))
                 mentioned |= refers
-            if wait or (request.creates and stream_id in mentioned):
+            if wait:
                 waiting.add(stream_id)
                 later.append(request)
                 continue

@@ -17,11 +17,13 @@ NewWorld = Callable[[], AbstractContextManager[World]]
 
 
 @pytest.fixture(scope="session")
-def empty_ledger(postgres_url: str) -> str:
+def empty_ledger(postgres_url: str) -> Iterator[str]:
     """The name of a database with an empty ledger, to be copied and not to be used."""
     name = f"template_{uuid4().hex}"
     migrate(create_database(postgres_url, name))
-    return name
+    yield name
+    with psycopg.connect(postgres_url, autocommit=True) as conn:
+        conn.execute(sql.SQL("DROP DATABASE {}").format(sql.Identifier(name)))
 
 
 @pytest.fixture(scope="session")

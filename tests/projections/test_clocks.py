@@ -284,7 +284,7 @@ def check(world: World, events: list[Recorded], chosen: Chosen) -> None:
 
 
 for_histories = settings(
-    max_examples=25,
+    max_examples=20,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # to shrink would take minutes

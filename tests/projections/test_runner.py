@@ -15,6 +15,7 @@ from structlog.typing import EventDict
 
 from events import ledger
 from events.base import Event
+from events.migrate import migrate
 from projections import progress, promises
 from projections.catalog import MODELS
 from projections.folding import readable
@@ -416,4 +417,15 @@ def test_a_database_that_is_away_at_the_start_is_waited_for(company: World) -> N
     stop.set()
     thread.join()
     assert len(tried) == 2
+    assert set(positions(company).values()) == {company.head()}
+
+
+def test_a_copy_of_a_database_serves_as_well_as_the_first(company: World) -> None:
+    """PostgreSQL copies and restores everything but the rights on the database itself."""
+    some_history(company)
+    with company.superuser() as conn:
+        [(name,)] = conn.execute("SELECT current_database()")
+        conn.execute(f"REVOKE ALL ON DATABASE {name} FROM pledge_service".encode())
+    migrate(company.url)
+    company.project()
     assert set(positions(company).values()) == {company.head()}
