@@ -148,7 +148,7 @@ async def batches(receive: Receive) -> AsyncIterator[Lines]:
             break
         *whole, rest = (rest + message.get("body", b"")).split(b"\n")
         more = message.get("more_body", False)
-        if not more and rest:
+        if not more and (rest or too_long):
             whole.append(rest)
         for raw in whole:
             number += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from http import HTTPStatus
@@ -53,6 +54,8 @@ class WriteApi:
             answer = await self._command(parts, headers, receive)
         except Unprocessable as error:
             answer = error.answer
+        except asyncio.CancelledError:
+            return  # the server stops, and has closed the connection already
         except Closed:
             answer = answers.problem(
                 HTTPStatus.SERVICE_UNAVAILABLE, "stopping", "The service is stopping. Come back."

@@ -19,6 +19,18 @@ CREATE TABLE IF NOT EXISTS ledger.migrations (
 """
 
 
+RIGHTS = """
+DO $$ BEGIN
+    IF NOT has_database_privilege('pledge_service', current_database(), 'CREATE')
+       OR NOT has_database_privilege('pledge_service', current_database(), 'TEMPORARY') THEN
+        EXECUTE format(
+            'GRANT CREATE, TEMPORARY ON DATABASE %I TO pledge_service', current_database()
+        );
+    END IF;
+END $$
+"""
+
+
 class OtherVersion(RuntimeError):
     """The database was made by another, incompatible version of Pledge."""
 
@@ -55,4 +67,6 @@ def migrate(conninfo: str) -> list[str]:
                 "INSERT INTO ledger.migrations (name, sha256) VALUES (%s, %s)",
                 (name, hashlib.sha256(ours[name].encode()).hexdigest()),
             )
+        # Rights on the database itself are not part of a dump of it.
+        conn.execute(RIGHTS)
     return fresh

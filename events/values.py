@@ -18,7 +18,6 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    Strict,
     StringConstraints,
     model_validator,
 )
@@ -35,6 +34,7 @@ EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
 LATEST = datetime(2200, 1, 1, tzinfo=UTC)
 
 
+DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}.*")
 
 
@@ -128,7 +128,14 @@ class OneOf:
 Instant = Annotated[AwareDatetime, BeforeValidator(_only_iso), AfterValidator(_in_utc)]
 """A moment with a zone, kept in UTC, of the years 1900 to 2199."""
 
-Day = Annotated[date, Strict(), Field(ge=EARLIEST.date(), lt=LATEST.date())]
+
+def _only_day(value: Any) -> Any:
+    if isinstance(value, date) or (isinstance(value, str) and DAY.fullmatch(value)):
+        return value
+    raise ValueError("must be a day, like 2026-03-02")
+
+
+Day = Annotated[date, BeforeValidator(_only_day), Field(ge=EARLIEST.date(), lt=LATEST.date())]
 """A calendar day as ISO text, of the years 1900 to 2199."""
 
 Line = Annotated[

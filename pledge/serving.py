@@ -43,6 +43,7 @@ def serve(settings: Settings, console: Console) -> None:
     """
     _refuse_taken_port(settings)
     signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGINT, _leave)
     console.print(
         "[dim]·[/] starting PostgreSQL"
         if settings.database_url is None

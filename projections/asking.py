@@ -24,10 +24,12 @@ from projections.tables import Connection
 
 LIMIT = 50
 MAX_LIMIT = 1_000
+FOREVER = 2**63 - 1
 
 TIME_ZONE = """
 SELECT payload FROM ledger.events
- WHERE stream_id = %s AND type = 'company.time-zone-set' ORDER BY version DESC LIMIT 1
+ WHERE stream_id = %s AND type = 'company.time-zone-set' AND position <= %s
+ ORDER BY version DESC LIMIT 1
 """
 
 
@@ -88,9 +90,9 @@ def moment(conn: Connection, as_of: str | None, known_at: str | None) -> Moment:
     Raises:
         Unanswerable: when either cannot be read, or lies ahead of the ledger.
     """
-    zone = time_zone(conn)
+    position = None if known_at is None else _position(conn, known_at, time_zone(conn))
+    zone = time_zone(conn, position)
     until = None if as_of is None else _instant("as_of", as_of, zone)
-    position = None if known_at is None else _position(conn, known_at, zone)
     if until is not None:
         now = until - timedelta(microseconds=1)
     elif position is not None:
@@ -100,9 +102,10 @@ def moment(conn: Connection, as_of: str | None, known_at: str | None) -> Moment:
     return Moment(until, position, now, now.astimezone(zone).date())
 
 
-def time_zone(conn: Connection) -> ZoneInfo:
-    """The zone of the company's business days."""
-    row = conn.execute(TIME_ZONE, (COMPANY,), prepare=True).fetchone()
+def time_zone(conn: Connection, known_at: int | None = None) -> ZoneInfo:
+    """The zone of the company's business days, as known at a position or now."""
+    last = FOREVER if known_at is None else known_at
+    row = conn.execute(TIME_ZONE, (COMPANY, last), prepare=True).fetchone()
     return ZoneInfo(orjson.loads(bytes(row[0]))["time_zone"] if row else "UTC")
 
 
@@ -202,6 +205,7 @@ def page(
     *,
     values: Sequence[Any] = (),
     descending: bool = False,
+    kinds: tuple[type, type] = (datetime, UUID),
     shape: Callable[[dict[str, Any]], dict[str, Any]] = dict,
 ) -> tuple[list[dict[str, Any]], str | None]:
     """One page of a list, and the cursor of the next one, or None at the end.
@@ -210,6 +214,7 @@ def page(
         select: everything up to WHERE; its own ``values`` come first.
         order: two expressions, of which the second is unique; pages follow them.
         cursor: as a page before gave it.
+        kinds: of the two expressions' values: datetime, UUID or int.
 
     Raises:
         Unanswerable: when the cursor is none of ours.
@@ -220,7 +225,7 @@ def page(
     direction, beyond = ("DESC", "<") if descending else ("ASC", ">")
     if cursor is not None:
         conditions.append(f"({order[0]}, {order[1]}) {beyond} (%s, %s)")
-        bound += _opened(cursor)
+        bound += _opened(cursor, kinds)
     where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
     rows = fetch(
         conn,
@@ -238,13 +243,21 @@ def _closed(key: list[Any]) -> str:
     return base64.urlsafe_b64encode(orjson.dumps(key)).decode().rstrip("=")
 
 
-def _opened(cursor: str) -> list[Any]:
+def _opened(cursor: str, kinds: tuple[type, type]) -> list[Any]:
     try:
         raw = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
-        first, second = orjson.loads(raw)
-        return [
-            datetime.fromisoformat(first) if isinstance(first, str) else int(first),
-            UUID(second) if isinstance(second, str) else int(second),
-        ]
+        return [_part(part, kind) for part, kind in zip(orjson.loads(raw), kinds, strict=True)]
     except (ValueError, TypeError, binascii.Error):
         raise Unanswerable("cursor", "is not one that this list gave") from None
+
+
+def _part(part: Any, kind: type) -> Any:
+    if kind is int and type(part) is int and 0 <= part <= FOREVER:
+        return part
+    if kind is UUID and isinstance(part, str):
+        return UUID(part)
+    if kind is datetime and isinstance(part, str):
+        moment = datetime.fromisoformat(part)
+        if moment.tzinfo is not None and EARLIEST <= moment < LATEST:
+            return moment
+    raise ValueError(part)

@@ -101,6 +101,17 @@ class OwnerRow(Row):
     reason: str | None = None
 
 
+@dataclass(slots=True)
+class NameRow(Row):
+    """A fact, never changed: from here on the customer bore this name."""
+
+    customer_id: UUID
+    version: int
+    position: int = 0
+    occurred_at: datetime | None = None
+    name: str | None = None
+
+
 CUSTOMERS = Table(
     "customers",
     CustomerRow,
@@ -115,6 +126,7 @@ CUSTOMERS = Table(
 CONTACTS = Table("contacts", ContactRow, key=("customer_id", "contact_id"))
 INTERACTIONS = Table("interactions", InteractionRow, key=("customer_id", "version"))
 OWNERS = Table("owners", OwnerRow, key=("customer_id", "version"))
+NAMES = Table("customer_names", NameRow, key=("customer_id", "version"))
 
 DETAILS = (
     "name",
@@ -143,10 +155,13 @@ def apply(rows: Rows, recorded: Recorded) -> None:
         case CustomerRegistered():
             customer.registered_at = recorded.occurred_at
             _fill_in(customer, event)
+            _bear(rows, recorded, event.name)
             if event.owner is not None:
                 _own(rows, recorded, customer, event.owner, None)
         case CustomerDetailsChanged():
             _fill_in(customer, event)
+            if event.name is not None:
+                _bear(rows, recorded, event.name)
         case ContactAdded():
             contact = rows.get(CONTACTS, recorded.stream_id, event.contact_id)
             contact.version, contact.added_at = recorded.version, recorded.occurred_at
@@ -193,6 +208,15 @@ def _fill_in(customer: CustomerRow, event: CustomerRegistered | CustomerDetailsC
         customer.annual_revenue_currency = event.annual_revenue.currency
 
 
+def _bear(rows: Rows, recorded: Recorded, name: str) -> None:
+    rows.put(
+        NAMES,
+        NameRow(
+            recorded.stream_id, recorded.version, recorded.position, recorded.occurred_at, name
+        ),
+    )
+
+
 def _own(
     rows: Rows, recorded: Recorded, customer: CustomerRow, owner: str | None, reason: str | None
 ) -> None:
@@ -211,7 +235,9 @@ def _own(
     )
 
 
-MODEL = ReadModel("customers", (CUSTOMERS, CONTACTS, INTERACTIONS, OWNERS), CustomerEvent, apply)
+MODEL = ReadModel(
+    "customers", (CUSTOMERS, CONTACTS, INTERACTIONS, OWNERS, NAMES), CustomerEvent, apply
+)
 
 
 def customers(

@@ -22,7 +22,7 @@ from events.opportunity import (
     StageMoved,
 )
 from events.values import Money
-from projections.asking import LIMIT, Filter, Moment, Unanswerable, fetch, money, page
+from projections.asking import FOREVER, LIMIT, Filter, Moment, Unanswerable, fetch, money, page
 from projections.model import ReadModel
 from projections.tables import Connection, Row, Rows, Table
 
@@ -97,12 +97,12 @@ class QuoteRow(Row):
 
 @dataclass(slots=True)
 class PipelineRow(Row):
-    """A pipeline that the company defined, as it was defined last."""
+    """A fact, never changed: from here on the company sold through these stages."""
 
     company_id: UUID
-    name: str
-    version: int = 0
+    version: int
     position: int = 0
+    name: str | None = None
     stages: list[Any] | None = None
 
 
@@ -120,7 +120,7 @@ OPPORTUNITIES = Table(
 STAGES = Table("stages", StageRow, key=("opportunity_id", "version"))
 AMOUNTS = Table("amounts", AmountRow, key=("opportunity_id", "version"))
 QUOTES = Table("quotes", QuoteRow, key=("opportunity_id", "quote_id"))
-PIPELINES = Table("pipelines", PipelineRow, key=("company_id", "name"))
+PIPELINES = Table("pipelines", PipelineRow, key=("company_id", "version"))
 
 Events = OpportunityEvent | PipelineDefined
 
@@ -129,8 +129,8 @@ def apply(rows: Rows, recorded: Recorded) -> None:
     """Change the deal's rows by one event."""
     event: Events = recorded.event  # type: ignore[assignment]
     if isinstance(event, PipelineDefined):
-        pipeline = rows.get(PIPELINES, recorded.stream_id, event.name)
-        pipeline.version, pipeline.position = recorded.version, recorded.position
+        pipeline = rows.get(PIPELINES, recorded.stream_id, recorded.version)
+        pipeline.name, pipeline.position = event.name, recorded.position
         pipeline.stages = [stage.model_dump(mode="json") for stage in event.stages]
         return
     deal = rows.get(OPPORTUNITIES, recorded.stream_id)
@@ -297,13 +297,22 @@ def shown(row: dict[str, Any]) -> dict[str, Any]:
     return row
 
 
-def pipelines(conn: Connection) -> dict[str, list[dict[str, Any]]]:
-    """The stages of every pipeline, in order."""
+def pipelines(conn: Connection, when: Moment) -> dict[str, list[dict[str, Any]]]:
+    """The stages of every pipeline, in order, as known at a moment.
+
+    Business time does not count here: deals may be imported whose pipeline was defined after them.
+    """
     found = {
         name: [stage.model_dump(mode="json") for stage in stages]
         for name, stages in DEFAULT_PIPELINES.items()
     }
-    for row in fetch(conn, "SELECT name, stages FROM pipelines ORDER BY name"):
+    last = FOREVER if when.known_at is None else when.known_at
+    for row in fetch(
+        conn,
+        "SELECT DISTINCT ON (name) name, stages FROM pipelines WHERE position <= %s "
+        "ORDER BY name, version DESC",
+        (last,),
+    ):
         found[row["name"]] = row["stages"]
     return found
 
@@ -340,7 +349,7 @@ def funnel(
     Raises:
         Unanswerable: when the company has no such pipeline.
     """
-    known = pipelines(conn)
+    known = pipelines(conn, when)
     if pipeline is not None and pipeline not in known:
         raise Unanswerable("pipeline", f"must be one of {', '.join(known)}")
     given = {"pipeline": pipeline, "owner": owner, "product": product}

@@ -57,7 +57,7 @@ PROMISES = Table(
     "promises",
     PromiseRow,
     key=("customer_id", "promise_id"),
-    indexes=("(made_at, promise_id)", "(promised_by, status)", "(due) WHERE status = 'open'"),
+    indexes=("(made_at, made_position)", "(promised_by, status)", "(due) WHERE status = 'open'"),
 )
 FACTS = Table("promise_facts", PromiseFact, key=("customer_id", "promise_id", "version"))
 
@@ -123,7 +123,7 @@ SELECT p.customer_id, p.promise_id, f.version, p.position, p.made_position, f.st
 """
 SELECT = """
 WITH p AS ({source})
-SELECT p.*, c.name AS customer_name,
+SELECT p.*, {name} AS customer_name,
        p.status = 'open' AND p.due < %s AS overdue,
        ARRAY(
            SELECT q.promise_id FROM p q
@@ -134,6 +134,10 @@ SELECT p.*, c.name AS customer_name,
             ORDER BY q.made_at, q.promise_id
        ) AS contradicts
   FROM p LEFT JOIN customers c USING (customer_id)
+"""
+PAST_NAME = """
+(SELECT n.name FROM customer_names n
+  WHERE n.customer_id = p.customer_id AND {facts} ORDER BY n.version DESC LIMIT 1)
 """
 
 
@@ -158,7 +162,12 @@ def promises(
     promises to one customer on one topic contradict when their amounts or due dates differ.
     """
     source, values = _source(when)
-    select = f"SELECT * FROM ({SELECT.format(source=source)}) x"
+    name = "c.name"
+    bounds: list[Any] = []
+    if not when.is_live:
+        facts, bounds = when.bounds("n")
+        name = PAST_NAME.format(facts=facts)
+    select = f"SELECT * FROM ({SELECT.format(source=source, name=name)}) x"
     return page(
         conn,
         select,
@@ -172,10 +181,11 @@ def promises(
             Filter("due >= %s", (due_from,)),
             Filter("due < %s", (due_to,)),
         ],
-        ("made_at", "promise_id"),
+        ("made_at", "made_position"),
         cursor,
         limit,
-        values=[*values, when.today],
+        kinds=(datetime, int),
+        values=[*values, *bounds, when.today],
         shape=shown,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -28,9 +29,10 @@ SHUFFLED = f"""
 SELECT {ledger.COLUMNS} FROM ledger.events
  WHERE position <= %s AND type = ANY (%s) ORDER BY md5(stream_id::text || %s), stream_id, version
 """
-UNKNOWN = (
-    "SELECT DISTINCT type FROM ledger.events WHERE position <= %s AND stream_type <> 'library'"
-)
+UNKNOWN = """
+SELECT DISTINCT type FROM ledger.events
+ WHERE position <= %s AND position <> ALL (%s) AND stream_type <> 'library'
+"""
 
 Progress = Callable[[int, int], None]
 
@@ -70,6 +72,11 @@ def rebuild(
     Raises:
         CannotBuild: when a critical model meets a poison event, or any model an unknown type.
     """
+    with _alone(conn, model):
+        return _rebuild(conn, keyring, model, report)
+
+
+def _rebuild(conn: Connection, keyring: Keyring, model: ReadModel, report: Progress | None) -> int:
     keyring.forget()
     skipped = progress.skipped(conn, model.name)
     with conn.transaction():
@@ -83,8 +90,9 @@ def rebuild(
             head = _follow(conn, keyring, model, head, skipped, parked)
     with conn.transaction():
         conn.execute("SELECT FROM progress.checkpoints WHERE name = %s FOR UPDATE", (model.name,))
-        while (reached := _follow(conn, keyring, model, head, skipped, parked)) > head:
-            head = reached
+        target = ledger.head(conn)
+        while head < target:
+            head = _follow(conn, keyring, model, head, skipped, parked)
         conn.execute(f"DROP SCHEMA IF EXISTS {model.schema} CASCADE".encode())
         conn.execute(f"ALTER SCHEMA {model.next_schema} RENAME TO {model.schema}".encode())
         row = conn.execute(
@@ -122,6 +130,9 @@ def differences(
     found: list[Difference] = []
     try:
         with conn.transaction(force_rollback=True):
+            # A lock takes no snapshot: the one after it sees the tables that the names stand for.
+            live_names = ", ".join(f"{model.schema}.{table.name}" for table in model.tables)
+            conn.execute(f"LOCK TABLE {live_names} IN ACCESS SHARE MODE".encode())
             checkpoint = progress.fetch(conn, model.name)
             if checkpoint is None:
                 raise CannotBuild(f"read model {model.name} was never built")
@@ -150,6 +161,16 @@ def differences(
         conn.isolation_level = before
 
 
+@contextmanager
+def _alone(conn: Connection, model: ReadModel) -> Iterator[None]:
+    """Let one rebuild of a read model run at a time; another waits its turn."""
+    conn.execute("SELECT pg_advisory_lock(7202, hashtext(%s))", (model.name,))
+    try:
+        yield
+    finally:
+        conn.execute("SELECT pg_advisory_unlock(7202, hashtext(%s))", (model.name,))
+
+
 def _make_schema(conn: Connection, model: ReadModel, schema: str) -> None:
     conn.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE".encode())
     conn.execute(f"CREATE SCHEMA {schema}".encode())
@@ -174,7 +195,7 @@ def _build(
     report: Progress | None,
 ) -> dict[UUID, Poison]:
     """Fold all streams up to a position into empty tables; the streams that had to be parked."""
-    strange = {row[0] for row in conn.execute(UNKNOWN, (head,))} - REGISTRY.keys()
+    strange = {row[0] for row in conn.execute(UNKNOWN, (head, list(skipped)))} - REGISTRY.keys()
     if strange:
         raise CannotBuild(f"the ledger holds events of unknown type: {', '.join(sorted(strange))}")
     parked: dict[UUID, Poison] = {}

@@ -111,6 +111,7 @@ def timeline(
         limit,
         values=(customer_id, customer_id),
         descending=True,
+        kinds=(datetime, int),
     )
 
 

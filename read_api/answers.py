@@ -17,6 +17,7 @@ from psycopg_pool import PoolTimeout
 from starlette.exceptions import HTTPException
 
 from projections.asking import Unanswerable
+from projections.folding import Poison
 from read_api.reading import NotThereYet
 
 PROBLEM = "application/problem+json"
@@ -116,6 +117,10 @@ def handle_problems(app: FastAPI) -> None:
         errors = [{"field": error.field, "message": str(error)}]
         detail = f"{error.field} {error}"
         return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", detail, errors)
+
+    @app.exception_handler(Poison)
+    async def poisoned(_: Request, error: Poison) -> Response:
+        return problem(HTTPStatus.SERVICE_UNAVAILABLE, "event-cannot-be-taken", str(error))
 
     @app.exception_handler(NotThereYet)
     async def not_there_yet(_: Request, error: NotThereYet) -> Response:

@@ -61,6 +61,7 @@ def events(
         cursor,
         limit,
         descending=newest_first,
+        kinds=(int, int),
     )
     return _shown(conn, keyring, items), more
 
@@ -76,6 +77,7 @@ def stream(
         ("version", "position"),
         cursor,
         limit,
+        kinds=(int, int),
     )
     return _shown(conn, keyring, items), more
 

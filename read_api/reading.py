@@ -10,6 +10,7 @@ from typing import Any
 
 from psycopg import IsolationLevel
 from psycopg.conninfo import make_conninfo
+from psycopg.errors import InvalidSchemaName, UndefinedTable
 from psycopg_pool import ConnectionPool
 
 from events.arrays import register
@@ -115,6 +116,8 @@ class Reader:
         pool = self._past if past else self._live
         while True:
             with pool.connection() as conn, conn.transaction(force_rollback=past):
+                if not hold(conn, *models):
+                    raise NotThereYet("the read models are being built; come back in a moment")
                 when = moment(conn, as_of, known_at)
                 wanted = max(min_position or 0, when.known_at or 0)
                 reached = position_of(conn, *models)
@@ -128,6 +131,21 @@ class Reader:
                     raise NotThereYet("the read models are being built; come back in a moment")
                 raise NotThereYet(f"position {wanted} is not reached yet; this is {reached}")
             time.sleep(LOOK_SECONDS)
+
+
+def hold(conn: Connection, *models: ReadModel) -> bool:
+    """Keep a rebuild from swapping these tables until the transaction ends; False if not built.
+
+    It must come first in a transaction: a lock takes no snapshot, so that the snapshot which comes
+    after it sees the very tables that the names stand for.
+    """
+    names = ", ".join(f"{m.schema}.{table.name}" for m in models for table in m.tables)
+    try:
+        with conn.transaction():
+            conn.execute(f"LOCK TABLE {names} IN ACCESS SHARE MODE".encode())
+    except (UndefinedTable, InvalidSchemaName):
+        return False
+    return True
 
 
 def _refuse_if_halted(conn: Connection, models: tuple[ReadModel, ...]) -> None:

@@ -264,6 +264,3 @@ GRANT SELECT ON ALL TABLES IN SCHEMA ledger TO pledge_service;
 GRANT INSERT ON ledger.events, ledger.outcomes TO pledge_service;
 GRANT SELECT, INSERT, DELETE ON vault.keys TO pledge_service;
 GRANT SELECT, INSERT ON vault.master TO pledge_service;
-DO $$ BEGIN
-    EXECUTE format('GRANT CREATE, TEMPORARY ON DATABASE %I TO pledge_service', current_database());
-END $$;

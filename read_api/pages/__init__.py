@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
 
-from projections import customers, opportunities, promises
+from projections import customers, leads, opportunities, promises
 from projections.asking import fetch
 from read_api import health
 from read_api.reading import Reader
@@ -59,7 +59,7 @@ def _facts(reader: Reader) -> dict[str, Any]:
         built = {item["name"] for item in health.projections(conn)["items"]}
     if not {"customers", "leads", "opportunities", "promises"} <= built:
         return {"building": True}
-    with reader.view(customers.MODEL, opportunities.MODEL, promises.MODEL) as view:
+    with reader.view(customers.MODEL, leads.MODEL, opportunities.MODEL, promises.MODEL) as view:
         counts = fetch(
             view.conn,
             "SELECT (SELECT count(*) FROM customers) AS customers, "
