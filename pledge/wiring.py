@@ -94,7 +94,13 @@ def _database(settings: Settings) -> Iterator[str]:
     if settings.database_url is not None:
         yield settings.database_url
         return
-    settings.home.mkdir(parents=True, exist_ok=True)
+    try:
+        settings.home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Misconfigured(
+            f"The folder {settings.home} cannot be made ({error.strerror}). "
+            "Give Pledge another one: PLEDGE_HOME=FOLDER"
+        ) from error
     with postgres(settings.home) as url:
         yield create_database(url, "pledge")
 

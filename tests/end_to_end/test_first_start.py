@@ -340,7 +340,12 @@ def test_a_database_that_does_not_answer_is_told_in_a_sentence(folder: Path) -> 
     assert "PLEDGE_DATABASE_URL" in failure(run(env, "serve"))
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_cannot_be_written_is_told_in_a_sentence(folder: Path) -> None:
-    folder.chmod(0o555)
-    failure(run(environment(folder / "home", port=str(free_port())), "serve"))
+def test_a_folder_that_cannot_be_made_is_told_in_a_sentence(folder: Path) -> None:
+    (folder / "taken").write_text("a file stands where the folder should")
+    homes = [folder / "taken", folder / "taken" / "home"]
+    if os.geteuid() != 0:  # nothing keeps root from writing
+        closed = folder / "closed"
+        closed.mkdir(mode=0o555)
+        homes.append(closed / "home")
+    for home in homes:
+        assert "PLEDGE_HOME" in failure(run(environment(home, port=str(free_port())), "serve"))
