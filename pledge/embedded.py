@@ -16,6 +16,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -180,10 +181,11 @@ class _Cluster:
             self._own_folder(self.sockets)
         log = self.data / "postgres.log"
         old = log.stat().st_size if log.exists() else 0
-        printed = self._run(
-            *("pg_ctl", "start", "-w", "-t", str(RECOVERY_SECONDS), "-D", self.data.name),
-            *("-l", f"{self.data.name}/{log.name}", "-o", f"-k {self.sockets} -p 5432"),
-        )
+        with _undisturbed():
+            printed = self._run(
+                *("pg_ctl", "start", "-w", "-t", str(RECOVERY_SECONDS), "-D", self.data.name),
+                *("-l", f"{self.data.name}/{log.name}", "-o", f"-k {self.sockets} -p 5432"),
+            )
         if printed is not None:
             said = log.read_bytes()[old:].decode(errors="replace") if log.exists() else ""
             if patient and "is still in use" in said:
@@ -350,6 +352,26 @@ def _shared_folder(prefix: str) -> Path:
 
 def _open_to_all(folder: Path) -> bool:
     return all(path.stat().st_mode & stat.S_IXOTH for path in (folder, *folder.parents))
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Put SIGINT and SIGTERM off: a server half started could be neither stopped nor forgotten."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    kept = {
+        number: signal.signal(number, lambda number, _: came.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])
 
 
 def _lock_file(path: Path) -> IO[bytes]:
