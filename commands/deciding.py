@@ -24,7 +24,7 @@ from events.base import Event
 from events.codec import decode_sealed, encode, subjects
 from events.company import COMPANY
 from events.keys import Keyring, SubjectKey
-from events.ledger import Connection, NewEvent, Proposal, Verdict
+from events.ledger import Appending, Connection, NewEvent, Proposal, Verdict
 
 log = structlog.get_logger()
 
@@ -74,15 +74,15 @@ class Plan:
         """Whose state is unknown while the plan is under way."""
         return {d.request.stream_id for d in self.decided}
 
-    def append(self, conn: Connection) -> list[Verdict]:
-        """Append the group.
+    def append(self, conn: Connection) -> Appending:
+        """Send the group on its way into the ledger.
 
         Raises:
-            psycopg.Error: as ``ledger.append`` says.
+            psycopg.OperationalError: when the session is gone.
         """
         keys = [(subject, wrapped) for subject, _, wrapped in self.keys]
         proposals = [d.proposal for d in self.decided]
-        return ledger.append(conn, proposals, keys, (COMPANY, self.settings_version))
+        return Appending(conn, proposals, keys, (COMPANY, self.settings_version))
 
 
 class Decider:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import select
+import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
 import psycopg
 import structlog
@@ -17,12 +19,14 @@ from commands import request as answers
 from commands.deciding import Decider, Plan
 from commands.request import Answer, Request
 from events.keys import Keyring
-from events.ledger import Connection, Verdict
+from events.ledger import Appending, Connection, Verdict
 
 log = structlog.get_logger()
 
 GROUP = 256
 """The most commands in one append."""
+MANY = 16
+"""From how many callers on it pays to serve them in two halves, in turn."""
 PATIENCE_SECONDS = 20.0
 """How long a group waits for a database that is away."""
 ATTEMPTS = 200
@@ -48,10 +52,39 @@ class Ticket:
 
 @dataclass(slots=True)
 class Flight:
-    """A plan on its way into the ledger."""
+    """A plan on its way into the ledger; until it lands nobody knows what became of it."""
 
     plan: Plan
-    verdicts: Future[list[Verdict]]
+    appending: Appending
+
+
+class Bell:
+    """Wakes a thread that waits for a socket."""
+
+    def __init__(self) -> None:
+        self._heard, self._rope = socket.socketpair()
+        self._rung = False
+
+    def ring(self) -> None:
+        """Wake who waits, or who will wait next; from any thread."""
+        if not self._rung:
+            self._rung = True
+            self._rope.send(b".")
+
+    def wait(self, flight: Flight | None) -> None:
+        """Until it is rung, or the flight's answer comes."""
+        both = select.poll()
+        both.register(self._heard, select.POLLIN)
+        if flight is not None:
+            both.register(flight.appending, select.POLLIN)
+        if any(ready == self._heard.fileno() for ready, _ in both.poll()):
+            self._heard.recv(1)
+            self._rung = False
+
+    def close(self) -> None:
+        """Give the sockets back."""
+        self._heard.close()
+        self._rope.close()
 
 
 class Writer:
@@ -75,12 +108,12 @@ class Writer:
         self._appending: Connection | None = None
         self._reading: Connection | None = None
         self._waiting: deque[Ticket] = deque()
-        self._wake = threading.Condition()
+        self._lock = threading.Lock()
+        self._bell = Bell()
         self._stopping = False
         self._answered: dict[int, Answer] = {}
         self._open: deque[Ticket] = deque()
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
-        self._append = ThreadPoolExecutor(1, "append")
         self.groups = 0
         self.commands = 0
 
@@ -90,12 +123,12 @@ class Writer:
 
     def stop(self) -> None:
         """Finish what waits, then end."""
-        with self._wake:
+        with self._lock:
             self._stopping = True
-            self._wake.notify()
+        self._bell.ring()
         if self._thread.is_alive():
             self._thread.join()
-        self._append.shutdown()
+        self._bell.close()
         self._drop_connections()
 
     def submit(self, requests: Sequence[Request]) -> asyncio.Future[Handled]:
@@ -104,12 +137,14 @@ class Writer:
         Raises:
             Closed: after ``stop``.
         """
-        ticket = Ticket(requests, asyncio.get_running_loop().create_future())
-        with self._wake:
+        loop = asyncio.get_running_loop()
+        ticket = Ticket(requests, loop.create_future())
+        with self._lock:
             if self._stopping:
                 raise Closed
             self._waiting.append(ticket)
-            self._wake.notify()
+        # Whoever was answered together asks again together: all of them first, then the bell.
+        loop.call_soon(self._bell.ring)
         return ticket.future
 
     def handle(self, requests: Sequence[Request]) -> Handled:
@@ -123,31 +158,35 @@ class Writer:
     def _run(self) -> None:
         backlog: list[Request] = []
         flight: Flight | None = None
-        while True:
-            idle = not backlog and flight is None
-            fresh = self._take(GROUP - len(backlog), idle=idle)
-            if not fresh and idle:
-                return
-            group = backlog + fresh
+        while backlog or flight is not None or not self._is_over():
+            group = backlog
             try:
-                backlog, flight = self._step(group, flight)
+                if not backlog and not self._waiting:
+                    self._bell.wait(flight)
+                group = backlog + self._take(GROUP - len(backlog), alone=flight is None)
+                backlog, flight = self._turn(group, flight)
             except Exception as error:
                 if not _is_away(error):
                     log.exception("a group could not be handled at once")
-                under_way: list[Request] = []
-                if flight is not None:
-                    under_way = [d.request for d in flight.plan.decided]
-                    wait([flight.verdicts])
+                under_way = [d.request for d in flight.plan.decided] if flight else []
                 self._drop_connections()
                 self._settle_all([r for r in under_way + group if id(r) not in self._answered])
                 backlog, flight = [], None
             self._hand_out()
 
-    def _take(self, room: int, *, idle: bool) -> list[Request]:
+    def _is_over(self) -> bool:
+        with self._lock:
+            return self._stopping and not self._waiting
+
+    def _take(self, room: int, *, alone: bool) -> list[Request]:
+        """What waits, as far as there is room; of many only half where nothing is under way.
+
+        The other half is decided while the first one commits.
+        """
         taken: list[Request] = []
-        with self._wake:
-            while idle and not self._waiting and not self._stopping:
-                self._wake.wait()
+        with self._lock:
+            if alone and len(self._waiting) >= MANY:
+                room = min(room, len(self._waiting) // 2)
             while self._waiting and (
                 not taken or len(taken) + len(self._waiting[0].requests) <= room
             ):
@@ -156,33 +195,35 @@ class Writer:
                 taken += ticket.requests
         return taken
 
-    def _step(
-        self, group: list[Request], flight: Flight | None, *, may_fly: bool = True
+    def _turn(
+        self, group: list[Request], flight: Flight | None
     ) -> tuple[list[Request], Flight | None]:
-        """Decide a group beside the one under way, land that one, send this one.
+        """Decide a group beside the one under way, land that one, send this one."""
+        if flight is None:
+            plan = self._decided(group)
+            return plan.later, self._sent(plan)
+        if flight.appending.has_landed():
+            return self._landed(flight.plan, flight.appending.verdicts()) + group, None
+        if not group:
+            return [], flight
+        plan = self._decided(group, flight.plan.streams)
+        verdicts = flight.appending.verdicts()
+        following = self._sent(plan)
+        return self._landed(flight.plan, verdicts) + plan.later, following
 
-        Where nothing waits there is nothing to do meanwhile, and the group is appended at once.
-        """
-        plan = None
-        if group:
-            busy = flight.plan.streams if flight else ()
-            plan = self._decider.prepare(self._reader(), group, busy)
-            self._note(plan)
-        again: list[Request] = []
-        if flight is not None:
-            again = self._land(flight.plan, flight.verdicts.result())
-        if plan is None:
-            return again, None
-        later = again + plan.later
+    def _decided(self, group: list[Request], busy: Collection[UUID] = ()) -> Plan:
+        plan = self._decider.prepare(self._reader(), group, busy)
+        self._note(plan)
+        return plan
+
+    def _sent(self, plan: Plan) -> Flight | None:
         if not plan.decided:
-            return later, None
+            return None
         self.groups += 1
         self.commands += len(plan.decided)
-        if may_fly and (self._waiting or later):
-            return later, Flight(plan, self._append.submit(plan.append, self._appender()))
-        return self._land(plan, plan.append(self._appender())) + later, None
+        return Flight(plan, plan.append(self._appender()))
 
-    def _land(self, plan: Plan, verdicts: list[Verdict]) -> list[Request]:
+    def _landed(self, plan: Plan, verdicts: list[Verdict]) -> list[Request]:
         again = self._decider.settle(self._reader(), plan, verdicts)
         self._note(plan)
         return self._give_up_on_the_worn(again)
@@ -198,7 +239,9 @@ class Writer:
         while left:
             group, rest = left[:GROUP], left[GROUP:]
             try:
-                again, _ = self._step(group, None, may_fly=False)
+                plan = self._decided(group)
+                flight = self._sent(plan)
+                again = self._landed(plan, flight.appending.verdicts()) if flight else []
             except Exception as error:
                 if not _is_away(error):
                     self._decider.forget()
@@ -213,7 +256,7 @@ class Writer:
                 time.sleep(pause)
                 pause = min(pause * 2, 1.0)
             else:
-                left = again + rest
+                left = again + plan.later + rest
 
     def _bisect(self, group: list[Request], error: Exception) -> None:
         if len(group) == 1:

@@ -7,9 +7,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
+from weakref import WeakSet
 
 import psycopg
+from psycopg import generators, pq
+from psycopg.adapt import Transformer
 from psycopg.conninfo import make_conninfo
+from psycopg.errors import error_from_result
 from psycopg.rows import tuple_row
 
 from events.arrays import BigInts, Blobs, Instants, Ints, Texts, UUIDs, register
@@ -28,7 +32,20 @@ SESSION = (
     "-c role=pledge_service -c synchronous_commit=on "
     "-c default_transaction_isolation=read\\ committed -c timezone=UTC"
 )
-APPEND = f"SELECT * FROM ledger.append(%b::uuid, %b::bigint, {', '.join(['%b'] * 25)})"
+APPEND_OIDS = [2950, 20] + [
+    kind.oid
+    for kind in (
+        *(Texts, UUIDs, UUIDs, UUIDs, Texts, Texts, Texts, Blobs, Texts, UUIDs, BigInts, Instants),
+        *(Texts, Texts, Texts, Texts, UUIDs, Ints),
+        *(UUIDs, Texts, Ints, Blobs, BigInts),
+        *(UUIDs, Blobs),
+    )
+]
+APPEND_NAME = b"append"
+BINARIES = [pq.Format.BINARY] * len(APPEND_OIDS)
+APPEND = b"SELECT * FROM ledger.append(%s)" % b", ".join(
+    b"$%d" % (n + 1) for n in range(len(APPEND_OIDS))
+)
 LOAD = """
 SELECT stream_id, version, stream_type, type, schema_version, payload
   FROM ledger.events WHERE stream_id = ANY(%b) ORDER BY stream_id, version
@@ -140,65 +157,130 @@ def connect(conninfo: str, name: str = "pledge") -> Connection:
     return conn
 
 
+class Appending:
+    """A group on its way into the ledger: sent in one round trip, its answer not read yet.
+
+    The caller can decide the next group while the server works at this one. Nothing else may be
+    asked of the session until ``verdicts`` has returned.
+
+    Args:
+        conn: an autocommit session.
+        proposals: the decided commands, in order; those of one stream must stand together.
+        new_keys: subjects and their wrapped keys, made for this group.
+        settings: the stream and version of the settings that the group was decided under.
+
+    Raises:
+        psycopg.OperationalError: when the session is gone.
+    """
+
+    def __init__(
+        self,
+        conn: Connection,
+        proposals: Sequence[Proposal],
+        new_keys: Sequence[tuple[UUID, bytes]] = (),
+        settings: tuple[UUID, int] | None = None,
+    ) -> None:
+        self._conn = conn
+        self._proposals = len(proposals)
+        if conn not in _prepared:
+            conn.pgconn.send_prepare(APPEND_NAME, APPEND, APPEND_OIDS)
+            self._result(pq.ExecStatus.COMMAND_OK)
+            _prepared.add(conn)
+        conn.pgconn.send_query_prepared(
+            APPEND_NAME, _parameters(proposals, new_keys, settings), BINARIES, pq.Format.BINARY
+        )
+        conn.wait(generators.send(conn.pgconn))
+
+    def fileno(self) -> int:
+        """The socket that becomes readable when the answer comes."""
+        return self._conn.pgconn.socket
+
+    def has_landed(self) -> bool:
+        """Whether ``verdicts`` returns at once.
+
+        Raises:
+            psycopg.OperationalError: when the session died.
+        """
+        self._conn.pgconn.consume_input()
+        return not self._conn.pgconn.is_busy()
+
+    def verdicts(self) -> list[Verdict]:
+        """What became of each proposal; waits until it is known.
+
+        Raises:
+            psycopg.Error: when the database refuses; the whole group is then undone. Of an
+                OperationalError nobody knows: append again, the keys tell what happened.
+        """
+        rows = Transformer(self._conn)
+        rows.set_pgresult(self._result(pq.ExecStatus.TUPLES_OK))
+        row = rows.load_row(0, tuple)
+        assert row is not None
+        statuses, versions, firsts, after, _recorded = row
+        if statuses[0] == "stale":
+            return [Verdict("stale", 0, None, 0)] * self._proposals
+        return list(map(Verdict, statuses, versions, firsts, after))
+
+    def _result(self, expected: pq.ExecStatus) -> pq.abc.PGresult:
+        results: list[pq.abc.PGresult]
+        results = self._conn.wait(generators.execute(self._conn.pgconn))
+        [result] = results
+        if result.status != expected:
+            raise error_from_result(result, self._conn.info.encoding)
+        return result
+
+
+_prepared: WeakSet[Connection] = WeakSet()
+"""The sessions that know the append's statement."""
+
+
 def append(
     conn: Connection,
     proposals: Sequence[Proposal],
     new_keys: Sequence[tuple[UUID, bytes]] = (),
     settings: tuple[UUID, int] | None = None,
 ) -> list[Verdict]:
-    """Append a group in one round trip; the proposals of one stream must stand together.
+    """Append a group and wait for its verdicts; all as ``Appending`` says."""
+    return Appending(conn, proposals, new_keys, settings).verdicts()
 
-    Args:
-        conn: an autocommit session.
-        proposals: the decided commands, in order.
-        new_keys: subjects and their wrapped keys, made for this group.
-        settings: the stream and version of the settings that the group was decided under.
 
-    Raises:
-        psycopg.Error: when the database refuses; the whole group is then undone. Of an
-            OperationalError nobody knows: append again, the keys tell what happened.
-    """
+def _parameters(
+    proposals: Sequence[Proposal],
+    new_keys: Sequence[tuple[UUID, bytes]],
+    settings: tuple[UUID, int] | None,
+) -> list[bytes | None]:
     events = [event for proposal in proposals for event in proposal.events]
-    cursor = conn.cursor(binary=True, row_factory=tuple_row)
-    cursor.execute(
-        APPEND,
-        (
-            settings[0] if settings else None,
-            settings[1] if settings else None,
-            Texts([p.command for p in proposals]),
-            UUIDs([p.command_id for p in proposals]),
-            UUIDs([p.correlation_id for p in proposals]),
-            UUIDs([p.causation_id for p in proposals]),
-            Texts([p.actor.id for p in proposals]),
-            Texts([p.actor.kind for p in proposals]),
-            Texts([p.key for p in proposals]),
-            Blobs([p.body_hash for p in proposals]),
-            Texts([p.stream_type for p in proposals]),
-            UUIDs([p.stream_id for p in proposals]),
-            BigInts([p.expected for p in proposals]),
-            Instants([p.occurred_at for p in proposals]),
-            Texts([p.verdict for p in proposals]),
-            Texts([p.rule for p in proposals]),
-            Texts([p.detail for p in proposals]),
-            Texts([" ".join(p.fields) or None for p in proposals]),
-            UUIDs([p.absent for p in proposals]),
-            Ints([len(p.events) for p in proposals]),
-            UUIDs([e.event_id for e in events]),
-            Texts([e.type for e in events]),
-            Ints([e.schema_version for e in events]),
-            Blobs([e.payload for e in events]),
-            BigInts([e.version for e in events]),
-            UUIDs([subject for subject, _ in new_keys]),
-            Blobs([wrapped for _, wrapped in new_keys]),
-        ),
-        prepare=True,
+    arrays = (
+        Texts([p.command for p in proposals]),
+        UUIDs([p.command_id for p in proposals]),
+        UUIDs([p.correlation_id for p in proposals]),
+        UUIDs([p.causation_id for p in proposals]),
+        Texts([p.actor.id for p in proposals]),
+        Texts([p.actor.kind for p in proposals]),
+        Texts([p.key for p in proposals]),
+        Blobs([p.body_hash for p in proposals]),
+        Texts([p.stream_type for p in proposals]),
+        UUIDs([p.stream_id for p in proposals]),
+        BigInts([p.expected for p in proposals]),
+        Instants([p.occurred_at for p in proposals]),
+        Texts([p.verdict for p in proposals]),
+        Texts([p.rule for p in proposals]),
+        Texts([p.detail for p in proposals]),
+        Texts([" ".join(p.fields) or None for p in proposals]),
+        UUIDs([p.absent for p in proposals]),
+        Ints([len(p.events) for p in proposals]),
+        UUIDs([e.event_id for e in events]),
+        Texts([e.type for e in events]),
+        Ints([e.schema_version for e in events]),
+        Blobs([e.payload for e in events]),
+        BigInts([e.version for e in events]),
+        UUIDs([subject for subject, _ in new_keys]),
+        Blobs([wrapped for _, wrapped in new_keys]),
     )
-    row = cursor.fetchone()
-    assert row is not None
-    statuses, versions, firsts, after, _recorded = row
-    if statuses[0] == "stale":
-        return [Verdict("stale", 0, None, 0)] * len(proposals)
-    return list(map(Verdict, statuses, versions, firsts, after))
+    return [
+        settings[0].bytes if settings else None,
+        settings[1].to_bytes(8) if settings else None,
+        *[array.data for array in arrays],
+    ]
 
 
 def load(

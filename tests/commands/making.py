@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import sha256
 from typing import Any
+from unittest.mock import patch
 from uuid import UUID, uuid4
 
 import orjson
 import psycopg
 
 from aggregates.lead import Lead
+from commands import deciding
 from commands.base import Command, Context
 from commands.catalog import CATALOG
 from commands.lead import CaptureLead, ClaimLead
@@ -116,7 +118,8 @@ def writer_on(
     if started:
         writer.start()
     try:
-        yield writer
+        with patch.object(deciding, "Appending", FragileAppending):
+            yield writer
     finally:
         writer.stop()
 
@@ -179,46 +182,41 @@ class Fate:
         self.meanwhile: deque[Callable[[], None]] = deque()
 
 
-class FragileConnection:
-    """A real connection whose appends meet their fate."""
+class FragileAppending(ledger.Appending):
+    """An append that meets the fate of its connection, if that has one."""
 
-    def __init__(self, real: ledger.Connection, fate: Fate) -> None:
-        self.real = real
-        self.fate = fate
-
-    def cursor(self, **how: Any) -> FragileCursor:
-        return FragileCursor(self, self.real.cursor(**how))
-
-    def execute(self, *statement: Any, **how: Any) -> Any:
-        return self.real.execute(*statement, **how)
-
-    def close(self) -> None:
-        self.real.close()
-
-
-class FragileCursor:
-    def __init__(self, conn: FragileConnection, real: psycopg.Cursor[Any]) -> None:
-        self.conn = conn
-        self.real = real
-
-    def execute(self, query: str, *values: Any, **how: Any) -> Any:
-        if query != ledger.APPEND:
-            return self.real.execute(query, *values, **how)
-        fate = self.conn.fate
+    def __init__(self, conn: ledger.Connection, *group: Any) -> None:
+        fate = getattr(conn, "fate", Fate())
         if fate.meanwhile:
             fate.meanwhile.popleft()()
         death = fate.deaths.popleft() if fate.deaths else None
         if death == "before":
-            self.conn.close()
-        self.real.execute(query, *values, **how)
-        if death == "after":
-            self.conn.close()
-            raise psycopg.OperationalError("the connection died before the answer was read")
-        return self.real
+            conn.close()
+        super().__init__(conn, *group)
+        self._lost = death == "after"
+        if self._lost:
+            super().verdicts()
+            conn.close()
 
-    def fetchone(self) -> Any:
-        return self.real.fetchone()
+    def has_landed(self) -> bool:
+        self._read()
+        return super().has_landed()
+
+    def verdicts(self) -> list[ledger.Verdict]:
+        self._read()
+        return super().verdicts()
+
+    def _read(self) -> None:
+        if self._lost:
+            raise psycopg.OperationalError("the connection died before the answer was read")
 
 
 def fragile(url: str, fate: Fate) -> Connect:
-    return lambda: FragileConnection(ledger.connect(url), fate)  # type: ignore[return-value]
+    """Sessions whose appends meet this fate."""
+
+    def connect() -> ledger.Connection:
+        conn = ledger.connect(url)
+        conn.fate = fate  # type: ignore[attr-defined]
+        return conn
+
+    return connect
