@@ -44,7 +44,7 @@ class RegisterCustomer(Command[Customer, CustomerEvent]):
     owner: ActorId | None = None
 
     def decide(self, customer: Customer, context: Context, /) -> list[CustomerEvent]:
-        return customer.register(CustomerRegistered.model_construct(**self.__dict__))
+        return customer.register(CustomerRegistered.of(self.__dict__))
 
 
 class ChangeCustomerDetails(Command[Customer, CustomerEvent]):
@@ -72,7 +72,7 @@ class ChangeCustomerDetails(Command[Customer, CustomerEvent]):
         return self
 
     def decide(self, customer: Customer, context: Context, /) -> list[CustomerEvent]:
-        return customer.change_details(CustomerDetailsChanged.model_construct(**self.__dict__))
+        return customer.change_details(CustomerDetailsChanged.of(self.__dict__))
 
 
 class AddContact(Command[Customer, CustomerEvent]):
@@ -87,9 +87,7 @@ class AddContact(Command[Customer, CustomerEvent]):
 
     def decide(self, customer: Customer, context: Context, /) -> list[CustomerEvent]:
         contact_id = self.contact_id or context.fresh_id()
-        return customer.add_contact(
-            ContactAdded.model_construct(**{**self.__dict__, "contact_id": contact_id})
-        )
+        return customer.add_contact(ContactAdded.of(self.__dict__, contact_id=contact_id))
 
 
 class ClaimCustomer(Command[Customer, CustomerEvent]):
@@ -128,7 +126,7 @@ class LogInteraction(Command[Customer, CustomerEvent]):
     minutes: Minutes | None = None
 
     def decide(self, customer: Customer, context: Context, /) -> list[CustomerEvent]:
-        return customer.log_interaction(InteractionLogged.model_construct(**self.__dict__))
+        return customer.log_interaction(InteractionLogged.of(self.__dict__))
 
 
 class MakePromise(Command[Customer, CustomerEvent]):
@@ -148,12 +146,10 @@ class MakePromise(Command[Customer, CustomerEvent]):
 
     def decide(self, customer: Customer, context: Context, /) -> list[CustomerEvent]:
         return customer.make_promise(
-            PromiseMade.model_construct(
-                **{
-                    **self.__dict__,
-                    "promise_id": self.promise_id or context.fresh_id(),
-                    "promised_by": self.promised_by or context.actor.id,
-                }
+            PromiseMade.of(
+                self.__dict__,
+                promise_id=self.promise_id or context.fresh_id(),
+                promised_by=self.promised_by or context.actor.id,
             )
         )
 

@@ -24,7 +24,7 @@ class CaptureLead(Command[Lead, LeadEvent]):
     owner: ActorId | None = None
 
     def decide(self, lead: Lead, context: Context, /) -> list[LeadEvent]:
-        return lead.capture(LeadCaptured.model_construct(**self.__dict__))
+        return lead.capture(LeadCaptured.of(self.__dict__))
 
 
 class ClaimLead(Command[Lead, LeadEvent]):

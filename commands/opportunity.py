@@ -27,8 +27,8 @@ class OpenOpportunity(Command[Opportunity, OpportunityEvent]):
     def decide(self, opportunity: Opportunity, context: Context, /) -> list[OpportunityEvent]:
         pipeline = context.settings.pipeline(self.pipeline)
         stage = pipeline.open_stage(self.stage) if self.stage else pipeline.first()
-        fields = {**self.__dict__, "stage": stage, "owner": self.owner or context.actor.id}
-        return opportunity.open(OpportunityOpened.model_construct(**fields))
+        owner = self.owner or context.actor.id
+        return opportunity.open(OpportunityOpened.of(self.__dict__, stage=stage, owner=owner))
 
 
 class IdentifyCustomer(Command[Opportunity, OpportunityEvent]):

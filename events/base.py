@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -44,6 +45,8 @@ class Event(BaseModel):
     event_type: ClassVar[str]
     schema_version: ClassVar[int]
     personal: ClassVar[dict[str, str | None]]
+    _defaults: ClassVar[dict[str, Any]]
+    _required: ClassVar[tuple[str, ...]]
 
     @classmethod
     def __pydantic_init_subclass__(
@@ -72,7 +75,38 @@ class Event(BaseModel):
                 raise TypeError(f"{cls.__name__}.{name} is personal, so it must be a text")
             if of is not None and of not in cls.model_fields:
                 raise TypeError(f"{cls.__name__}.{name} names no field as its subject: {of!r}")
+        cls._required = tuple(n for n, field in cls.model_fields.items() if field.is_required())
+        cls._defaults = {
+            name: None if field.is_required() else field.get_default()
+            for name, field in cls.model_fields.items()
+        }
         REGISTRY[type] = cls
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any], /, **others: Any) -> Self:
+        """The fact that values which a command has validated already make, without a second look.
+
+        What is no field of the event is left out; a field that is not given has its default.
+
+        Raises:
+            KeyError: when a field without a default has no value.
+        """
+        fields = {
+            name: others[name] if name in others else values.get(name, default)
+            for name, default in cls._defaults.items()
+        }
+        for name in cls._required:
+            if fields[name] is None:
+                raise KeyError(f"{cls.__name__} needs {name}")
+        fact = cls.__new__(cls)
+        for attribute, value in (
+            ("__dict__", fields),
+            ("__pydantic_fields_set__", set(fields)),
+            ("__pydantic_extra__", None),
+            ("__pydantic_private__", None),
+        ):
+            object.__setattr__(fact, attribute, value)
+        return fact
 
     def __init_subclass__(cls, *, type: str | None = None, version: int = 1) -> None:
         """Accept the class keywords that the registry reads."""

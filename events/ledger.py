@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import accumulate
 from typing import Any, NamedTuple
 from uuid import UUID
 from weakref import WeakSet
@@ -35,9 +36,9 @@ SESSION = (
 APPEND_OIDS = [2950, 20] + [
     kind.oid
     for kind in (
-        *(Texts, UUIDs, UUIDs, UUIDs, Texts, Texts, Texts, Blobs, Texts, UUIDs, BigInts, Instants),
-        *(Texts, Texts, Texts, Texts, UUIDs, Ints),
-        *(UUIDs, Texts, Ints, Blobs, BigInts),
+        *(Texts, UUIDs, UUIDs, UUIDs, Texts, Texts, Texts, Blobs, Texts, UUIDs, BigInts, BigInts),
+        *(Instants, Texts, Texts, Texts, Texts, UUIDs, Ints, Ints),
+        *(Ints, UUIDs, Texts, Ints, Blobs, BigInts),
         *(UUIDs, Blobs),
     )
 ]
@@ -249,6 +250,9 @@ def _parameters(
     settings: tuple[UUID, int] | None,
 ) -> list[bytes | None]:
     events = [event for proposal in proposals for event in proposal.events]
+    numbers = [len(proposal.events) for proposal in proposals]
+    before = [0, *accumulate(numbers)][:-1]
+    owners = [place for place, number in enumerate(numbers, 1) for _ in range(number)]
     arrays = (
         Texts([p.command for p in proposals]),
         UUIDs([p.command_id for p in proposals]),
@@ -261,13 +265,16 @@ def _parameters(
         Texts([p.stream_type for p in proposals]),
         UUIDs([p.stream_id for p in proposals]),
         BigInts([p.expected for p in proposals]),
+        BigInts([p.events[-1].version if p.events else p.expected for p in proposals]),
         Instants([p.occurred_at for p in proposals]),
         Texts([p.verdict for p in proposals]),
         Texts([p.rule for p in proposals]),
         Texts([p.detail for p in proposals]),
         Texts([" ".join(p.fields) or None for p in proposals]),
         UUIDs([p.absent for p in proposals]),
-        Ints([len(p.events) for p in proposals]),
+        Ints(before),
+        Ints(numbers),
+        Ints(owners),
         UUIDs([e.event_id for e in events]),
         Texts([e.type for e in events]),
         Ints([e.schema_version for e in events]),

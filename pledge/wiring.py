@@ -22,7 +22,7 @@ from pledge.settings import Settings
 from projections.tables import Connection
 
 KEY_BYTES = 32
-WRITER_SESSION = "SET enable_seqscan = off"
+WRITER_SESSION = "SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan"
 
 
 class Misconfigured(RuntimeError):
@@ -50,7 +50,7 @@ class Parts:
         """A session for the writer.
 
         All it does are look-ups by key, yet on tables that were empty when a plan was made
-        PostgreSQL would go on scanning them.
+        PostgreSQL would go on scanning them; and it would plan anew for every group's size.
         """
         conn = ledger.connect(self.conninfo, "pledge writer")
         conn.execute(WRITER_SESSION)

@@ -143,3 +143,17 @@ def test_fields_of_a_newer_writer_are_ignored() -> None:
     read = LeadCaptured.model_validate_json('{"name": "Grace", "shoe_size": 38}')
     assert read == LeadCaptured(name="Grace")
     assert "shoe_size" not in read.model_dump()
+
+
+def test_a_fact_of_validated_values_equals_the_validated_fact() -> None:
+    values = {"name": "Grace Hopper", "email": "grace@example.org", "occurred_at": "not a field"}
+    fact = LeadCaptured.of(values, source="fair")
+    assert fact == LeadCaptured(name="Grace Hopper", email="grace@example.org", source="fair")
+    assert (
+        fact.model_dump_json() == LeadCaptured.model_validate(fact.model_dump()).model_dump_json()
+    )
+
+
+def test_a_fact_without_a_needed_value_is_not_made() -> None:
+    with pytest.raises(KeyError, match="LeadCaptured needs name"):
+        LeadCaptured.of({"email": "grace@example.org"})
