@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 from uuid import UUID
 
@@ -40,6 +40,23 @@ def encode(event: Event, event_id: UUID, stream_id: UUID, keys: dict[UUID, Subje
         fields.update(plain)
 
 
+def decoder(name: str, schema_version: int) -> Callable[[bytes], Event]:
+    """Makes events of stored bytes, with their personal fields still sealed.
+
+    Raises:
+        UnknownEventType: when no class bears the name.
+    """
+    cls = class_of(name)
+    if schema_version == cls.schema_version:
+        return cls.__pydantic_validator__.validate_json
+
+    def decode(payload: bytes) -> Event:
+        current = upcast(name, schema_version, cls.schema_version, orjson.loads(payload))
+        return cls.model_validate_json(orjson.dumps(current))
+
+    return decode
+
+
 def decode_sealed(name: str, schema_version: int, payload: bytes) -> Event:
     """The event with its personal fields still sealed: enough to decide on, never to show.
 
@@ -48,11 +65,7 @@ def decode_sealed(name: str, schema_version: int, payload: bytes) -> Event:
         LookupError: when an upcaster is missing.
         ValueError: when the payload is not what its class says.
     """
-    cls = class_of(name)
-    if schema_version == cls.schema_version:
-        return cls.__pydantic_validator__.validate_json(payload)  # type: ignore[no-any-return]
-    current = upcast(name, schema_version, cls.schema_version, orjson.loads(payload))
-    return cls.model_validate_json(orjson.dumps(current))
+    return decoder(name, schema_version)(payload)
 
 
 def unseal(event: Event, event_id: UUID, stream_id: UUID, keyring: Keyring) -> None:

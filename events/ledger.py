@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import accumulate
@@ -18,7 +18,8 @@ from psycopg.errors import error_from_result
 from psycopg.rows import tuple_row
 
 from events.arrays import BigInts, Blobs, Instants, Ints, Texts, UUIDs, register
-from events.codec import decode_sealed, subjects_of_all, unseal
+from events.base import Event
+from events.codec import decoder, subjects_of_all, unseal
 from events.envelope import Actor, Recorded
 from events.keys import Keyring
 
@@ -331,7 +332,14 @@ def decode_all(
         UnknownEventType: at a type that this code has no class for.
         Tampered: at a personal field that was changed.
     """
-    events = [Recorded._make((*row[:14], decode_sealed(row[12], row[13], row[14]))) for row in rows]
+    decoders: dict[tuple[str, int], Callable[[bytes], Event]] = {}
+    events: list[Recorded] = []
+    for row in rows:
+        kind = row[12], row[13]
+        decode = decoders.get(kind)
+        if decode is None:
+            decode = decoders[kind] = decoder(*kind)
+        events.append(Recorded._make((*row[:14], decode(row[14]))))
     if personal:
         sealed = [recorded for recorded in events if recorded.event.personal]
         keyring.load(conn, subjects_of_all((r.event, r.stream_id) for r in sealed))

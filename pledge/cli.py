@@ -140,7 +140,7 @@ def rebuild(
     names: Annotated[list[str] | None, typer.Argument(help="Read models; all if none.")] = None,
 ) -> None:
     """Build read models anew from the first event, beside the live ones, and swap."""
-    from projections.rebuild import CannotBuild
+    from projections.building import CannotBuild
     from projections.rebuild import rebuild as build
 
     with parts(Settings()) as found, found.connect() as conn, _progress() as bar:
@@ -213,7 +213,8 @@ def replay(
     ] = None,
 ) -> None:
     """Rebuild read models aside, compare them row for row with the live ones, say what differs."""
-    from projections.rebuild import CannotBuild, differences
+    from projections.building import CannotBuild
+    from projections.rebuild import differences
 
     found_any = False
     with parts(Settings()) as found, found.connect() as conn, _progress() as bar:
@@ -260,11 +261,12 @@ def _progress() -> Progress:
         TimeElapsedColumn(),
         console=err,
         transient=True,
+        auto_refresh=False,  # its thread would keep a build from forking
     )
 
 
 def _advance(bar: Progress, task: TaskID, done: int, _head: int) -> None:
-    bar.update(task, completed=done)
+    bar.update(task, completed=done, refresh=True)
 
 
 class _Failed(RuntimeError):

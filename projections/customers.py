@@ -124,9 +124,9 @@ CUSTOMERS = Table(
     ),
 )
 CONTACTS = Table("contacts", ContactRow, key=("customer_id", "contact_id"))
-INTERACTIONS = Table("interactions", InteractionRow, key=("customer_id", "version"))
-OWNERS = Table("owners", OwnerRow, key=("customer_id", "version"))
-NAMES = Table("customer_names", NameRow, key=("customer_id", "version"))
+INTERACTIONS = Table("interactions", InteractionRow, key=("customer_id", "version"), facts=True)
+OWNERS = Table("owners", OwnerRow, key=("customer_id", "version"), facts=True)
+NAMES = Table("customer_names", NameRow, key=("customer_id", "version"), facts=True)
 
 DETAILS = (
     "name",
@@ -176,7 +176,7 @@ def apply(rows: Rows, recorded: Recorded) -> None:
         case InteractionLogged():
             if customer.last_contact_at is None or customer.last_contact_at < recorded.occurred_at:
                 customer.last_contact_at = recorded.occurred_at
-            rows.put(
+            rows.add(
                 INTERACTIONS,
                 InteractionRow(
                     recorded.stream_id,
@@ -209,7 +209,7 @@ def _fill_in(customer: CustomerRow, event: CustomerRegistered | CustomerDetailsC
 
 
 def _bear(rows: Rows, recorded: Recorded, name: str) -> None:
-    rows.put(
+    rows.add(
         NAMES,
         NameRow(
             recorded.stream_id, recorded.version, recorded.position, recorded.occurred_at, name
@@ -221,7 +221,7 @@ def _own(
     rows: Rows, recorded: Recorded, customer: CustomerRow, owner: str | None, reason: str | None
 ) -> None:
     customer.owner = owner
-    rows.put(
+    rows.add(
         OWNERS,
         OwnerRow(
             recorded.stream_id,

@@ -117,8 +117,8 @@ OPPORTUNITIES = Table(
         "(pipeline, stage, kind, currency) INCLUDE (amount)",
     ),
 )
-STAGES = Table("stages", StageRow, key=("opportunity_id", "version"))
-AMOUNTS = Table("amounts", AmountRow, key=("opportunity_id", "version"))
+STAGES = Table("stages", StageRow, key=("opportunity_id", "version"), facts=True)
+AMOUNTS = Table("amounts", AmountRow, key=("opportunity_id", "version"), facts=True)
 QUOTES = Table("quotes", QuoteRow, key=("opportunity_id", "quote_id"))
 PIPELINES = Table("pipelines", PipelineRow, key=("company_id", "version"))
 
@@ -173,7 +173,7 @@ def apply(rows: Rows, recorded: Recorded) -> None:
 
 def _stand(rows: Rows, recorded: Recorded, deal: OpportunityRow, stage: str, kind: str) -> None:
     deal.stage, deal.kind, deal.stage_since = stage, kind, recorded.occurred_at
-    rows.put(
+    rows.add(
         STAGES,
         StageRow(
             recorded.stream_id,
@@ -192,7 +192,7 @@ def _worth(rows: Rows, recorded: Recorded, deal: OpportunityRow, amount: Money |
     if amount is None:
         return
     deal.amount, deal.currency = amount.amount, amount.currency
-    rows.put(
+    rows.add(
         AMOUNTS,
         AmountRow(
             recorded.stream_id,

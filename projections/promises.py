@@ -59,7 +59,9 @@ PROMISES = Table(
     key=("customer_id", "promise_id"),
     indexes=("(made_at, made_position)", "(promised_by, status)", "(due) WHERE status = 'open'"),
 )
-FACTS = Table("promise_facts", PromiseFact, key=("customer_id", "promise_id", "version"))
+FACTS = Table(
+    "promise_facts", PromiseFact, key=("customer_id", "promise_id", "version"), facts=True
+)
 
 Events = PromiseMade | PromiseKept | PromiseBroken | PromiseWithdrawn
 
@@ -91,7 +93,7 @@ def apply(rows: Rows, recorded: Recorded) -> None:
     if status != "open":
         promise.settled_at, promise.settled_by = recorded.occurred_at, recorded.actor
         promise.note = note
-    rows.put(
+    rows.add(
         FACTS,
         PromiseFact(
             recorded.stream_id,

@@ -2,43 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
 
 from psycopg import IsolationLevel
 
 from events import ledger
-from events.base import REGISTRY
 from events.keys import Keyring
 from projections import progress
-from projections.folding import Poison, fold, readable, without_cycle_collection
+from projections.building import (
+    CHUNK,
+    MEMORY,
+    Aside,
+    Build,
+    CannotBuild,
+    Progress,
+    build,
+    build_on_all_cores,
+    fold_into,
+)
 from projections.model import ReadModel
 from projections.tables import Connection, Rows
-
-CHUNK = 20_000
-"""Events read and folded at once in a build."""
-
-IN_STREAM_ORDER = f"""
-SELECT {ledger.COLUMNS} FROM ledger.events
- WHERE position <= %s AND type = ANY (%s) ORDER BY stream_id, version
-"""
-SHUFFLED = f"""
-SELECT {ledger.COLUMNS} FROM ledger.events
- WHERE position <= %s AND type = ANY (%s) ORDER BY md5(stream_id::text || %s), stream_id, version
-"""
-UNKNOWN = """
-SELECT DISTINCT type FROM ledger.events
- WHERE position <= %s AND position <> ALL (%s) AND stream_type <> 'library'
-"""
-
-Progress = Callable[[int, int], None]
-
-
-class CannotBuild(RuntimeError):
-    """The ledger holds something that the read model cannot take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,21 +64,23 @@ def rebuild(
 
 def _rebuild(conn: Connection, keyring: Keyring, model: ReadModel, report: Progress | None) -> int:
     keyring.forget()
-    skipped = progress.skipped(conn, model.name)
     with conn.transaction():
         _make_schema(conn, model, model.next_schema)
     head = ledger.head(conn)
+    skipped = progress.skipped(conn, model.name)
+    asked = Build(keyring, model, f"{model.next_schema}.", head, skipped)
+    aside = build_on_all_cores(conn, asked, report)
     with conn.transaction():
-        parked = _build(conn, keyring, model, f"{model.next_schema}.", head, skipped, None, report)
+        conn.execute(MEMORY)
         _index(conn, model, model.next_schema)
     while ledger.head(conn) - head > CHUNK:
         with conn.transaction():
-            head = _follow(conn, keyring, model, head, skipped, parked)
+            head = _follow(conn, asked, head, aside)
     with conn.transaction():
         conn.execute("SELECT FROM progress.checkpoints WHERE name = %s FOR UPDATE", (model.name,))
         target = ledger.head(conn)
         while head < target:
-            head = _follow(conn, keyring, model, head, skipped, parked)
+            head = _follow(conn, asked, head, aside)
         conn.execute(f"DROP SCHEMA IF EXISTS {model.schema} CASCADE".encode())
         conn.execute(f"ALTER SCHEMA {model.next_schema} RENAME TO {model.schema}".encode())
         row = conn.execute(
@@ -100,10 +88,11 @@ def _rebuild(conn: Connection, keyring: Keyring, model: ReadModel, report: Progr
         ).fetchone()
         progress.begin(conn, model.name, model.shape, head, row[0] if row else None)
         conn.execute("DELETE FROM progress.parked WHERE name = %s", (model.name,))
-        for stream_id, poison in parked.items():
-            progress.park(conn, model.name, stream_id, poison.position, str(poison))
+        for stream_id, stopped in aside.items():
+            progress.park(conn, model.name, stream_id, stopped.position, stopped.why)
     for table in model.tables:
-        conn.execute(f"ANALYZE {model.schema}.{table.name}".encode())
+        scalars = ", ".join(name for name, kind in table.columns.items() if kind != "jsonb")
+        conn.execute(f"ANALYZE {model.schema}.{table.name} ({scalars})".encode())
     return head
 
 
@@ -138,14 +127,10 @@ def differences(
                 raise CannotBuild(f"read model {model.name} was never built")
             schema = f"{model.schema}_replay"
             _make_schema(conn, model, schema)
-            _build(
+            skipped = progress.skipped(conn, model.name)
+            build(
                 conn,
-                keyring,
-                model,
-                f"{schema}.",
-                checkpoint.position,
-                progress.skipped(conn, model.name),
-                shuffle,
+                Build(keyring, model, f"{schema}.", checkpoint.position, skipped, shuffle),
                 report,
             )
             for table in model.tables:
@@ -184,86 +169,12 @@ def _index(conn: Connection, model: ReadModel, schema: str) -> None:
             conn.execute(statement.encode())
 
 
-def _build(
-    conn: Connection,
-    keyring: Keyring,
-    model: ReadModel,
-    prefix: str,
-    head: int,
-    skipped: set[int],
-    shuffle: str | None,
-    report: Progress | None,
-) -> dict[UUID, Poison]:
-    """Fold all streams up to a position into empty tables; the streams that had to be parked."""
-    strange = {row[0] for row in conn.execute(UNKNOWN, (head, list(skipped)))} - REGISTRY.keys()
-    if strange:
-        raise CannotBuild(f"the ledger holds events of unknown type: {', '.join(sorted(strange))}")
-    parked: dict[UUID, Poison] = {}
-    done = 0
-    with without_cycle_collection():
-        for chunk in _streams(conn, model, head, shuffle):
-            _fold(conn, keyring, model, Rows(model.tables, prefix), chunk, skipped, parked)
-            done += len(chunk)
-            if report is not None:
-                report(done, head)
-    return parked
-
-
-def _fold(
-    conn: Connection,
-    keyring: Keyring,
-    model: ReadModel,
-    stored: Rows,
-    chunk: list[tuple[Any, ...]],
-    skipped: set[int],
-    parked: dict[UUID, Poison],
-) -> None:
-    batch = readable(conn, keyring, chunk)
-    aside = {stream: poison.position for stream, poison in parked.items()}
-    try:
-        rows, parking = fold(model, stored.copy, batch, aside, skipped)
-    except Poison as poison:
-        raise CannotBuild(str(poison)) from poison
-    parked.update(parking)
-    rows.flush(conn)
-
-
-def _streams(
-    conn: Connection, model: ReadModel, head: int, shuffle: str | None
-) -> Iterator[list[tuple[Any, ...]]]:
-    """Ledger rows in chunks that end between two streams."""
-    query = IN_STREAM_ORDER if shuffle is None else SHUFFLED
-    params: list[Any] = [head, list(model.types)]
-    if shuffle is not None:
-        params.append(shuffle)
-    with conn.cursor(name=f"build_{model.name}", binary=True) as cursor:
-        cursor.execute(query.encode(), params)
-        kept: list[tuple[Any, ...]] = []
-        while rows := cursor.fetchmany(CHUNK):
-            rows = kept + rows
-            cut = len(rows)
-            while cut and rows[cut - 1][3] == rows[-1][3]:
-                cut -= 1
-            if cut:
-                yield rows[:cut]
-            kept = rows[cut:]
-        if kept:
-            yield kept
-
-
-def _follow(
-    conn: Connection,
-    keyring: Keyring,
-    model: ReadModel,
-    after: int,
-    skipped: set[int],
-    parked: dict[UUID, Poison],
-) -> int:
+def _follow(conn: Connection, asked: Build, after: int, aside: Aside) -> int:
     """Fold the next events above a position into the tables being built; the position reached."""
     batch = ledger.read(conn, after, CHUNK)
     if not batch:
         return after
-    rows = Rows(model.tables, f"{model.next_schema}.")
+    rows = Rows(asked.model.tables, asked.prefix)
     rows.load(conn, {row[3] for row in batch})
-    _fold(conn, keyring, model, rows, batch, skipped, parked)
+    aside.update(fold_into(conn, asked, rows, batch, aside))
     return int(batch[-1][0])

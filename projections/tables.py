@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from datetime import date, datetime
 from decimal import Decimal
 from functools import cached_property
+from itertools import chain
 from operator import attrgetter
 from types import UnionType
 from typing import Any, ClassVar, Generic, TypeVar, get_args, get_origin, get_type_hints
@@ -55,12 +56,14 @@ class Table(Generic[R]):
     Attributes:
         key: the leading columns that name a row; the first is the stream's id.
         indexes: further indexes, each a list of columns or expressions as in SQL.
+        facts: whether rows are only ever added, one for each event, and never looked at again.
     """
 
     name: str
     row: type[R]
     key: tuple[str, ...]
     indexes: tuple[str, ...] = ()
+    facts: bool = False
 
     @cached_property
     def columns(self) -> dict[str, str]:
@@ -127,10 +130,13 @@ class Rows:
         self._prefix = prefix
         self._stored: dict[Table[Any], dict[tuple[Any, ...], Any]] = {t: {} for t in self._tables}
         self._touched: dict[Table[Any], dict[tuple[Any, ...], Any]] = {t: {} for t in self._tables}
+        self._facts: dict[Table[Any], list[Any]] = {t: [] for t in self._tables}
 
     def load(self, conn: Connection, stream_ids: Collection[UUID]) -> None:
         """Fetch what is stored of these streams; streams that begin in this batch need not be."""
         for table in self._tables:
+            if table.facts:
+                continue
             select = (
                 f"SELECT {', '.join(table.columns)} FROM {self._prefix}{table.name} "
                 f"WHERE {table.key[0]} = ANY (%b)"
@@ -156,21 +162,24 @@ class Rows:
             row = touched[key] = self._stored[table].get(key) or table.row(*key)
         return row
 
-    def put(self, table: Table[R], row: R) -> None:
-        """Write this row, in the place of one with the same key."""
-        self._touched[table][table.key_of(row)] = row
+    def add(self, table: Table[R], fact: R) -> None:
+        """Write one more row of a table of facts."""
+        assert table.facts, table.name
+        self._facts[table].append(fact)
 
     def flush(self, conn: Connection) -> None:
         """Write what was touched, then forget everything."""
         for table in self._tables:
             touched, stored = self._touched[table], self._stored[table]
+            facts = self._facts[table]
             stale = [key for key in touched if key in stored] if stored else ()
             if stale:
                 self._delete(conn, table, stale)
-            if touched:
-                self._copy(conn, table, touched.values())
+            if touched or facts:
+                self._copy(conn, table, chain(touched.values(), facts))
             stored.clear()
             touched.clear()
+            facts.clear()
 
     def _delete(
         self, conn: Connection, table: Table[Any], keys: Collection[tuple[Any, ...]]

@@ -41,7 +41,7 @@ class LinkRow(Row):
     position: int = 0
 
 
-ENTRIES = Table("timeline_entries", EntryRow, key=("stream_id", "version"))
+ENTRIES = Table("timeline_entries", EntryRow, key=("stream_id", "version"), facts=True)
 LINKS = Table(
     "timeline_links", LinkRow, key=("stream_id", "customer_id"), indexes=("(customer_id)",)
 )
@@ -52,7 +52,7 @@ Events = CustomerEvent | LeadEvent | OpportunityEvent
 def apply(rows: Rows, recorded: Recorded) -> None:
     """Add the event to its stream's line, and say whose line that is once it is known."""
     event = recorded.event
-    rows.put(
+    rows.add(
         ENTRIES,
         EntryRow(
             recorded.stream_id,

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
+from multiprocessing import Pipe
 from typing import Any
 from uuid import UUID
 
 import pytest
 
 from events.keys import Keyring
-from projections import customers, leads, promises
-from projections import rebuild as building
+from projections import building, customers, leads, promises
+from projections import rebuild as rebuilding
+from projections.building import Build, CannotBuild
 from projections.catalog import MODELS
 from projections.model import ReadModel
-from projections.rebuild import CannotBuild, rebuild
+from projections.rebuild import rebuild
 from projections.runner import Runner
 from tests.projections.world import MASTER, World, eur
 
@@ -37,6 +41,25 @@ def build(company: World, *models: ReadModel) -> None:
     with company.connect() as conn:
         for model in models or MODELS:
             rebuild(conn, Keyring(MASTER), model)
+
+
+@pytest.fixture(params=[1, 3], ids=["alone", "on three cores"])
+def cores(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """So many processes build, and at the end it is seen that they did."""
+    number: int = request.param
+    forked: list[int] = []
+    fork = os.fork
+
+    def counted() -> int:
+        forked.append(pid := fork())
+        return pid
+
+    monkeypatch.setattr(building, "SHARE", 1)
+    monkeypatch.setattr(building.os, "cpu_count", lambda: number)
+    monkeypatch.setattr(building.os, "fork", counted)
+    monkeypatch.setattr(building.threading, "active_count", lambda: 1)  # those here are idle
+    yield number
+    assert bool(forked) == (number > 1)
 
 
 @contextmanager
@@ -79,6 +102,7 @@ def running(company: World) -> Iterator[None]:
         assert not thread.is_alive()
 
 
+@pytest.mark.usefixtures("cores")
 def test_a_rebuild_gives_the_rows_that_were_there(company: World) -> None:
     some_history(company)
     company.project()
@@ -134,7 +158,7 @@ def test_a_rebuild_ends_although_writing_never_does(
 ) -> None:
     some_history(company)
     company.project()
-    follow, numbers = building._follow, count()
+    follow, numbers = rebuilding._follow, count()
 
     def follow_while_others_write(*how: Any) -> int:
         n = next(numbers)
@@ -142,7 +166,7 @@ def test_a_rebuild_ends_although_writing_never_does(
         company.do("leads/capture", UUID(int=800 + n), name="Ada Byron")
         return follow(*how)
 
-    monkeypatch.setattr(building, "_follow", follow_while_others_write)
+    monkeypatch.setattr(rebuilding, "_follow", follow_while_others_write)
     build(company, leads.MODEL)
     company.project()
     assert company.differing() == []
@@ -216,6 +240,7 @@ def test_another_shape_is_built_anew_at_the_start(company: World) -> None:
     assert shape == newer.shape != leads.MODEL.shape
 
 
+@pytest.mark.usefixtures("cores")
 def test_what_cannot_be_built_leaves_the_live_rows_as_they_are(company: World) -> None:
     some_history(company)
     company.project()
@@ -229,6 +254,7 @@ def test_what_cannot_be_built_leaves_the_live_rows_as_they_are(company: World) -
     assert len(company.get("/leads")["items"]) == 20
 
 
+@pytest.mark.usefixtures("cores")
 def test_a_rebuild_parks_what_the_runner_would_park(company: World) -> None:
     some_history(company)
     company.project()
@@ -240,6 +266,7 @@ def test_a_rebuild_parks_what_the_runner_would_park(company: World) -> None:
     assert [item["name"] for item in shown["items"]] == ["Ann", "Ben"]
 
 
+@pytest.mark.usefixtures("cores")
 def test_an_erased_person_is_gone_from_a_rebuilt_view(company: World) -> None:
     some_history(company)
     company.project()
@@ -251,3 +278,45 @@ def test_an_erased_person_is_gone_from_a_rebuilt_view(company: World) -> None:
     with company.superuser() as conn:
         rows = conn.execute("SELECT to_jsonb(t)::text FROM view_timeline.timeline_entries t")
         assert not [text for (text,) in rows if "Ann" in text]
+
+
+def test_a_share_whose_process_dies_fails_the_build(
+    company: World, cores: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    some_history(company)
+    company.project()
+    build_share, here = building._build_share, os.getpid()
+
+    def die_elsewhere(*how: Any) -> Any:
+        if os.getpid() != here:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return build_share(*how)
+
+    monkeypatch.setattr(building, "_build_share", die_elsewhere)
+    if cores == 1:
+        build(company)
+    else:
+        with pytest.raises(CannotBuild, match="died"):
+            build(company)
+    monkeypatch.setattr(building, "_build_share", build_share)
+    assert company.differing() == []
+    build(company)
+    assert company.differing() == []
+
+
+def test_a_share_without_a_parent_writes_nothing(company: World) -> None:
+    """A later build may have the tables by then."""
+    some_history(company)
+    company.project()
+    with company.superuser() as conn:
+        conn.execute("TRUNCATE view_leads.leads")
+    here, there = Pipe(duplex=False)
+    asked = Build(Keyring(MASTER), leads.MODEL, "view_leads.", 1_000, set())
+    with company.connect() as conn:
+        dsn = conn.info.dsn
+    building._work(there, os.getpid(), dsn, asked, 0, 1)
+    there.close()
+    with pytest.raises(EOFError):
+        here.recv()
+    here.close()
+    assert company.get("/leads")["items"] == []

@@ -1,0 +1,214 @@
+"""Folding the whole ledger into the empty tables of one read model, on several cores."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection as Pipe
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import psycopg
+from psycopg.conninfo import make_conninfo
+
+from events import ledger
+from events.base import REGISTRY
+from events.keys import Keyring
+from projections.folding import Parked, Poison, fold, readable, without_cycle_collection
+from projections.model import ReadModel
+from projections.tables import Connection, Rows, ready
+
+CHUNK = 20_000
+"""Events read and folded at once."""
+SHARE = 10_000
+"""Events below which a process more is not worth its start."""
+PROCESSES = 8
+
+UNKNOWN = """
+SELECT DISTINCT type FROM ledger.events
+ WHERE position <= %s AND position <> ALL (%s) AND stream_type <> 'library'
+"""
+STREAMS = f"""
+SELECT {ledger.COLUMNS} FROM ledger.events
+ WHERE position <= %s AND type = ANY (%s) AND {{share}} ORDER BY {{order}} stream_id, version
+"""
+MEMORY = "SET LOCAL work_mem = '128MB'; SET LOCAL maintenance_work_mem = '128MB'"
+"""A build sorts the whole ledger and makes every index."""
+
+Progress = Callable[[int, int], None]
+
+
+class CannotBuild(RuntimeError):
+    """The ledger holds something that the read model cannot take."""
+
+
+class SetAside(NamedTuple):
+    """From which position on a stream is left out, and why."""
+
+    position: int
+    why: str
+
+
+Aside = dict[UUID, SetAside]
+
+
+class Build(NamedTuple):
+    """What is to be built, where, and from which part of the ledger.
+
+    Attributes:
+        prefix: the schema of the empty tables, with its dot.
+        head: the last position that counts.
+        skipped: positions that an operator told the read model to pass over.
+        shuffle: a seed that decides the order of the streams; None for the order of their ids.
+    """
+
+    keyring: Keyring
+    model: ReadModel
+    prefix: str
+    head: int
+    skipped: set[int]
+    shuffle: str | None = None
+
+
+def build(conn: Connection, asked: Build, report: Progress | None = None) -> Aside:
+    """Fold all streams, in the transaction at hand; those that had to be set aside.
+
+    Streams come one after another, so each row is folded whole in memory and written once.
+
+    Raises:
+        CannotBuild: when a critical model meets a poison event, or any model an unknown type.
+    """
+    _refuse_unknown(conn, asked)
+    return _build_share(conn, asked, report, 0, 1)
+
+
+def build_on_all_cores(conn: Connection, asked: Build, report: Progress | None = None) -> Aside:
+    """Fold all streams into committed empty tables, in a transaction for each core's share.
+
+    The shares are processes forked off this one, if no other thread of it could be caught in the
+    middle of something. A row follows from one stream alone, so the shares do not meet.
+
+    Raises:
+        CannotBuild: as ``build`` says; the other shares are stopped.
+    """
+    _refuse_unknown(conn, asked)
+    shares = 1
+    if hasattr(os, "fork") and threading.active_count() == 1:
+        shares = max(1, min(os.cpu_count() or 1, PROCESSES, asked.head // SHARE))
+    context = multiprocessing.get_context("fork" if shares > 1 else None)
+    conninfo = make_conninfo(conn.info.dsn, password=conn.info.password or None)
+    children = []
+    try:
+        for share in range(1, shares):
+            here, there = context.Pipe(duplex=False)
+            arguments = (there, os.getpid(), conninfo, asked, share, shares)
+            child = context.Process(target=_work, args=arguments, daemon=True)
+            child.start()
+            there.close()
+            children.append((child, here))
+        with conn.transaction():
+            aside = _build_share(conn, asked, report, 0, shares)
+        for _, pipe in children:
+            aside.update(_received(pipe))
+        return aside
+    finally:
+        for child, pipe in children:
+            child.terminate()
+            child.join()
+            pipe.close()
+
+
+def _work(there: Pipe, parent: int, conninfo: str, asked: Build, share: int, shares: int) -> None:
+    try:
+        with psycopg.connect(conninfo) as conn:
+            # From here on a later build's DROP SCHEMA waits for this one's end; if there is none
+            # to report to any more, the tables may already be that build's.
+            for table in asked.model.tables:
+                name = f"{asked.prefix}{table.name}"
+                conn.execute(f"LOCK TABLE {name} IN ROW EXCLUSIVE MODE".encode())
+            if os.getppid() != parent:
+                return
+            aside = _build_share(ready(conn), asked, None, share, shares)
+        there.send((aside, None))
+    except Exception as error:
+        there.send((None, f"{type(error).__name__}: {error}"))
+
+
+def _received(pipe: Pipe) -> Aside:
+    try:
+        aside, failure = pipe.recv()
+    except EOFError:
+        failure = "a process that built a share of it died"
+    if failure is not None:
+        raise CannotBuild(failure)
+    return aside  # type: ignore[no-any-return]
+
+
+def _refuse_unknown(conn: Connection, asked: Build) -> None:
+    rows = conn.execute(UNKNOWN, (asked.head, list(asked.skipped)))
+    strange = {row[0] for row in rows} - REGISTRY.keys()
+    if strange:
+        raise CannotBuild(f"the ledger holds events of unknown type: {', '.join(sorted(strange))}")
+
+
+def _build_share(
+    conn: Connection, asked: Build, report: Progress | None, share: int, shares: int
+) -> Aside:
+    conn.execute(MEMORY)
+    aside: Aside = {}
+    done = 0
+    with without_cycle_collection():
+        for chunk in _streams(conn, asked, share, shares):
+            aside |= fold_into(conn, asked, Rows(asked.model.tables, asked.prefix), chunk, aside)
+            done += len(chunk)
+            if report is not None:
+                report(min(done * shares, asked.head), asked.head)
+    return aside
+
+
+def fold_into(
+    conn: Connection, asked: Build, stored: Rows, chunk: list[tuple[Any, ...]], aside: Aside
+) -> Aside:
+    """Fold ledger rows on what is stored and write it; the streams newly set aside.
+
+    Raises:
+        CannotBuild: when a critical model meets a poison event.
+    """
+    batch = readable(conn, asked.keyring, chunk)
+    parked: Parked = {stream: one.position for stream, one in aside.items()}
+    try:
+        rows, parking = fold(asked.model, stored.copy, batch, parked, asked.skipped)
+    except Poison as poison:
+        raise CannotBuild(str(poison)) from poison
+    rows.flush(conn)
+    return {s: SetAside(poison.position, str(poison)) for s, poison in parking.items()}
+
+
+def _streams(
+    conn: Connection, asked: Build, share: int, shares: int
+) -> Iterator[list[tuple[Any, ...]]]:
+    """Ledger rows of a share's streams, in chunks that end between two streams."""
+    params: list[Any] = [asked.head, list(asked.model.types)]
+    chosen, order = "true", ""
+    if shares > 1:
+        chosen = "abs(uuid_hash(stream_id)::bigint) %% %s = %s"
+        params += [shares, share]
+    if asked.shuffle is not None:
+        order = "md5(stream_id::text || %s),"
+        params.append(asked.shuffle)
+    query = STREAMS.format(share=chosen, order=order)
+    with conn.cursor(name=f"build_{asked.model.name}", binary=True) as cursor:
+        cursor.execute(query.encode(), params)
+        kept: list[tuple[Any, ...]] = []
+        while rows := cursor.fetchmany(CHUNK):
+            rows = kept + rows
+            cut = len(rows)
+            while cut and rows[cut - 1][3] == rows[-1][3]:
+                cut -= 1
+            if cut:
+                yield rows[:cut]
+            kept = rows[cut:]
+        if kept:
+            yield kept
