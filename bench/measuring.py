@@ -88,7 +88,7 @@ def process_of(
 ) -> Iterator[Measure]:
     """Runs a side in a process of its own, so that neither shares an interpreter with the other."""
     here, there = SPAWN.Pipe()
-    child = SPAWN.Process(target=_work, args=(there, side, arguments), daemon=True)
+    child = SPAWN.Process(target=_work, args=(there, side, arguments))
     child.start()
     there.close()
 

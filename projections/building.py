@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection as Pipe
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -18,7 +19,7 @@ from events.base import REGISTRY
 from events.keys import Keyring
 from projections.folding import Parked, Poison, fold, readable, without_cycle_collection
 from projections.model import ReadModel
-from projections.tables import Connection, Rows, ready
+from projections.tables import Connection, Rows, Table, ready
 
 CHUNK = 20_000
 """Events read and folded at once."""
@@ -34,8 +35,8 @@ STREAMS = f"""
 SELECT {ledger.COLUMNS} FROM ledger.events
  WHERE position <= %s AND type = ANY (%s) AND {{share}} ORDER BY {{order}} stream_id, version
 """
-MEMORY = "SET LOCAL work_mem = '128MB'; SET LOCAL maintenance_work_mem = '128MB'"
-"""A build sorts the whole ledger and makes every index."""
+MEMORY = "128MB"
+"""For each sort: of the ledger by stream, and of each index."""
 
 Progress = Callable[[int, int], None]
 
@@ -95,10 +96,10 @@ def build_on_all_cores(conn: Connection, asked: Build, report: Progress | None =
     """
     _refuse_unknown(conn, asked)
     shares = 1
-    if hasattr(os, "fork") and threading.active_count() == 1:
+    if _may_fork():
         shares = max(1, min(os.cpu_count() or 1, PROCESSES, asked.head // SHARE))
     context = multiprocessing.get_context("fork" if shares > 1 else None)
-    conninfo = make_conninfo(conn.info.dsn, password=conn.info.password or None)
+    conninfo = _conninfo(conn)
     children = []
     try:
         for share in range(1, shares):
@@ -118,6 +119,31 @@ def build_on_all_cores(conn: Connection, asked: Build, report: Progress | None =
             child.terminate()
             child.join()
             pipe.close()
+
+
+def finish(conn: Connection, asked: Build) -> None:
+    """Make the keys and indexes of committed tables and look at what is in them, side by side."""
+    conninfo = _conninfo(conn)
+
+    def finish_table(table: Table[Any]) -> None:
+        scalars = ", ".join(name for name, kind in table.columns.items() if kind != "jsonb")
+        with psycopg.connect(conninfo, autocommit=True) as own:
+            own.execute(f"SET maintenance_work_mem = '{MEMORY}'".encode())
+            for statement in table.index_ddl(asked.prefix):
+                own.execute(statement.encode())
+            own.execute(f"ANALYZE {asked.prefix}{table.name} ({scalars})".encode())
+
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, PROCESSES)) as pool:
+        list(pool.map(finish_table, asked.model.tables))
+
+
+def _conninfo(conn: Connection) -> str:
+    return make_conninfo(conn.info.dsn, password=conn.info.password or None)
+
+
+def _may_fork() -> bool:
+    daemon = multiprocessing.current_process().daemon
+    return hasattr(os, "fork") and threading.active_count() == 1 and not daemon
 
 
 def _work(there: Pipe, parent: int, conninfo: str, asked: Build, share: int, shares: int) -> None:
@@ -156,7 +182,7 @@ def _refuse_unknown(conn: Connection, asked: Build) -> None:
 def _build_share(
     conn: Connection, asked: Build, report: Progress | None, share: int, shares: int
 ) -> Aside:
-    conn.execute(MEMORY)
+    conn.execute(f"SET LOCAL work_mem = '{MEMORY}'".encode())
     aside: Aside = {}
     done = 0
     with without_cycle_collection():

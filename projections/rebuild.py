@@ -14,13 +14,13 @@ from events.keys import Keyring
 from projections import progress
 from projections.building import (
     CHUNK,
-    MEMORY,
     Aside,
     Build,
     CannotBuild,
     Progress,
     build,
     build_on_all_cores,
+    finish,
     fold_into,
 )
 from projections.model import ReadModel
@@ -43,7 +43,9 @@ def create(conn: Connection, model: ReadModel) -> None:
         conn.execute("SELECT pg_advisory_xact_lock(7201, 3)")
         if progress.fetch(conn, model.name) is None:
             _make_schema(conn, model, model.schema)
-            _index(conn, model, model.schema)
+            for table in model.tables:
+                for statement in table.index_ddl(f"{model.schema}."):
+                    conn.execute(statement.encode())
             progress.begin(conn, model.name, model.shape, 0, None)
 
 
@@ -70,9 +72,7 @@ def _rebuild(conn: Connection, keyring: Keyring, model: ReadModel, report: Progr
     skipped = progress.skipped(conn, model.name)
     asked = Build(keyring, model, f"{model.next_schema}.", head, skipped)
     aside = build_on_all_cores(conn, asked, report)
-    with conn.transaction():
-        conn.execute(MEMORY)
-        _index(conn, model, model.next_schema)
+    finish(conn, asked)
     while ledger.head(conn) - head > CHUNK:
         with conn.transaction():
             head = _follow(conn, asked, head, aside)
@@ -90,9 +90,6 @@ def _rebuild(conn: Connection, keyring: Keyring, model: ReadModel, report: Progr
         conn.execute("DELETE FROM progress.parked WHERE name = %s", (model.name,))
         for stream_id, stopped in aside.items():
             progress.park(conn, model.name, stream_id, stopped.position, stopped.why)
-    for table in model.tables:
-        scalars = ", ".join(name for name, kind in table.columns.items() if kind != "jsonb")
-        conn.execute(f"ANALYZE {model.schema}.{table.name} ({scalars})".encode())
     return head
 
 
@@ -161,12 +158,6 @@ def _make_schema(conn: Connection, model: ReadModel, schema: str) -> None:
     conn.execute(f"CREATE SCHEMA {schema}".encode())
     for table in model.tables:
         conn.execute(table.ddl(f"{schema}.").encode())
-
-
-def _index(conn: Connection, model: ReadModel, schema: str) -> None:
-    for table in model.tables:
-        for statement in table.index_ddl(f"{schema}."):
-            conn.execute(statement.encode())
 
 
 def _follow(conn: Connection, asked: Build, after: int, aside: Aside) -> int:
