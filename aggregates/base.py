@@ -157,3 +157,77 @@ class QuoteExists(Refused):
     """A quote with this id was given already."""
 
     fields = ("quote_id",)
+
+
+class OrderUnknown(Unknown):
+    """There is no order with this id."""
+
+
+class OrderExists(Refused):
+    """An order with this id was placed already."""
+
+    fields = ("id",)
+
+
+class OrderIsCancelled(Refused):
+    """The order was cancelled; nothing more happens to it."""
+
+
+class OrderIsComplete(Refused):
+    """The order is complete."""
+
+
+class OrderInOrder(Refused):
+    """The order is neither held nor disputed."""
+
+
+class CurrencyDiffers(Refused):
+    """The amount is in another currency than what it is an amount of."""
+
+    fields = ("amount",)
+
+
+class AmountTooLarge(Refused):
+    """So large an amount cannot be written down."""
+
+    fields = ("amount",)
+
+
+class PlanDoesNotAddUp(Refused):
+    """The instalments must add up to what is billed for the order."""
+
+    fields = ("instalments",)
+
+
+class ReturnTooLarge(Refused):
+    """More would be given back than is billed for the order."""
+
+    fields = ("amount",)
+
+
+class PaymentUnknown(Unknown):
+    """There is no payment with this id."""
+
+
+class PaymentExists(Refused):
+    """A payment with this id was received already."""
+
+    fields = ("id",)
+
+
+class AllocationTooLarge(Refused):
+    """More would be allocated than is left of the payment."""
+
+    fields = ("allocations",)
+
+
+class ReleaseTooLarge(Refused):
+    """The order has not so much of the payment."""
+
+    fields = ("amount",)
+
+
+class RefundTooLarge(Refused):
+    """More would be refunded than the order, or the credit, has of the payment."""
+
+    fields = ("amount",)

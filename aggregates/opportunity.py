@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import reduce
 from typing import assert_never
 from uuid import UUID
 
@@ -20,7 +19,6 @@ from events.opportunity import (
     OpportunityReopened,
     OpportunityWon,
     QuoteGiven,
-    QuoteLine,
     StageMoved,
 )
 from events.values import Money, StageKind
@@ -145,8 +143,3 @@ class Opportunity:
     def _refuse_if_closed(self) -> None:
         if self.kind is not StageKind.OPEN:
             raise OpportunityClosed
-
-
-def total_of(lines: tuple[QuoteLine, ...]) -> Money:
-    """The sum of a quote's lines, which share one currency."""
-    return reduce(Money.plus, (line.total for line in lines))

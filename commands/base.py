@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar, Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar, get_args
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
@@ -47,17 +47,34 @@ class Command(BaseModel, Generic[A, E]):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     references: ClassVar[dict[str, str]]
+    nested: ClassVar[dict[str, dict[str, str]]]
+    refers: ClassVar[bool]
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: object) -> None:
-        """Note which fields refer to other streams."""
+        """Note which fields refer to other streams, in the command itself and in its lists."""
         super().__pydantic_init_subclass__(**kwargs)
-        cls.references = {
-            name: mark.stream_type
+        cls.references = _references(cls)
+        cls.nested = {
+            name: found
             for name, field in cls.model_fields.items()
-            for mark in field.metadata
-            if isinstance(mark, Reference)
+            for item in get_args(field.annotation)
+            if isinstance(item, type)
+            and issubclass(item, BaseModel)
+            and (found := _references(item))
         }
+        cls.refers = bool(cls.references or cls.nested)
+
+    def referred(self) -> Iterator[tuple[str, str, UUID]]:
+        """Each stream that the command refers to: the field, the stream's type and its id."""
+        fields = self.__dict__
+        for name, stream_type in self.references.items():
+            if fields[name] is not None:
+                yield name, stream_type, fields[name]
+        for name, inner in self.nested.items():
+            for place, item in enumerate(fields[name]):
+                for field, stream_type in inner.items():
+                    yield f"{name}.{place}.{field}", stream_type, getattr(item, field)
 
     def decide(self, state: A, context: Context, /) -> list[E]:
         """The events that follow; none when what is asked is so already.
@@ -66,3 +83,12 @@ class Command(BaseModel, Generic[A, E]):
             Refused: when a rule says no.
         """
         raise NotImplementedError
+
+
+def _references(model: type[BaseModel]) -> dict[str, str]:
+    return {
+        name: mark.stream_type
+        for name, field in model.model_fields.items()
+        for mark in field.metadata
+        if isinstance(mark, Reference)
+    }

@@ -14,12 +14,18 @@ from aggregates.base import (
     LeadUnknown,
     OpportunityExists,
     OpportunityUnknown,
+    OrderExists,
+    OrderUnknown,
+    PaymentExists,
+    PaymentUnknown,
     Refused,
 )
 from aggregates.company import Company
 from aggregates.customer import Customer
 from aggregates.lead import Lead
 from aggregates.opportunity import Opportunity
+from aggregates.order import Order
+from aggregates.payment import Payment
 from commands.base import Command
 from commands.company import DefinePipeline, SetTimeZone
 from commands.customer import (
@@ -52,10 +58,30 @@ from commands.opportunity import (
     ReopenOpportunity,
     WinOpportunity,
 )
+from commands.order import (
+    AddOrderLine,
+    CancelOrder,
+    CompleteOrder,
+    DisputeOrder,
+    HoldOrder,
+    PlaceOrder,
+    PlanPayments,
+    ResolveOrder,
+    ReturnGoods,
+    ShipOrder,
+)
+from commands.payment import (
+    AllocatePayment,
+    ReceivePayment,
+    RefundPayment,
+    ReleaseAllocation,
+)
 from events.company import CompanyEvent
 from events.customer import CustomerEvent
 from events.lead import LeadEvent
 from events.opportunity import OpportunityEvent
+from events.order import OrderEvent
+from events.payment import PaymentEvent
 
 A = TypeVar("A")
 E = TypeVar("E")
@@ -143,6 +169,40 @@ CATALOG: Mapping[str, Streams[Any, Any]] = {
             "win": WinOpportunity,
             "lose": LoseOpportunity,
             "reopen": ReopenOpportunity,
+        },
+    ),
+    "orders": Streams[Order, OrderEvent](
+        stream_type="order",
+        blank=Order(),
+        evolve=Order.evolve,
+        unknown=OrderUnknown,
+        creates="place",
+        exists=OrderExists,
+        commands={
+            "place": PlaceOrder,
+            "add-line": AddOrderLine,
+            "plan-payments": PlanPayments,
+            "ship": ShipOrder,
+            "hold": HoldOrder,
+            "dispute": DisputeOrder,
+            "resolve": ResolveOrder,
+            "complete": CompleteOrder,
+            "cancel": CancelOrder,
+            "return": ReturnGoods,
+        },
+    ),
+    "payments": Streams[Payment, PaymentEvent](
+        stream_type="payment",
+        blank=Payment(),
+        evolve=Payment.evolve,
+        unknown=PaymentUnknown,
+        creates="receive",
+        exists=PaymentExists,
+        commands={
+            "receive": ReceivePayment,
+            "allocate": AllocatePayment,
+            "release": ReleaseAllocation,
+            "refund": RefundPayment,
         },
     ),
 }

@@ -197,9 +197,8 @@ class Decider:
                 or (settings_change and stream_id != COMPANY)
                 or (request.creates and stream_id in mentioned)
             )
-            if not wait and request.command.references:
-                fields = request.command.__dict__
-                refers = {fields[name] for name in request.command.references}
+            if not wait and request.command.refers:
+                refers = {target for _, _, target in request.command.referred()}
                 wait = not (refers.isdisjoint(begun) and refers.isdisjoint(waiting))
                 mentioned |= refers
             if wait:
@@ -225,9 +224,8 @@ class Decider:
                 begun.add(request.stream_id)
             elif request.stream_id not in begun:
                 streams.add(request.stream_id)
-            if request.command.references:
-                fields = request.command.__dict__
-                mentioned.update(fields[n] for n in request.command.references if fields[n])
+            if request.command.refers:
+                mentioned.update(target for _, _, target in request.command.referred())
         streams = {stream for stream in streams if stream not in self._known}
         if self._settings is None:
             streams.add(COMPANY)
@@ -304,10 +302,9 @@ class Decider:
                 raise streams.exists
         elif known.version == 0 and streams.creates is not None:
             raise streams.unknown
-        for name, stream_type in request.command.references.items():
-            target: UUID | None = request.command.__dict__[name]
-            if target is None:
-                continue
+        if not request.command.refers:
+            return
+        for name, stream_type, target in request.command.referred():
             there = self._types.get(target)
             if there != stream_type:
                 proposal.fields = (name,)

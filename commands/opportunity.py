@@ -1,15 +1,15 @@
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import Annotated, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from aggregates.opportunity import Opportunity, total_of
+from aggregates.opportunity import Opportunity
 from commands.base import Command, Context, Reference
-from events.opportunity import OpportunityEvent, OpportunityOpened, QuoteGiven, QuoteLine
-from events.values import ActorId, Day, Line, Money, Percent, Quantity, Text
+from commands.lines import AskedLine, priced
+from events.opportunity import OpportunityEvent, OpportunityOpened, QuoteGiven
+from events.values import ActorId, Day, Line, Money, Text
 
 
 class OpenOpportunity(Command[Opportunity, OpportunityEvent]):
@@ -49,46 +49,23 @@ class MoveStage(Command[Opportunity, OpportunityEvent]):
         return opportunity.move_stage(self.stage, context.settings.pipeline(opportunity.pipeline))
 
 
-class QuoteLineAsked(BaseModel):
-    """So many of a product at a price each, less a discount in per cent."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    product: Line
-    quantity: Quantity
-    unit_price: Money
-    discount: Percent | None = None
-
-    def priced(self) -> QuoteLine:
-        """The line with its total, rounded half up to the currency's smallest coin."""
-        share = 1 - (self.discount or Decimal(0)) / 100
-        total = self.unit_price.times(self.quantity * share)
-        return QuoteLine.model_construct(**self.__dict__, total=total)
-
-
 class GiveQuote(Command[Opportunity, OpportunityEvent]):
     """Name a price in writing."""
 
     quote_id: UUID | None = None
-    lines: Annotated[tuple[QuoteLineAsked, ...], Field(min_length=1, max_length=500)]
+    lines: Annotated[tuple[AskedLine, ...], Field(min_length=1, max_length=500)]
     valid_until: Day | None = None
 
     @model_validator(mode="after")
-    def _in_one_currency(self) -> Self:
-        if len({line.unit_price.currency for line in self.lines}) > 1:
-            raise ValueError("must hold lines of one currency only")
-        total_of(tuple(line.priced() for line in self.lines))
+    def _adds_up(self) -> Self:
+        priced(self.lines)
         return self
 
     def decide(self, opportunity: Opportunity, context: Context, /) -> list[OpportunityEvent]:
-        lines = tuple(line.priced() for line in self.lines)
+        lines, total = priced(self.lines)
+        quote_id = self.quote_id or context.fresh_id()
         return opportunity.quote(
-            QuoteGiven(
-                quote_id=self.quote_id or context.fresh_id(),
-                lines=lines,
-                total=total_of(lines),
-                valid_until=self.valid_until,
-            )
+            QuoteGiven.of(self.__dict__, quote_id=quote_id, lines=lines, total=total)
         )
 
 

@@ -3,22 +3,9 @@ from __future__ import annotations
 from datetime import date
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict
-
 from events.base import Event
-from events.values import Money, Percent, PersonalTextOrNone, Quantity
-
-
-class QuoteLine(BaseModel):
-    """So many of a product at a price each, less a discount in per cent."""
-
-    model_config = ConfigDict(frozen=True)
-
-    product: str
-    quantity: Quantity
-    unit_price: Money
-    discount: Percent | None = None
-    total: Money
+from events.lines import PricedLine
+from events.values import Money, PersonalTextOrNone
 
 
 class OpportunityOpened(Event, type="opportunity.opened"):
@@ -51,7 +38,7 @@ class QuoteGiven(Event, type="opportunity.quote-given"):
     """We named a price in writing."""
 
     quote_id: UUID
-    lines: tuple[QuoteLine, ...]
+    lines: tuple[PricedLine, ...]
     total: Money
     valid_until: date | None = None
 

@@ -195,6 +195,10 @@ COINS = {code: Decimal(1).scaleb(-digits) for code, digits in MINOR_DIGITS.items
 """The smallest amount of each currency."""
 
 
+LARGEST = 10**15
+"""Every amount of money is less."""
+
+
 class Money(BaseModel):
     """An amount of a currency, never negative, never finer than the currency's smallest coin."""
 
@@ -204,7 +208,7 @@ class Money(BaseModel):
         json_schema_extra={"examples": [{"amount": "1250.00", "currency": "EUR"}]},
     )
 
-    amount: Annotated[Decimal, Quoted(ge=0, lt=10**15)]
+    amount: Annotated[Decimal, Quoted(ge=0, lt=LARGEST)]
     currency: CurrencyCode
 
     @model_validator(mode="after")

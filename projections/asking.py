@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -17,7 +18,7 @@ from psycopg.rows import dict_row
 
 from events import ledger
 from events.company import COMPANY
-from events.values import EARLIEST, LATEST
+from events.values import COINS, EARLIEST, LATEST
 from projections.model import ReadModel
 from projections.progress import PARTITION
 from projections.tables import Connection
@@ -25,6 +26,7 @@ from projections.tables import Connection
 LIMIT = 50
 MAX_LIMIT = 1_000
 FOREVER = 2**63 - 1
+DECIMAL = re.compile(r"-?[0-9]{1,30}(\.[0-9]{1,10})?")
 
 TIME_ZONE = """
 SELECT payload FROM ledger.events
@@ -174,10 +176,10 @@ def parked_streams(conn: Connection, *models: ReadModel) -> list[UUID]:
 
 
 def money(amount: Decimal | None, currency: str | None) -> dict[str, Any] | None:
-    """An amount as the API shows it."""
+    """An amount as the API shows it, in whole coins of its currency."""
     if amount is None or currency is None:
         return None
-    return {"amount": str(amount), "currency": currency}
+    return {"amount": str(amount.quantize(COINS[currency])), "currency": currency}
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +216,7 @@ def page(
         select: everything up to WHERE; its own ``values`` come first.
         order: two expressions, of which the second is unique; pages follow them.
         cursor: as a page before gave it.
-        kinds: of the two expressions' values: datetime, UUID or int.
+        kinds: of the two expressions' values: datetime, UUID, int, Decimal or str.
 
     Raises:
         Unanswerable: when the cursor is none of ours.
@@ -240,7 +242,7 @@ def page(
 
 
 def _closed(key: list[Any]) -> str:
-    return base64.urlsafe_b64encode(orjson.dumps(key)).decode().rstrip("=")
+    return base64.urlsafe_b64encode(orjson.dumps(key, default=str)).decode().rstrip("=")
 
 
 def _opened(cursor: str, kinds: tuple[type, type]) -> list[Any]:
@@ -256,6 +258,10 @@ def _part(part: Any, kind: type) -> Any:
         return part
     if kind is UUID and isinstance(part, str):
         return UUID(part)
+    if kind is str and isinstance(part, str):
+        return part
+    if kind is Decimal and isinstance(part, str) and DECIMAL.fullmatch(part):
+        return Decimal(part)
     if kind is datetime and isinstance(part, str):
         moment = datetime.fromisoformat(part)
         if moment.tzinfo is not None and EARLIEST <= moment < LATEST:

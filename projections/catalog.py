@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from projections import customers, leads, opportunities, promises, timeline
+from projections import customers, leads, opportunities, orders, payments, promises, timeline
 from projections.model import ReadModel
 
 MODELS: tuple[ReadModel, ...] = (
     customers.MODEL,
     leads.MODEL,
     opportunities.MODEL,
+    orders.MODEL,
+    payments.MODEL,
     promises.MODEL,
     timeline.MODEL,
 )

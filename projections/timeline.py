@@ -11,6 +11,8 @@ from events.customer import CustomerEvent
 from events.envelope import Recorded
 from events.lead import LeadConverted, LeadEvent
 from events.opportunity import CustomerIdentified, OpportunityEvent, OpportunityOpened
+from events.order import OrderEvent, OrderPlaced
+from events.payment import PaymentEvent, PaymentReceived
 from projections.asking import LIMIT, Filter, fetch, page
 from projections.model import ReadModel
 from projections.tables import Connection, Row, Rows, Table
@@ -33,7 +35,7 @@ class EntryRow(Row):
 
 @dataclass(slots=True)
 class LinkRow(Row):
-    """A fact: from this version on the deal's or lead's stream is known to be this customer's."""
+    """A fact: from this version on a deal's, lead's, order's … stream is this customer's."""
 
     stream_id: UUID
     customer_id: UUID
@@ -46,7 +48,8 @@ LINKS = Table(
     "timeline_links", LinkRow, key=("stream_id", "customer_id"), indexes=("(customer_id)",)
 )
 
-Events = CustomerEvent | LeadEvent | OpportunityEvent
+Events = CustomerEvent | LeadEvent | OpportunityEvent | OrderEvent | PaymentEvent
+TELLS_WHOSE = OpportunityOpened | CustomerIdentified | LeadConverted | OrderPlaced | PaymentReceived
 
 
 def apply(rows: Rows, recorded: Recorded) -> None:
@@ -67,7 +70,7 @@ def apply(rows: Rows, recorded: Recorded) -> None:
         ),
     )
     customer_id = None
-    if isinstance(event, OpportunityOpened | CustomerIdentified | LeadConverted):
+    if isinstance(event, TELLS_WHOSE):
         customer_id = event.customer_id
     if customer_id is not None:
         link = rows.get(LINKS, recorded.stream_id, customer_id)

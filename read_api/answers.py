@@ -37,6 +37,17 @@ def as_json(body: Any, *, etag: int | None = None) -> Response:
     return Response(content, media_type="application/json", headers=headers)
 
 
+def found_or_404(item: dict[str, Any] | None) -> dict[str, Any]:
+    """The item.
+
+    Raises:
+        HTTPException: 404 when there is none.
+    """
+    if item is None:
+        raise HTTPException(HTTPStatus.NOT_FOUND, "There is no such thing with this id.")
+    return item
+
+
 def listed(request: Request, head: dict[str, Any], items: list[Any], more: str | None) -> Response:
     """A page of a list: JSON with a ``next`` link, or CSV with a ``Link`` header."""
     link = None if more is None else str(request.url.include_query_params(cursor=more))

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from datetime import date
-from http import HTTPStatus
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, FastAPI, Query, Request, Response
-from pydantic import AwareDatetime
-from starlette.exceptions import HTTPException
+from fastapi import APIRouter, FastAPI, Request, Response
 
-from projections import customers, leads, opportunities, promises, timeline
+from projections import customers, leads, opportunities, orders, payments, promises, timeline
 from projections.asking import LIMIT, MAX_LIMIT, Moment
 from projections.past import past
 from projections.tables import Connection
-from read_api import audit, health
-from read_api.answers import as_json, handle_problems, listed
+from read_api import audit, health, money
+from read_api.answers import as_json, found_or_404, handle_problems, listed
+from read_api.parameters import (
+    INVALID,
+    MISSING,
+    AsOf,
+    Cursor,
+    Day,
+    KnownAt,
+    Limit,
+    MinPosition,
+    Position,
+    Time,
+    Word,
+)
 from read_api.reading import Reader
 from read_api.shapes import (
     CustomerShape,
@@ -28,48 +37,10 @@ from read_api.shapes import (
     OpportunityDetail,
     OpportunityShape,
     Page,
-    Problem,
     Promises,
     RecordedShape,
     RefusalShape,
 )
-
-Word = Annotated[str | None, Query(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
-Cursor = Annotated[
-    str | None, Query(max_length=500, pattern=r"^[\w-]*$", description="From a page's next link.")
-]
-Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT)]
-MinPosition = Annotated[
-    int | None,
-    Query(ge=0, le=2**62, description="Wait until the answer reflects this position."),
-]
-Position = Annotated[int | None, Query(ge=0, le=2**62)]
-AsOf = Annotated[
-    str | None,
-    Query(
-        max_length=40,
-        description="Business time: what occurred before an instant, or up to a date's end.",
-        examples=["2026-06-30", "2026-06-30T12:00:00Z"],
-    ),
-]
-KnownAt = Annotated[
-    str | None,
-    Query(
-        max_length=40,
-        description="Only what the ledger knew then: a position, an instant or a date.",
-        examples=["1284", "2026-06-30"],
-    ),
-]
-Time = Annotated[AwareDatetime | None, Query()]
-Day = Annotated[date | None, Query()]
-
-INVALID: dict[int | str, dict[str, Any]] = {
-    422: {"model": Problem, "description": "A parameter is wrong; the problem names it."},
-    503: {"model": Problem, "description": "The position asked for is not reached yet."},
-}
-MISSING: dict[int | str, dict[str, Any]] = {
-    404: {"model": Problem, "description": "There is no such thing."}
-}
 
 
 def router(reader: Reader) -> APIRouter:
@@ -111,7 +82,10 @@ def router(reader: Reader) -> APIRouter:
         id: UUID, as_of: AsOf = None, known_at: KnownAt = None, min_position: MinPosition = None
     ) -> Response:
         """Everything known of a customer, now or at any moment of either clock."""
-        models = [module.MODEL for module in (customers, leads, opportunities, promises, timeline)]
+        models = [
+            module.MODEL
+            for module in (customers, leads, opportunities, orders, payments, promises, timeline)
+        ]
         replay = as_of is not None or known_at is not None
         with reader.view(
             *models, min_position=min_position, as_of=as_of, known_at=known_at, past=replay
@@ -122,7 +96,7 @@ def router(reader: Reader) -> APIRouter:
                     found = _whole(view.conn, id, view.when)
             else:
                 found = _whole(view.conn, id, view.when)
-            return as_json({**view.clocks(), **_found(found)})
+            return as_json({**view.clocks(), **found_or_404(found)})
 
     @routes.get("/customers/{id}/timeline", tags=["customers"], response_model=Page[EntryShape])
     def customer_timeline(
@@ -188,7 +162,7 @@ def router(reader: Reader) -> APIRouter:
     def one_lead(id: UUID, min_position: MinPosition = None) -> Response:
         """One lead; its ETag is its version."""
         with reader.view(leads.MODEL, min_position=min_position) as view:
-            found = _found(leads.lead(view.conn, id))
+            found = found_or_404(leads.lead(view.conn, id))
             return as_json({**view.head(), **found}, etag=found["version"])
 
     @routes.get("/opportunities", tags=["opportunities"], response_model=Page[OpportunityShape])
@@ -236,7 +210,7 @@ def router(reader: Reader) -> APIRouter:
     def one_opportunity(id: UUID, min_position: MinPosition = None) -> Response:
         """One deal with every stage it stood in and every quote; its ETag is its version."""
         with reader.view(opportunities.MODEL, customers.MODEL, min_position=min_position) as view:
-            found = _found(opportunities.opportunity(view.conn, id))
+            found = found_or_404(opportunities.opportunity(view.conn, id))
             return as_json({**view.head(), **found}, etag=found["version"])
 
     @routes.get("/funnel", tags=["opportunities"], response_model=Funnel)
@@ -298,6 +272,7 @@ def router(reader: Reader) -> APIRouter:
             )
             return listed(request, view.clocks(), items, more)
 
+    money.add_routes(routes, reader)
     _audit(routes, reader)
     return routes
 
@@ -398,6 +373,12 @@ def _whole(conn: Connection, customer_id: UUID, when: Moment) -> dict[str, Any] 
     )
     found["quotes"] = opportunities.quotes(conn, [deal["id"] for deal in found["opportunities"]])
     found["leads"], _ = leads.leads(conn, customer_id=customer_id, limit=MAX_LIMIT)
+    present = _present(when)
+    found["orders"], _ = orders.orders(conn, present, customer_id=customer_id, limit=MAX_LIMIT)
+    found["payments"], _ = payments.payments(conn, customer_id=customer_id, limit=MAX_LIMIT)
+    found["accounts"], _, _ = payments.receivables(conn, present, customer_id=customer_id)
+    for account in found["accounts"]:
+        del account["customer"]
     found["timeline"], _ = timeline.timeline(conn, customer_id)
     return found
 
@@ -405,12 +386,6 @@ def _whole(conn: Connection, customer_id: UUID, when: Moment) -> dict[str, Any] 
 def _present(when: Moment) -> Moment:
     """The same "today", for tables that hold only what counts already."""
     return Moment(None, None, when.now, when.today)
-
-
-def _found(item: dict[str, Any] | None) -> dict[str, Any]:
-    if item is None:
-        raise HTTPException(HTTPStatus.NOT_FOUND, "There is no such thing with this id.")
-    return item
 
 
 def install(app: FastAPI, reader: Reader) -> None:

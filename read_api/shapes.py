@@ -241,6 +241,227 @@ class EntryShape(Shape):
     data: dict[str, Any]
 
 
+class Balance(Shape):
+    """An amount that may be below 0: then it is owed the other way round."""
+
+    amount: str = Field(pattern=r"^-?[0-9]+(\.[0-9]+)?$", examples=["-12.50"])
+    currency: str = Field(pattern="^[A-Z]{3}$")
+
+
+class OrderShape(Shape):
+    """An order; ``balance`` is billed - received + refunded."""
+
+    id: UUID
+    version: int
+    number: str | None
+    title: str | None
+    note: str | None
+    customer: CustomerRef
+    owner: str | None
+    opportunity_id: UUID | None
+    status: str = Field(
+        examples=["placed", "shipped", "held", "disputed", "resolved", "completed", "cancelled"]
+    )
+    amount: Money = Field(description="What was ordered.")
+    billed: Money = Field(description="The same without what was returned; 0 when cancelled.")
+    received: Money
+    refunded: Money
+    balance: Balance
+    placed_at: datetime
+
+
+class OrderFactShape(Shape):
+    """What the order came to be, when and by whom."""
+
+    version: int
+    status: str
+    amount: Money
+    billed: Money
+    occurred_at: datetime
+    recorded_at: datetime
+    actor: str
+    reason: str | None
+    position: int
+
+
+class InstalmentShape(Shape):
+    """A part of the plan in force; what is paid covers the earliest parts first."""
+
+    number: int
+    due: date
+    amount: Money
+    open: Money
+
+
+class PaidShape(Shape):
+    """Money allocated to the order (below 0: released again) or refunded of it."""
+
+    id: UUID = Field(description="The payment.")
+    kind: str = Field(examples=["allocated", "refunded"])
+    amount: Balance
+    occurred_at: datetime
+    recorded_at: datetime
+    actor: str
+    position: int
+
+
+class OrderDetail(OrderShape):
+    """An order with lines, plan, history and payments, at a moment."""
+
+    position: int
+    as_of: datetime | None
+    known_at: int | None
+    parked: list[UUID]
+    lines: list[dict[str, Any]]
+    history: list[OrderFactShape]
+    instalments: list[InstalmentShape]
+    payments: list[PaidShape]
+
+
+class Orders(Page[OrderShape]):
+    """Orders at a moment."""
+
+    as_of: datetime | None
+    known_at: int | None
+
+
+class PaymentShape(Shape):
+    """Money that came in; ``credit`` is what is for no order and was not given back."""
+
+    id: UUID
+    version: int
+    customer: CustomerRef
+    amount: Money
+    credit: Money
+    refunded: Money
+    method: str | None
+    reference: str | None
+    note: str | None
+    received_at: datetime
+    received_by: str
+
+
+class PaymentFactShape(Shape):
+    """What became of a payment, step by step."""
+
+    version: int
+    kind: str = Field(examples=["received", "allocated", "refunded"])
+    order_id: UUID | None
+    amount: Balance
+    occurred_at: datetime
+    recorded_at: datetime
+    actor: str
+    position: int
+
+
+class PaymentDetail(PaymentShape):
+    """A payment with all that became of it."""
+
+    position: int
+    parked: list[UUID]
+    history: list[PaymentFactShape]
+
+
+class Sums(Shape):
+    """receivable = billed - received + refunded; overdue: what was due before today."""
+
+    billed: Money
+    received: Balance
+    refunded: Money
+    receivable: Balance
+    overdue: Money
+
+
+class Receivable(Sums):
+    """What a customer owes in a currency."""
+
+    customer: CustomerRef
+
+
+class Receivables(Page[Receivable]):
+    """Who owes what at a moment."""
+
+    as_of: datetime | None
+    known_at: int | None
+    total: Sums | None = Field(description="Null unless everything is in one currency.")
+
+
+class Bucket(Shape):
+    """What is owed and past due by so many days."""
+
+    bucket: str = Field(examples=["current", "1-30", ">90"])
+    amount: Money
+
+
+class AgeingItem(Shape):
+    """What a customer owes in a currency, by days past due."""
+
+    customer: CustomerRef
+    receivable: Money
+    buckets: list[Bucket]
+
+
+class AgeingTotal(Shape):
+    """What all owe in a currency, by days past due."""
+
+    currency: str
+    receivable: Money
+    buckets: list[Bucket]
+
+
+class Ageing(Shape):
+    """What is owed at a moment, by days past due."""
+
+    position: int
+    as_of: datetime | None
+    known_at: int | None
+    parked: list[UUID]
+    items: list[AgeingItem]
+    total: list[AgeingTotal]
+
+
+class RepMoney(Shape):
+    """Orders and money of a rep in a currency; without a rep: money that is for no order yet."""
+
+    rep: str | None
+    orders: int
+    billed: Money
+    received: Balance
+    refunded: Money
+    receivable: Balance
+
+
+class ByRep(Shape):
+    """Orders and money by rep at a moment."""
+
+    position: int
+    as_of: datetime | None
+    known_at: int | None
+    parked: list[UUID]
+    items: list[RepMoney]
+
+
+class PeriodMoney(Shape):
+    """Orders and money of a period in a currency."""
+
+    begins: date
+    orders: int
+    billed: Money
+    received: Money
+    refunded: Money
+
+
+class ByPeriod(Shape):
+    """Orders and money by period at a moment."""
+
+    position: int
+    as_of: datetime | None
+    known_at: int | None
+    parked: list[UUID]
+    period: str
+    items: list[PeriodMoney]
+
+
 class CustomerView(CustomerShape):
     """Everything known of a customer, in one answer."""
 
@@ -255,6 +476,9 @@ class CustomerView(CustomerShape):
     opportunities: list[OpportunityShape]
     quotes: list[QuoteShape]
     leads: list[LeadShape]
+    orders: list[OrderShape]
+    payments: list[PaymentShape]
+    accounts: list[Sums] = Field(description="What the customer owes, by currency.")
     timeline: list[EntryShape] = Field(description="The latest 50 events.")
 
 

@@ -24,17 +24,18 @@ from aggregates.company import Company
 from aggregates.opportunity import Opportunity
 from commands.base import Command
 from commands.catalog import CATALOG
+from commands.lines import AskedLine
 from commands.opportunity import (
     GiveQuote,
     IdentifyCustomer,
     LoseOpportunity,
     MoveStage,
     OpenOpportunity,
-    QuoteLineAsked,
     ReopenOpportunity,
     WinOpportunity,
 )
 from events.company import PipelineDefined, Stage
+from events.lines import PricedLine
 from events.opportunity import (
     CustomerIdentified,
     OpportunityLost,
@@ -42,7 +43,6 @@ from events.opportunity import (
     OpportunityReopened,
     OpportunityWon,
     QuoteGiven,
-    QuoteLine,
     StageMoved,
 )
 from events.values import Money, StageKind
@@ -162,8 +162,8 @@ def test_a_quote_holds_the_total_of_each_line_and_of_all() -> None:
         valid_until=date(2026, 5, 1),
     )
     lines = (
-        QuoteLine(**line, total=eur("31.50")),
-        QuoteLine(
+        PricedLine(**line, total=eur("31.50")),
+        PricedLine(
             product="seal",
             quantity=Decimal("0.333"),
             unit_price=eur("10.50"),
@@ -177,12 +177,12 @@ def test_a_quote_holds_the_total_of_each_line_and_of_all() -> None:
 
 
 def test_half_a_cent_is_rounded_up() -> None:
-    half = QuoteLineAsked(product="x", quantity="0.5", unit_price=eur("0.01"))
+    half = AskedLine(product="x", quantity="0.5", unit_price=eur("0.01"))
     assert half.priced().total == eur("0.01")
 
 
 def test_a_quote_may_be_free_of_charge() -> None:
-    free = QuoteLineAsked(product="x", quantity="1", unit_price=eur("9"), discount="100")
+    free = AskedLine(product="x", quantity="1", unit_price=eur("9"), discount="100")
     assert free.priced().total == eur("0.00")
 
 
@@ -343,9 +343,7 @@ def test_a_quotes_total_is_the_sum_of_what_its_lines_say(
     asked: list[tuple[Decimal, Decimal, Decimal | None]],
 ) -> None:
     lines = tuple(
-        QuoteLineAsked(
-            product="x", quantity=q, unit_price=Money(amount=p, currency="EUR"), discount=d
-        )
+        AskedLine(product="x", quantity=q, unit_price=Money(amount=p, currency="EUR"), discount=d)
         for q, p, d in asked
     )
     streams = CATALOG["opportunities"]

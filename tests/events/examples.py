@@ -14,7 +14,8 @@ import events
 from events.base import REGISTRY, Event
 from events.company import Stage
 from events.keys import Keyring
-from events.opportunity import QuoteLine
+from events.lines import PricedLine
+from events.order import Instalment
 from events.values import MINOR_DIGITS, Money, StageKind
 
 for _module in pkgutil.iter_modules(events.__path__):
@@ -49,13 +50,14 @@ STAGES = st.builds(
     probability=st.none() | _decimals("0", "1", 4),
 )
 LINES = st.builds(
-    QuoteLine,
+    PricedLine,
     product=TEXTS,
     quantity=_decimals("0.001", "999999", 3),
     unit_price=amounts(),
     discount=st.none() | _decimals("0", "100", 2),
     total=amounts(),
 )
+INSTALMENTS = st.builds(Instalment, due=st.dates(), amount=amounts())
 BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
     str: TEXTS,
     int: st.integers(-(2**53), 2**53),
@@ -66,7 +68,9 @@ BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
     Money: amounts(),
     Money | None: st.none() | amounts(),
     tuple[Stage, ...]: st.lists(STAGES, max_size=4).map(tuple),
-    tuple[QuoteLine, ...]: st.lists(LINES, max_size=3).map(tuple),
+    PricedLine: LINES,
+    tuple[Instalment, ...]: st.lists(INSTALMENTS, max_size=3).map(tuple),
+    tuple[PricedLine, ...]: st.lists(LINES, max_size=3).map(tuple),
 }
 
 

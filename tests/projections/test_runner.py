@@ -209,9 +209,11 @@ def test_elsewhere_the_stream_is_parked_and_named_and_the_others_go_on(
         "promises": [],
         "leads": [],
         "opportunities": [],
+        "orders": [],
+        "payments": [],
     }
     assert {n: i["position"] for n, i in items.items() if n != "promises"} == dict.fromkeys(
-        ("customers", "leads", "opportunities", "timeline"), head
+        ("customers", "leads", "opportunities", "orders", "payments", "timeline"), head
     )
     shown = company.get("/customers", min_position=head)
     assert shown["parked"] == [str(ANN)]

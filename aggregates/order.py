@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from enum import StrEnum
+from typing import assert_never
+
+from aggregates.base import (
+    AmountTooLarge,
+    CurrencyDiffers,
+    OrderInOrder,
+    OrderIsCancelled,
+    OrderIsComplete,
+    PlanDoesNotAddUp,
+    ReturnTooLarge,
+)
+from events.lines import PricedLine
+from events.order import (
+    GoodsReturned,
+    Instalment,
+    OrderCancelled,
+    OrderCompleted,
+    OrderDisputed,
+    OrderEvent,
+    OrderHeld,
+    OrderLineAdded,
+    OrderPlaced,
+    OrderResolved,
+    OrderShipped,
+    PaymentsPlanned,
+)
+from events.values import LARGEST, Money
+
+NOTHING = Decimal(0)
+
+
+class Status(StrEnum):
+    """How far an order has come."""
+
+    PLACED = "placed"
+    SHIPPED = "shipped"
+    HELD = "held"
+    DISPUTED = "disputed"
+    RESOLVED = "resolved"
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a customer has bought, and how it is to be paid.
+
+    Attributes:
+        ordered: the sum of its lines, or the amount it was placed with.
+        returned: what of it was given back.
+    """
+
+    status: Status = Status.PLACED
+    currency: str = ""
+    ordered: Decimal = NOTHING
+    returned: Decimal = NOTHING
+
+    @property
+    def billed(self) -> Decimal:
+        """What is to be paid in all."""
+        return NOTHING if self.status is Status.CANCELLED else self.ordered - self.returned
+
+    def place(self, details: OrderPlaced) -> list[OrderEvent]:
+        """Take a customer's order."""
+        return [details]
+
+    def add_line(self, line: PricedLine) -> list[OrderEvent]:
+        """Let the customer buy one thing more.
+
+        Raises:
+            OrderIsCancelled, OrderIsComplete: when nothing more can be added.
+            CurrencyDiffers: when the order is in another currency.
+            AmountTooLarge: when the order would be worth more than can be written down.
+        """
+        self._refuse_if_closed()
+        ordered = self.ordered + self._same_currency(line.total)
+        if ordered >= LARGEST:
+            raise AmountTooLarge
+        return [OrderLineAdded(line=line, total=Money(amount=ordered, currency=self.currency))]
+
+    def plan_payments(self, instalments: tuple[Instalment, ...]) -> list[OrderEvent]:
+        """Say by when which part is to be paid.
+
+        Raises:
+            OrderIsCancelled: when there is nothing to be paid.
+            CurrencyDiffers: when the order is in another currency.
+            PlanDoesNotAddUp: when the parts are not what is billed.
+        """
+        self._refuse_if_cancelled()
+        if sum(self._same_currency(part.amount) for part in instalments) != self.billed:
+            raise PlanDoesNotAddUp
+        return [PaymentsPlanned(instalments=instalments)]
+
+    def ship(self, carrier: str | None) -> list[OrderEvent]:
+        """Send the goods; nothing happens when they were sent already.
+
+        Raises:
+            OrderIsCancelled, OrderIsComplete: when there is nothing to send.
+        """
+        self._refuse_if_closed()
+        return [] if self.status is Status.SHIPPED else [OrderShipped(carrier=carrier)]
+
+    def hold(self, reason: str) -> list[OrderEvent]:
+        """Let the order wait.
+
+        Raises:
+            OrderIsCancelled, OrderIsComplete: when nothing is left to wait.
+        """
+        self._refuse_if_closed()
+        return [OrderHeld(reason=reason)]
+
+    def dispute(self, reason: str) -> list[OrderEvent]:
+        """Note that the customer does not agree, also after completion.
+
+        Raises:
+            OrderIsCancelled: when there is nothing to disagree about.
+        """
+        self._refuse_if_cancelled()
+        return [OrderDisputed(reason=reason)]
+
+    def resolve(self, outcome: str | None) -> list[OrderEvent]:
+        """Settle what was disputed or held up.
+
+        Raises:
+            OrderInOrder: when it was neither held nor disputed.
+        """
+        if self.status not in (Status.HELD, Status.DISPUTED):
+            raise OrderInOrder
+        return [OrderResolved(outcome=outcome)]
+
+    def complete(self) -> list[OrderEvent]:
+        """Say that all is delivered; nothing happens when that was said before.
+
+        Raises:
+            OrderIsCancelled: when it was called off.
+        """
+        self._refuse_if_cancelled()
+        return [] if self.status is Status.COMPLETED else [OrderCompleted()]
+
+    def cancel(self, reason: str) -> list[OrderEvent]:
+        """Call the order off.
+
+        Raises:
+            OrderIsCancelled, OrderIsComplete: when it is too late.
+        """
+        self._refuse_if_closed()
+        return [OrderCancelled(reason=reason)]
+
+    def return_goods(self, returned: GoodsReturned) -> list[OrderEvent]:
+        """Take goods back; their amount is not billed any more.
+
+        Raises:
+            OrderIsCancelled: when it was called off.
+            CurrencyDiffers: when the order is in another currency.
+            ReturnTooLarge: when more would be given back than is billed.
+        """
+        self._refuse_if_cancelled()
+        if self._same_currency(returned.amount) > self.billed:
+            raise ReturnTooLarge
+        return [returned]
+
+    def evolve(self, event: OrderEvent) -> Order:
+        """The order after the event."""
+        match event:
+            case OrderPlaced():
+                return Order(currency=event.total.currency, ordered=event.total.amount)
+            case OrderLineAdded():
+                return replace(self, ordered=event.total.amount)
+            case PaymentsPlanned():
+                return self
+            case OrderShipped():
+                return replace(self, status=Status.SHIPPED)
+            case OrderHeld():
+                return replace(self, status=Status.HELD)
+            case OrderDisputed():
+                return replace(self, status=Status.DISPUTED)
+            case OrderResolved():
+                return replace(self, status=Status.RESOLVED)
+            case OrderCompleted():
+                return replace(self, status=Status.COMPLETED)
+            case OrderCancelled():
+                return replace(self, status=Status.CANCELLED)
+            case GoodsReturned():
+                return replace(self, returned=self.returned + event.amount.amount)
+            case _:
+                assert_never(event)
+
+    def _same_currency(self, other: Money) -> Decimal:
+        if other.currency != self.currency:
+            raise CurrencyDiffers
+        return other.amount
+
+    def _refuse_if_cancelled(self) -> None:
+        if self.status is Status.CANCELLED:
+            raise OrderIsCancelled
+
+    def _refuse_if_closed(self) -> None:
+        self._refuse_if_cancelled()
+        if self.status is Status.COMPLETED:
+            raise OrderIsComplete

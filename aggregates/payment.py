@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from typing import assert_never
+from uuid import UUID
+
+from aggregates.base import (
+    AllocationTooLarge,
+    CurrencyDiffers,
+    RefundTooLarge,
+    ReleaseTooLarge,
+)
+from events.payment import (
+    AllocationReleased,
+    PaymentAllocated,
+    PaymentEvent,
+    PaymentReceived,
+    PaymentRefunded,
+)
+from events.values import Money
+
+NOTHING = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """Money that came in once, and what it is for.
+
+    Attributes:
+        currency: of the payment and of everything made of it.
+        credit: what is for no order yet and was not given back.
+        allocated: what each order has of it.
+    """
+
+    currency: str = ""
+    credit: Decimal = NOTHING
+    allocated: Mapping[UUID, Decimal] = field(default_factory=dict)
+
+    def receive(
+        self, details: PaymentReceived, allocations: Iterable[tuple[UUID, Money]]
+    ) -> list[PaymentEvent]:
+        """Take the money in, and say at once what it is for as far as that is known.
+
+        Raises:
+            CurrencyDiffers: when an allocation is in another currency.
+            AllocationTooLarge: when more would be allocated than came in.
+        """
+        return [details, *self.evolve(details).allocate(allocations)]
+
+    def allocate(self, allocations: Iterable[tuple[UUID, Money]]) -> list[PaymentEvent]:
+        """Say for which orders how much of it is.
+
+        Raises:
+            CurrencyDiffers: when an allocation is in another currency.
+            AllocationTooLarge: when more would be allocated than is left.
+        """
+        left = self.credit
+        events: list[PaymentEvent] = []
+        for order_id, amount in allocations:
+            left -= self._same_currency(amount)
+            events.append(PaymentAllocated(order_id=order_id, amount=amount))
+        if left < 0:
+            raise AllocationTooLarge
+        return events
+
+    def release(self, order_id: UUID, amount: Money) -> list[PaymentEvent]:
+        """Take back that so much is for this order.
+
+        Raises:
+            CurrencyDiffers: when the payment is in another currency.
+            ReleaseTooLarge: when the order has not so much of it.
+        """
+        if self._same_currency(amount) > self.allocated.get(order_id, NOTHING):
+            raise ReleaseTooLarge
+        return [AllocationReleased(order_id=order_id, amount=amount)]
+
+    def refund(self, refund: PaymentRefunded) -> list[PaymentEvent]:
+        """Give money back.
+
+        Raises:
+            CurrencyDiffers: when the payment is in another currency.
+            RefundTooLarge: when the order, or the credit, has not so much of it.
+        """
+        order_id = refund.order_id
+        left = self.credit if order_id is None else self.allocated.get(order_id, NOTHING)
+        if self._same_currency(refund.amount) > left:
+            raise RefundTooLarge
+        return [refund]
+
+    def evolve(self, event: PaymentEvent) -> Payment:
+        """The payment after the event."""
+        match event:
+            case PaymentReceived():
+                return Payment(event.amount.currency, event.amount.amount)
+            case PaymentAllocated():
+                amount = event.amount.amount
+                return replace(
+                    self,
+                    credit=self.credit - amount,
+                    allocated=self._with(event.order_id, amount),
+                )
+            case AllocationReleased():
+                amount = event.amount.amount
+                return replace(
+                    self,
+                    credit=self.credit + amount,
+                    allocated=self._with(event.order_id, -amount),
+                )
+            case PaymentRefunded():
+                amount = event.amount.amount
+                if event.order_id is None:
+                    return replace(self, credit=self.credit - amount)
+                return replace(self, allocated=self._with(event.order_id, -amount))
+            case _:
+                assert_never(event)
+
+    def _with(self, order_id: UUID, more: Decimal) -> dict[UUID, Decimal]:
+        return {**self.allocated, order_id: self.allocated.get(order_id, NOTHING) + more}
+
+    def _same_currency(self, other: Money) -> Decimal:
+        if other.currency != self.currency:
+            raise CurrencyDiffers
+        return other.amount

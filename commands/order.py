@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+from typing import Annotated, Self
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from aggregates.order import Order
+from commands.base import Command, Context, Reference
+from commands.lines import AskedLine, priced
+from events.order import GoodsReturned, Instalment, OrderEvent, OrderPlaced
+from events.values import ActorId, Day, Line, Money, Text
+
+
+class PlaceOrder(Command[Order, OrderEvent]):
+    """Take a customer's order; its owner is the actor unless another is named.
+
+    The amount follows from the lines; without lines it is given.
+    """
+
+    customer_id: Annotated[UUID, Reference("customer")]
+    opportunity_id: Annotated[UUID | None, Reference("opportunity")] = None
+    lines: Annotated[tuple[AskedLine, ...], Field(max_length=500)] = ()
+    amount: Money | None = None
+    number: Line | None = None
+    title: Line | None = None
+    owner: ActorId | None = None
+    note: Text | None = None
+
+    @model_validator(mode="after")
+    def _has_one_amount(self) -> Self:
+        if bool(self.lines) == (self.amount is not None):
+            raise ValueError("must have either lines or an amount")
+        if self.lines:
+            priced(self.lines)
+        return self
+
+    def decide(self, order: Order, context: Context, /) -> list[OrderEvent]:
+        lines, total = priced(self.lines) if self.lines else ((), self.amount)
+        owner = self.owner or context.actor.id
+        return order.place(OrderPlaced.of(self.__dict__, lines=lines, total=total, owner=owner))
+
+
+class AddOrderLine(Command[Order, OrderEvent]):
+    """Let the customer buy one thing more."""
+
+    line: AskedLine
+
+    def decide(self, order: Order, context: Context, /) -> list[OrderEvent]:
+        return order.add_line(self.line.priced())
+
+
+class InstalmentAsked(BaseModel):
+    """A part of an order's amount and the day by which it is to be paid."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    due: Day
+    amount: Money
+
+
+class PlanPayments(Command[Order, OrderEvent]):
+    """Say by when which part of what is billed is to be paid; the parts must add up to it."""
+
+    instalments: Annotated[tuple[InstalmentAsked, ...], Field(min_length=1, max_length=120)]
+
+    @model_validator(mode="after")
+    def _in_one_currency(self) -> Self:
+        if len({part.amount.currency for part in self.instalments}) > 1:
+            raise ValueError("must hold amounts of one currency only")
+        return self
+
+    def decide(self, order: Order, context: Context, /) -> list[OrderEvent]:
+        return order.plan_payments(
+            tuple(Instalment.model_construct(**part.__dict__) for part in self.instalments)
+        )
+
+
+class ShipOrder(Command[Order, OrderEvent]):
+    """Send the goods."""
+
+    carrier: Line | None = None
+
+    def decide(self, order: Order, context: Context, /) -> list[OrderEvent]:
+        return order.ship(self.carrier)
+
+
+class HoldOrder(Command[Order, OrderEvent]):
+    """Let an order wait until something is cleared."""
+
+    reason: Line
+
+    def decide(self, order: Order, context: Context, /) -> list[OrderEvent]:
+        return order.hold(self.reason)
+
+
+class DisputeOrder(Command[Order, OrderEvent]):
+    """Note that the customer does not agree with what was delivered or billed."""
+
+    reason: Line
+
+    def decide(self, order: Order, context: Context, /) -> list[OrderEvent]:
+        return order.dispute(self.reason)
+
+
+class ResolveOrder(Command[Order, OrderEvent]):
+    """Settle what was disputed or held up."""
+
+    outcome: Line | None = None
+
+    def decide(self, order: Order, context: Context, /) -> list[OrderEvent]:
+        return order.resolve(self.outcome)
+
+
+class CompleteOrder(Command[Order, OrderEvent]):
+    """Say that all that was ordered is delivered."""
+
+    def decide(self, order: Order, context: Context, /) -> list[OrderEvent]:
+        return order.complete()
+
+
+class CancelOrder(Command[Order, OrderEvent]):
+    """Call an order off; nothing of it is billed any more."""
+
+    reason: Line
+
+    def decide(self, order: Order, context: Context, /) -> list[OrderEvent]:
+        return order.cancel(self.reason)
+
+
+class ReturnGoods(Command[Order, OrderEvent]):
+    """Take goods back; their amount is not billed any more."""
+
+    amount: Money
+    reason: Line
+    product: Line | None = None
+
+    def decide(self, order: Order, context: Context, /) -> list[OrderEvent]:
+        return order.return_goods(GoodsReturned.of(self.__dict__))

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from aggregates.payment import Payment
+from commands.base import Command, Context, Reference
+from events.payment import PaymentEvent, PaymentReceived, PaymentRefunded
+from events.values import Line, Money, Text
+
+
+def _more_than_nothing(money: Money) -> Money:
+    if money.amount == 0:
+        raise ValueError("must be more than 0")
+    return money
+
+
+Sum = Annotated[Money, AfterValidator(_more_than_nothing)]
+
+
+class AllocationAsked(BaseModel):
+    """So much of a payment for an order."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    order_id: Annotated[UUID, Reference("order")]
+    amount: Sum
+
+
+class ReceivePayment(Command[Payment, PaymentEvent]):
+    """Take money in from a customer; what is allocated to no order is the customer's credit."""
+
+    customer_id: Annotated[UUID, Reference("customer")]
+    amount: Sum
+    allocations: Annotated[tuple[AllocationAsked, ...], Field(max_length=500)] = ()
+    method: Line | None = None
+    reference: Line | None = None
+    note: Text | None = None
+
+    def decide(self, payment: Payment, context: Context, /) -> list[PaymentEvent]:
+        allocations = [(each.order_id, each.amount) for each in self.allocations]
+        return payment.receive(PaymentReceived.of(self.__dict__), allocations)
+
+
+class AllocatePayment(Command[Payment, PaymentEvent]):
+    """Say for which orders how much of a payment is."""
+
+    allocations: Annotated[tuple[AllocationAsked, ...], Field(min_length=1, max_length=500)]
+
+    def decide(self, payment: Payment, context: Context, /) -> list[PaymentEvent]:
+        return payment.allocate((each.order_id, each.amount) for each in self.allocations)
+
+
+class ReleaseAllocation(Command[Payment, PaymentEvent]):
+    """Take back that so much of a payment is for an order."""
+
+    order_id: Annotated[UUID, Reference("order")]
+    amount: Sum
+
+    def decide(self, payment: Payment, context: Context, /) -> list[PaymentEvent]:
+        return payment.release(self.order_id, self.amount)
+
+
+class RefundPayment(Command[Payment, PaymentEvent]):
+    """Give money back: of what an order got of it, or else of the customer's credit."""
+
+    amount: Sum
+    order_id: Annotated[UUID | None, Reference("order")] = None
+    reason: Line | None = None
+
+    def decide(self, payment: Payment, context: Context, /) -> list[PaymentEvent]:
+        return payment.refund(PaymentRefunded.of(self.__dict__))

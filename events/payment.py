@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+from events.base import Event, Personal
+from events.values import Money
+
+
+class PaymentReceived(Event, type="payment.received"):
+    """Money came in from a customer; what is not allocated to orders is the customer's credit."""
+
+    customer_id: UUID
+    amount: Money
+    method: str | None = None
+    reference: str | None = None
+    note: Annotated[str | None, Personal(of="customer_id")] = None
+
+
+class PaymentAllocated(Event, type="payment.allocated"):
+    """So much of the payment is for this order."""
+
+    order_id: UUID
+    amount: Money
+
+
+class AllocationReleased(Event, type="payment.allocation-released"):
+    """So much of the payment is not for this order after all, but the customer's credit again."""
+
+    order_id: UUID
+    amount: Money
+
+
+class PaymentRefunded(Event, type="payment.refunded"):
+    """So much of the payment went back: of what an order had got, or else of the credit."""
+
+    amount: Money
+    order_id: UUID | None = None
+    reason: str | None = None
+
+
+PaymentEvent = PaymentReceived | PaymentAllocated | AllocationReleased | PaymentRefunded

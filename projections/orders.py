@@ -1,0 +1,310 @@
+"""Read model ``orders``: what was bought, how far it has come, and when it is to be paid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any, assert_never
+from uuid import UUID
+
+from events.envelope import Recorded
+from events.order import (
+    GoodsReturned,
+    OrderCancelled,
+    OrderCompleted,
+    OrderDisputed,
+    OrderEvent,
+    OrderHeld,
+    OrderLineAdded,
+    OrderPlaced,
+    OrderResolved,
+    OrderShipped,
+    PaymentsPlanned,
+)
+from projections.asking import LIMIT, Filter, Moment, fetch, money, page
+from projections.model import ReadModel
+from projections.tables import Connection, Row, Rows, Table
+
+
+@dataclass(slots=True)
+class OrderRow(Row):
+    """An order as it stands; ``placed_position`` is 0 where its placing is not among the events."""
+
+    order_id: UUID
+    version: int = 0
+    position: int = 0
+    placed_position: int = 0
+    customer_id: UUID | None = None
+    owner: str | None = None
+    opportunity_id: UUID | None = None
+    number: str | None = None
+    title: str | None = None
+    note: str | None = None
+    status: str = "placed"
+    amount: Decimal | None = None
+    billed: Decimal | None = None
+    currency: str | None = None
+    lines: list[Any] | None = None
+    placed_at: datetime | None = None
+
+
+@dataclass(slots=True)
+class OrderFact(Row):
+    """A fact, never changed: the order came to this state and amount."""
+
+    order_id: UUID
+    version: int
+    position: int = 0
+    occurred_at: datetime | None = None
+    recorded_at: datetime | None = None
+    status: str = "placed"
+    amount: Decimal | None = None
+    billed: Decimal | None = None
+    actor: str | None = None
+    reason: str | None = None
+
+
+@dataclass(slots=True)
+class InstalmentRow(Row):
+    """A fact, never changed: by the plan of this version so much is to be paid by then."""
+
+    order_id: UUID
+    version: int
+    number: int
+    position: int = 0
+    occurred_at: datetime | None = None
+    due: date | None = None
+    amount: Decimal | None = None
+
+
+ORDERS = Table(
+    "orders",
+    OrderRow,
+    key=("order_id",),
+    indexes=("(placed_at, order_id)", "(customer_id)", "(owner)", "(number)"),
+)
+FACTS = Table("order_facts", OrderFact, key=("order_id", "version"), facts=True)
+INSTALMENTS = Table("instalments", InstalmentRow, key=("order_id", "version", "number"), facts=True)
+
+
+def apply(rows: Rows, recorded: Recorded) -> None:
+    """Change the order's rows by one event."""
+    event: OrderEvent = recorded.event  # type: ignore[assignment]
+    order = rows.get(ORDERS, recorded.stream_id)
+    order.version, order.position = recorded.version, recorded.position
+    reason: str | None = None
+    match event:
+        case OrderPlaced():
+            order.customer_id, order.owner = event.customer_id, event.owner
+            order.opportunity_id = event.opportunity_id
+            order.number, order.title, order.note = event.number, event.title, event.note
+            order.amount = order.billed = event.total.amount
+            order.currency = event.total.currency
+            order.lines = [line.model_dump(mode="json") for line in event.lines]
+            order.placed_at, order.placed_position = recorded.occurred_at, recorded.position
+        case OrderLineAdded():
+            more = event.total.amount - (order.amount or 0)
+            order.amount, order.billed = event.total.amount, (order.billed or 0) + more
+            order.lines = [*(order.lines or ()), event.line.model_dump(mode="json")]
+        case PaymentsPlanned():
+            for number, part in enumerate(event.instalments, 1):
+                rows.add(
+                    INSTALMENTS,
+                    InstalmentRow(
+                        recorded.stream_id,
+                        recorded.version,
+                        number,
+                        recorded.position,
+                        recorded.occurred_at,
+                        part.due,
+                        part.amount.amount,
+                    ),
+                )
+            return
+        case OrderShipped():
+            order.status = "shipped"
+        case OrderHeld():
+            order.status, reason = "held", event.reason
+        case OrderDisputed():
+            order.status, reason = "disputed", event.reason
+        case OrderResolved():
+            order.status, reason = "resolved", event.outcome
+        case OrderCompleted():
+            order.status = "completed"
+        case OrderCancelled():
+            order.status, order.billed, reason = "cancelled", Decimal(0), event.reason
+        case GoodsReturned():
+            order.billed = (order.billed or 0) - event.amount.amount
+            reason = event.reason
+        case _:
+            assert_never(event)
+    rows.add(
+        FACTS,
+        OrderFact(
+            recorded.stream_id,
+            recorded.version,
+            recorded.position,
+            recorded.occurred_at,
+            recorded.recorded_at,
+            order.status,
+            order.amount,
+            order.billed,
+            recorded.actor,
+            reason,
+        ),
+    )
+
+
+MODEL = ReadModel("orders", (ORDERS, FACTS, INSTALMENTS), OrderEvent, apply, critical=True)
+
+LIVE = "SELECT o.* FROM orders o WHERE o.placed_position > 0"
+PAST = """
+SELECT o.order_id, o.version, o.position, o.placed_position, o.customer_id, o.owner,
+       o.opportunity_id, o.number, o.title, o.note, stood.status, stood.amount, stood.billed,
+       o.currency, o.lines, o.placed_at
+  FROM orders o CROSS JOIN LATERAL (
+       SELECT s.status, s.amount, s.billed FROM order_facts s
+        WHERE s.order_id = o.order_id AND {facts} ORDER BY s.version DESC LIMIT 1
+  ) stood
+ WHERE o.placed_position > 0 AND {placed}
+"""
+SELECT = """
+SELECT o.order_id, o.version, o.number, o.title, o.note, o.owner, o.opportunity_id, o.status,
+       o.amount, o.billed, o.currency, o.placed_at, o.customer_id, {name} AS customer_name,
+       paid.received, paid.refunded, o.lines
+  FROM ({orders}) o
+  LEFT JOIN customers c USING (customer_id)
+ CROSS JOIN LATERAL (
+       SELECT coalesce(sum(s.amount) FILTER (WHERE s.kind = 'allocated'), 0) AS received,
+              coalesce(sum(s.amount) FILTER (WHERE s.kind = 'refunded'), 0) AS refunded
+         FROM payment_facts s
+        WHERE s.order_id = o.order_id AND s.currency = o.currency AND {facts}
+ ) paid
+"""
+PAST_NAME = """
+(SELECT n.name FROM customer_names n
+  WHERE n.customer_id = o.customer_id AND {facts} ORDER BY n.version DESC LIMIT 1)
+"""
+
+
+def orders_at(when: Moment) -> tuple[str, list[Any]]:
+    """A query for every order as it was at a moment, and its values.
+
+    Columns: those of ``OrderRow``; status, amount and billed are those of the moment.
+    """
+    if when.is_live:
+        return LIVE, []
+    facts, bounds = when.bounds("s")
+    placed, since = when.bounds("o")
+    placed = placed.replace("occurred_at", "placed_at").replace("position", "placed_position")
+    return PAST.format(facts=facts, placed=placed), [*bounds, *since]
+
+
+def name_at(when: Moment, alias: str) -> tuple[str, list[Any]]:
+    """An expression for the customer's name at a moment, and its values."""
+    if when.is_live:
+        return "c.name", []
+    facts, bounds = when.bounds("n")
+    return PAST_NAME.format(facts=facts).replace("o.customer_id", f"{alias}.customer_id"), bounds
+
+
+def orders(
+    conn: Connection,
+    when: Moment,
+    *,
+    customer_id: UUID | None = None,
+    owner: str | None = None,
+    status: str | None = None,
+    number: str | None = None,
+    opportunity_id: UUID | None = None,
+    placed_from: datetime | None = None,
+    placed_to: datetime | None = None,
+    cursor: str | None = None,
+    limit: int = LIMIT,
+) -> tuple[list[dict[str, Any]], str | None]:
+    """Orders by the time of their placing."""
+    select, values = _select(when)
+    return page(
+        conn,
+        select,
+        [
+            Filter("o.customer_id = %s", (customer_id,)),
+            Filter("o.owner = %s", (owner,)),
+            Filter("o.status = %s", (status,)),
+            Filter("o.number = %s", (number,)),
+            Filter("o.opportunity_id = %s", (opportunity_id,)),
+            Filter("o.placed_at >= %s", (placed_from,)),
+            Filter("o.placed_at < %s", (placed_to,)),
+        ],
+        ("o.placed_at", "o.order_id"),
+        cursor,
+        limit,
+        values=values,
+        shape=shown,
+    )
+
+
+def _select(when: Moment) -> tuple[str, list[Any]]:
+    source, values = orders_at(when)
+    name, bounds = name_at(when, "o")
+    facts, paid = when.bounds("s")
+    return SELECT.format(name=name, orders=source, facts=facts), [*bounds, *values, *paid]
+
+
+def order(conn: Connection, order_id: UUID, when: Moment) -> dict[str, Any] | None:
+    """One order with its lines, its plan, its history and what was paid for it, or None."""
+    select, values = _select(when)
+    rows = fetch(conn, f"{select} WHERE o.order_id = %s", [*values, order_id])
+    if not rows:
+        return None
+    lines = rows[0]["lines"] or []
+    found = shown(rows[0])
+    currency = found["billed"]["currency"]
+    facts, bounds = when.bounds("s")
+    found["lines"] = lines
+    found["history"] = fetch(
+        conn,
+        "SELECT version, status, amount, billed, occurred_at, recorded_at, actor, reason, position "
+        f"FROM order_facts s WHERE order_id = %s AND {facts} ORDER BY version",
+        [order_id, *bounds],
+    )
+    for fact in found["history"]:
+        fact["amount"] = money(fact["amount"], currency)
+        fact["billed"] = money(fact["billed"], currency)
+    found["instalments"] = fetch(
+        conn,
+        f"SELECT number, due, amount FROM instalments s WHERE order_id = %s AND {facts} "
+        "AND version = (SELECT max(t.version) FROM instalments t WHERE t.order_id = s.order_id "
+        f"AND {facts.replace('s.', 't.')}) ORDER BY due, number",
+        [order_id, *bounds, *bounds],
+    )
+    left = Decimal(found["received"]["amount"]) - Decimal(found["refunded"]["amount"])
+    for part in found["instalments"]:
+        paid = max(min(left, part["amount"]), Decimal(0))
+        left -= paid
+        part["open"] = money(part["amount"] - paid, currency)
+        part["amount"] = money(part["amount"], currency)
+    found["payments"] = fetch(
+        conn,
+        "SELECT payment_id AS id, kind, amount, currency, occurred_at, recorded_at, actor, "
+        f"position FROM payment_facts s WHERE order_id = %s AND {facts} "
+        "ORDER BY occurred_at, position",
+        [order_id, *bounds],
+    )
+    for payment in found["payments"]:
+        payment["amount"] = money(payment["amount"], payment.pop("currency"))
+    return found
+
+
+def shown(row: dict[str, Any]) -> dict[str, Any]:
+    """An order as the API shows it; ``balance`` is what is still to be paid."""
+    del row["lines"]
+    row["id"] = row.pop("order_id")
+    row["customer"] = {"id": row.pop("customer_id"), "name": row.pop("customer_name")}
+    currency = row.pop("currency")
+    balance = row["billed"] - row["received"] + row["refunded"]
+    for name in ("amount", "billed", "received", "refunded"):
+        row[name] = money(row[name], currency)
+    row["balance"] = money(balance, currency)
+    return row
