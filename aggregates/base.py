@@ -29,6 +29,12 @@ class Unknown(Refused):
     """There is no such thing."""
 
 
+class IdTaken(Refused):
+    """Something of another kind has this id already."""
+
+    fields = ("id",)
+
+
 class CompanyUnknown(Unknown):
     """There is one company; its id is 00000000-0000-0000-0000-000000000001."""
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Annotated, Self
 from uuid import UUID
 
-from pydantic import Field, model_validator
+from pydantic import Field, StrictBool, model_validator
 
 from aggregates.customer import Customer
 from commands.base import Command, Context
@@ -19,9 +19,9 @@ from events.customer import (
 )
 from events.values import ActorId, Day, Email, Line, Money, Text
 
-Year = Annotated[int, Field(ge=1000, le=2200)]
-Count = Annotated[int, Field(ge=0, le=100_000_000)]
-Minutes = Annotated[int, Field(ge=0, le=100_000)]
+Year = Annotated[int, Field(ge=1000, le=2200, strict=True)]
+Count = Annotated[int, Field(ge=0, le=100_000_000, strict=True)]
+Minutes = Annotated[int, Field(ge=0, le=100_000, strict=True)]
 
 
 class RegisterCustomer(Command[Customer, CustomerEvent]):
@@ -122,7 +122,7 @@ class LogInteraction(Command[Customer, CustomerEvent]):
     channel: Channel
     summary: Text
     contact_id: UUID | None = None
-    inbound: bool = False
+    inbound: StrictBool = False
     minutes: Minutes | None = None
 
     def decide(self, customer: Customer, context: Context, /) -> list[CustomerEvent]:
@@ -130,9 +130,9 @@ class LogInteraction(Command[Customer, CustomerEvent]):
 
 
 class MakePromise(Command[Customer, CustomerEvent]):
-    """Give the customer one's word; ``promised_by`` is the actor unless another is named.
+    """Give the customer one's word; `promised_by` is the actor unless another is named.
 
-    Promises on one ``topic`` are held against each other: two open ones that differ in amount or
+    Promises on one `topic` are held against each other: two open ones that differ in amount or
     in due date contradict.
     """
 

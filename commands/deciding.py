@@ -13,7 +13,7 @@ from uuid import UUID
 import structlog
 from uuid_utils.compat import uuid7
 
-from aggregates.base import Refused
+from aggregates.base import IdTaken, Refused
 from aggregates.company import Company
 from commands import request as answers
 from commands.base import Context
@@ -116,7 +116,8 @@ class Decider:
 
         Requests of one stream keep their order. A request waits when its stream, or one that it
         refers to, is ``busy`` in an append whose outcome is unknown, or may be begun by an earlier
-        request of this group: it is decided when the truth is known. A request that begins a stream
+        request of this group: it is decided when the truth is known; so does a repeat of a key that
+        an earlier request of this group bears. A request that begins a stream
         waits when an earlier one refers to it, so that what was missing then was missing in truth.
 
         Raises:
@@ -188,6 +189,7 @@ class Decider:
         waiting: set[UUID] = set(busy)
         mentioned: set[UUID] = set()
         settings_change = COMPANY in busy
+        keys: set[tuple[str, str]] = set()
         now: list[Request] = []
         later: list[Request] = []
         for request in requests:
@@ -196,7 +198,9 @@ class Decider:
                 stream_id in waiting
                 or (settings_change and stream_id != COMPANY)
                 or (request.creates and stream_id in mentioned)
+                or (request.actor.id, request.key) in keys
             )
+            keys.add((request.actor.id, request.key))
             if not wait and request.command.refers:
                 refers = {target for _, _, target in request.command.referred()}
                 wait = not (refers.isdisjoint(begun) and refers.isdisjoint(waiting))
@@ -296,7 +300,7 @@ class Decider:
         streams = request.streams
         at_home = (request.stream_id == COMPANY) == (streams.stream_type == "company")
         if known.stream_type != streams.stream_type or not at_home:
-            raise streams.unknown
+            raise IdTaken if request.creates else streams.unknown
         if request.creates:
             if known.version > 0 and streams.exists is not None:
                 raise streams.exists

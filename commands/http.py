@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
 from uuid import UUID
@@ -46,20 +47,20 @@ class WriteApi:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
         headers: Headers = dict(scope["headers"])
+        parts = scope["path"].strip("/").split("/")
         try:
-            parts = scope["path"].strip("/").split("/")
             if parts == ["commands"]:
-                await bulk(self._writer, actor_of(headers), receive, send)
+                actor = actor_of(headers)
+                with suppress(asyncio.CancelledError):  # the server stops in the middle of it
+                    await bulk(self._writer, actor, receive, send)
                 return
             answer = await self._command(parts, headers, receive)
         except Unprocessable as error:
             answer = error.answer
         except asyncio.CancelledError:
-            return  # the server stops, and has closed the connection already
+            answer = answers.stopping()
         except Closed:
-            answer = answers.problem(
-                HTTPStatus.SERVICE_UNAVAILABLE, "stopping", "The service is stopping. Come back."
-            )
+            answer = answers.stopping()
         if answer is not None:
             await respond(send, answer)
 

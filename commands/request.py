@@ -193,6 +193,16 @@ def unavailable() -> Answer:
     )
 
 
+def stopping() -> Answer:
+    """The server goes; what was under way may have been recorded or not."""
+    return problem(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "stopping",
+        "The service is stopping. Come back in a moment; send a command again with the same "
+        "Idempotency-Key.",
+    )
+
+
 def spaced(name: str) -> str:
     """LeadClosed → Lead closed."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).capitalize()

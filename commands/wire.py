@@ -32,7 +32,7 @@ CLOCK_SKEW = timedelta(minutes=5)
 """How far ahead of our clock a caller's may be."""
 
 Key = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[\x20-\x7e]+$")]
-Version = Annotated[int, Field(ge=0)]
+Version = Annotated[int, Field(ge=0, strict=True)]
 
 
 class Unprocessable(Exception):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
@@ -12,8 +13,9 @@ from fastapi import FastAPI, Response
 from fastapi.openapi.utils import get_openapi
 from fastapi_offline import FastAPIOffline
 
-from commands.http import Receive, Scope, Send, WriteApi
+from commands.http import Receive, Scope, Send, WriteApi, respond
 from commands.openapi import catalog, document
+from commands.request import stopping
 from commands.writer import Writer
 from read_api import pages
 from read_api.answers import as_json
@@ -41,7 +43,22 @@ class Pledge:
         if scope["type"] == "http" and scope["method"] == "POST":
             await self._writes(scope, receive, send)
         else:
-            await self._reads(scope, receive, send)
+            await self._read(scope, receive, send)
+
+    async def _read(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begun = False
+
+        async def send_noting(message: Any) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._reads(scope, receive, send_noting)
+        except asyncio.CancelledError:
+            # The server stops and waits no longer; whoever still waits gets an answer.
+            if not begun and scope["type"] == "http":
+                await respond(send, stopping())
 
 
 def _read_side(reader: Reader) -> FastAPI:

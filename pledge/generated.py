@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import inspect
 import pkgutil
 import types
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
 import events
+from aggregates import base
 from events.base import REGISTRY, Event
 from events.codec import encode, subjects
 from events.keys import SubjectKey
@@ -35,6 +37,13 @@ CATALOGUE = SCHEMAS / "README.md"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 NAMESPACE = UUID("6a7e5f1c-3c34-4bb0-9a51-9f0a3a3a2b61")
 
+RULES = Path("docs/rules.md")
+RULES_HEAD = """\
+# Rules
+
+Every rule that may refuse a command; made from `aggregates/base.py` by `make generated`. A
+refusal is on record: `GET /audit/refusals` tells who tried what, when and at which version.
+"""
 HEAD = """\
 # Events
 
@@ -104,12 +113,29 @@ def catalogue() -> str:
     return "\n".join([*lines, ""])
 
 
+def rules() -> str:
+    """Every way in which a command can be refused, on one page."""
+    lines = [
+        RULES_HEAD.rstrip(),
+        "",
+        "| rule | status | what it says | fields |",
+        "|---|---|---|---|",
+    ]
+    for rule in vars(base).values():
+        refuses = inspect.isclass(rule) and issubclass(rule, base.Refused)
+        if refuses and rule not in (base.Refused, base.Unknown):
+            status = 404 if issubclass(rule, base.Unknown) else 409
+            fields = ", ".join(f"`{field}`" for field in rule.fields)
+            lines.append(f"| `{rule.__name__}` | {status} | {rule().detail} | {fields} |")
+    return "\n".join([*lines, ""])
+
+
 def files() -> dict[Path, str]:
-    """What must stand on disk, by path from the root: a function of the event classes alone."""
+    """What must stand on disk, by path from the root: a function of the code alone."""
     schemas = {
         SCHEMAS / f"{_stem(cls)}.schema.json": _json(schema_of(cls)) for cls in event_classes()
     }
-    return {**schemas, CATALOGUE: catalogue()}
+    return {**schemas, CATALOGUE: catalogue(), RULES: rules()}
 
 
 def orphans(root: Path = ROOT) -> list[Path]:

@@ -41,11 +41,12 @@ from read_api.shapes import (
     RecordedShape,
     RefusalShape,
 )
+from read_api.waiting import waiting_route
 
 
 def router(reader: Reader) -> APIRouter:
     """The routes of the read models and of the audit."""
-    routes = APIRouter(responses=INVALID)
+    routes = APIRouter(responses=INVALID, route_class=waiting_route(reader))
 
     @routes.get("/customers", tags=["customers"], response_model=Page[CustomerShape])
     def list_customers(

@@ -17,9 +17,17 @@ from read_api.answers import as_json, problem
 from read_api.reading import Reader
 from read_api.shapes import Problem, Projections
 
+STALLED_SECONDS = 15.0
+"""How long a read model may stand before an event that it could take."""
+
 STATUS = """
 SELECT c.name, c.position, greatest(h.position - c.position, 0) AS lag_positions,
        c.halted, c.halted_at,
+       h.position > c.position AND EXISTS (
+           SELECT FROM ledger.events e
+            WHERE e.position = c.position + 1
+              AND greatest(e.recorded_at, c.moved_at) < clock_timestamp() - %s * interval '1s'
+       ) AS stalled,
        coalesce((SELECT greatest(extract(epoch FROM clock_timestamp() - e.recorded_at), 0)
                    FROM ledger.events e WHERE e.position = c.position + 1), 0)::float8
            AS lag_seconds,
@@ -40,10 +48,10 @@ PARKED = Gauge("pledge_projection_parked_streams", "Streams set aside", ["name"]
 
 def projections(conn: Connection) -> dict[str, Any]:
     """Every read model against the ledger's end."""
-    items = [
-        {**row, "status": "running" if row["halted"] is None else "halted"}
-        for row in fetch(conn, STATUS)
-    ]
+    items = fetch(conn, STATUS, (STALLED_SECONDS,))
+    for item in items:
+        stalled = item.pop("stalled")
+        item["status"] = "halted" if item["halted"] else "stalled" if stalled else "running"
     head = fetch(conn, "SELECT coalesce(max(position), 0) AS head FROM ledger.events")[0]["head"]
     return {"position": head, "items": items}
 
@@ -76,9 +84,11 @@ def router(reader: Reader) -> APIRouter:
         names = {item["name"] for item in found["items"]}
         missing = [model.name for model in MODELS if model.name not in names]
         halted = [item["name"] for item in found["items"] if item["halted"] is not None]
-        if missing or halted:
+        stalled = [item["name"] for item in found["items"] if item["status"] == "stalled"]
+        if missing or halted or stalled:
             parts = [f"not built yet: {', '.join(missing)}"] * bool(missing)
             parts += [f"halted: {', '.join(halted)}"] * bool(halted)
+            parts += [f"do not move: {', '.join(stalled)}"] * bool(stalled)
             return problem(
                 HTTPStatus.SERVICE_UNAVAILABLE, "not-ready", f"Read models {'; '.join(parts)}."
             )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,18 +17,32 @@ from events.arrays import register
 from events.keys import Keyring
 from events.ledger import SESSION
 from projections import progress
-from projections.asking import Moment, moment, parked_streams, position_of
+from projections.asking import FOREVER, Moment, moment, parked_streams, position_of
 from projections.catalog import SEARCH_PATH
 from projections.model import ReadModel
 from projections.tables import Connection
 
 WAIT_SECONDS = 5.0
 """How long a query waits for ``min_position`` before it answers 503."""
-LOOK_SECONDS = 0.005
+POSITIONS = "SELECT name, position, halted IS NOT NULL FROM progress.checkpoints"
 
 
 class NotThereYet(RuntimeError):
-    """The read models have not reached the position asked for, or stand still."""
+    """The read models have not reached the position asked for, or stand still.
+
+    Attributes:
+        models: the names of those that the question needs.
+        position: what they have to reach.
+        is_final: whether waiting would be in vain.
+    """
+
+    def __init__(
+        self, detail: str, models: Sequence[ReadModel], position: int = 0, *, is_final: bool = False
+    ) -> None:
+        super().__init__(detail)
+        self.models = [model.name for model in models]
+        self.position = position
+        self.is_final = is_final
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +83,7 @@ class Reader:
 
     def __init__(self, conninfo: str, keyring: Keyring, size: int = 8) -> None:
         self.keyring = keyring
+        self.aside = ThreadPoolExecutor(1, "watch")
         options = f"{SESSION} -c search_path={SEARCH_PATH.replace(' ', '')},public"
         common = make_conninfo(conninfo, options=options, application_name="pledge read")
         self._live = ConnectionPool(
@@ -85,6 +100,7 @@ class Reader:
 
     def close(self) -> None:
         """Let the connections go."""
+        self.aside.shutdown(wait=False)
         self._live.close()
         self._past.close()
 
@@ -109,28 +125,30 @@ class Reader:
             past: whether temporary tables are needed.
 
         Raises:
-            NotThereYet: after ``WAIT_SECONDS``, or at once when one of them is halted.
+            NotThereYet: when they do not, or one of them is halted or not built.
             Unanswerable: when a clock cannot be read.
         """
-        deadline = time.monotonic() + WAIT_SECONDS
         pool = self._past if past else self._live
-        while True:
-            with pool.connection() as conn, conn.transaction(force_rollback=past):
-                if not hold(conn, *models):
-                    raise NotThereYet("the read models are being built; come back in a moment")
-                when = moment(conn, as_of, known_at)
-                wanted = max(min_position or 0, when.known_at or 0)
-                reached = position_of(conn, *models)
-                if reached is not None and reached >= wanted:
-                    shown = reached if when.known_at is None else when.known_at
-                    yield View(conn, when, shown, parked_streams(conn, *models))
-                    return
+        with pool.connection() as conn, conn.transaction(force_rollback=past):
+            built = hold(conn, *models)
+            reached = position_of(conn, *models) if built else None
+            if reached is None:
+                raise NotThereYet("the read models are being built; come back in a moment", models)
+            when = moment(conn, as_of, known_at)
+            wanted = max(min_position or 0, when.known_at or 0)
+            if reached < wanted:
                 _refuse_if_halted(conn, models)
-            if time.monotonic() > deadline:
-                if reached is None:
-                    raise NotThereYet("the read models are being built; come back in a moment")
-                raise NotThereYet(f"position {wanted} is not reached yet; this is {reached}")
-            time.sleep(LOOK_SECONDS)
+                raise NotThereYet(
+                    f"position {wanted} is not reached yet; this is {reached}", models, wanted
+                )
+            shown = reached if when.known_at is None else when.known_at
+            yield View(conn, when, shown, parked_streams(conn, *models))
+
+    def positions(self) -> dict[str, int]:
+        """How far each read model is; one that halted counts as far as anybody could ask for."""
+        with self.connection() as conn:
+            rows = conn.execute(POSITIONS, prepare=True).fetchall()
+        return {name: FOREVER if halted else position for name, position, halted in rows}
 
 
 def hold(conn: Connection, *models: ReadModel) -> bool:
@@ -154,7 +172,9 @@ def _refuse_if_halted(conn: Connection, models: tuple[ReadModel, ...]) -> None:
         if checkpoint is not None and checkpoint.halted is not None:
             raise NotThereYet(
                 f"read model {model.name} halted at position {checkpoint.halted_at}: "
-                f"{checkpoint.halted}"
+                f"{checkpoint.halted}",
+                models,
+                is_final=True,
             )
 
 

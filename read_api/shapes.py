@@ -557,7 +557,7 @@ class ProjectionShape(Shape):
     position: int
     lag_positions: int
     lag_seconds: float
-    status: str = Field(examples=["running", "halted"])
+    status: str = Field(examples=["running", "stalled", "halted"])
     halted: str | None
     halted_at: int | None
     parked: list[UUID]

@@ -13,6 +13,7 @@ from iso4217 import Currency
 from pledge.importing.errors import MappingError, UnfitError
 from pledge.importing.mapping import (
     CommandRule,
+    LookupRule,
     Mapping,
     RowCommandRule,
     currency_code,
@@ -22,6 +23,7 @@ from pledge.importing.plan import (
     LEFT_OUT,
     CommandPlan,
     FilePlan,
+    LookupPlan,
     Plan,
     Value,
     namespace_of,
@@ -56,6 +58,7 @@ def compile_mapping(mapping: Mapping, label: str, known: Iterable[str] | None = 
         MappingError: one line for each mistake, with mapping, section and reason.
     """
     compiler = _Compiler(mapping, None if known is None else frozenset(known))
+    lookups = tuple(compiler.lookup(name, rule) for name, rule in mapping.lookups.items())
     before = []
     for index, rule in enumerate(mapping.before, 1):
         place = f"before[{index}] ({rule.command})"
@@ -74,7 +77,7 @@ def compile_mapping(mapping: Mapping, label: str, known: Iterable[str] | None = 
         files.append(FilePlan(file, place, commands, compiler.take_columns()))
     if compiler.faults:
         raise MappingError("\n".join(f"{label}: {fault}" for fault in compiler.faults))
-    return Plan(label, mapping, tuple(before), tuple(files))
+    return Plan(label, mapping, lookups, tuple(before), tuple(files))
 
 
 @dataclass
@@ -85,7 +88,8 @@ class _Compiler:
     columns: list[tuple[str, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.language = Language(self.mapping.values)
+        self.lookups: dict[str, dict[str, str]] = {name: {} for name in self.mapping.lookups}
+        self.language = Language(self.mapping.values, self.lookups)
         self.namespace = namespace_of(self.mapping.name)
         self.zone = time_zone(self.mapping.time_zone)
 
@@ -93,6 +97,11 @@ class _Compiler:
         taken = tuple(dict.fromkeys(self.columns))
         self.columns.clear()
         return taken
+
+    def lookup(self, name: str, rule: LookupRule) -> LookupPlan:
+        key = self._text(rule.key, f"lookups.{name}.key")
+        value = self._text(rule.value, f"lookups.{name}.value")
+        return LookupPlan(rule, key, value, self.take_columns(), self.lookups[name])
 
     def command(self, rule: CommandRule, place: str) -> CommandPlan:
         if self.known is not None and rule.command not in self.known:

@@ -14,6 +14,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pledge.importing.errors import MappingError
 
 SHIPPED = Path(__file__).parent.parent / "mappings"
+DUMP = ".sql"
+SPACE = "space"
 WORKBOOKS = frozenset({".xlsx", ".xlsm", ".xlsb", ".xls", ".ods"})
 
 
@@ -70,28 +72,44 @@ class RowCommandRule(CommandRule):
     once: bool = False
 
 
-class FileRule(_Section):
-    """One file, or one sheet of a workbook, and the commands of each of its rows, in order."""
+class SourceRule(_Section):
+    """One file, one sheet of a workbook, or one table of a dump, and how it is read."""
 
     file: str
     sheet: str | None = None
+    table: str | None = None
     encoding: Annotated[str, AfterValidator(_encoding)] = "utf-8-sig"
-    delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
+    delimiter: Annotated[str, Field(pattern=r"^(.|space)$")] = ","
     header: bool = True
     columns: list[str] | None = None
-    commands: Annotated[list[RowCommandRule], Field(min_length=1)]
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:
+        suffix = Path(self.file).suffix.lower()
         if self.header and self.columns is not None:
             raise ValueError("columns are given only with header = false")
         if not self.header and not self.columns:
             raise ValueError("header = false needs columns = [...], the names from left to right")
-        if self.sheet is not None and Path(self.file).suffix.lower() not in WORKBOOKS:
+        if self.sheet is not None and suffix not in WORKBOOKS:
             raise ValueError("only a workbook has a sheet")
+        if (self.table is not None) != (suffix == DUMP):
+            raise ValueError('a dump (.sql) needs table = "…", and nothing else has one')
         if Path(self.file).name != self.file:
             raise ValueError("file is a plain file name, without a folder")
         return self
+
+
+class FileRule(SourceRule):
+    """A source and the commands of each of its rows, in order."""
+
+    commands: Annotated[list[RowCommandRule], Field(min_length=1)]
+
+
+class LookupRule(SourceRule):
+    """A source whose rows say what stands for what: ``key`` and ``value`` are templates."""
+
+    key: str
+    value: str
 
 
 class Mapping(_Section):
@@ -103,6 +121,7 @@ class Mapping(_Section):
     time_zone: Annotated[str, AfterValidator(_zone_name)] = "UTC"
     actor: Annotated[str, Field(min_length=1)] = "import"
     values: dict[str, dict[str, str]] = {}
+    lookups: dict[str, LookupRule] = {}
     before: list[CommandRule] = []
     files: Annotated[list[FileRule], Field(min_length=1)]
 

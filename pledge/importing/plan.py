@@ -10,7 +10,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 import orjson
 
 from pledge.importing.errors import UnfitError
-from pledge.importing.mapping import CommandRule, FileRule, Mapping, RowCommandRule
+from pledge.importing.mapping import CommandRule, FileRule, LookupRule, Mapping, RowCommandRule
 from pledge.importing.templates import Condition, Text, Values
 
 _UUID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
@@ -92,18 +92,30 @@ class FilePlan:
     commands: tuple[CommandPlan, ...]
     columns: tuple[tuple[str, str], ...]
 
-    def check_header(self, header: Sequence[str]) -> list[str]:
-        """Return what the mapping asks of this file's columns and does not find, if anything."""
-        faults = []
-        for place, column in self.columns:
-            count = header.count(column)
-            if count == 0:
-                near = difflib.get_close_matches(column, header, n=1)
-                hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(header)}"
-                faults.append(f"{place}: {self.rule.file} has no column {column!r}; {hint}")
-            elif count > 1:
-                faults.append(f"{place}: {self.rule.file} has {count} columns named {column!r}")
-        return faults
+
+@dataclass(frozen=True, slots=True)
+class LookupPlan:
+    """One lookup of the mapping, compiled; ``found`` is what its rows say."""
+
+    rule: LookupRule
+    key: Text
+    value: Text
+    columns: tuple[tuple[str, str], ...]
+    found: dict[str, str]
+
+
+def check_header(plan: FilePlan | LookupPlan, header: Sequence[str]) -> list[str]:
+    """Return what the mapping asks of this file's columns and does not find, if anything."""
+    faults = []
+    for place, column in plan.columns:
+        count = header.count(column)
+        if count == 0:
+            near = difflib.get_close_matches(column, header, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(header)}"
+            faults.append(f"{place}: {plan.rule.file} has no column {column!r}; {hint}")
+        elif count > 1:
+            faults.append(f"{place}: {plan.rule.file} has {count} columns named {column!r}")
+    return faults
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +124,7 @@ class Plan:
 
     label: str
     mapping: Mapping
+    lookups: tuple[LookupPlan, ...]
     before: tuple[CommandPlan, ...]
     files: tuple[FilePlan, ...]
 

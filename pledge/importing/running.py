@@ -11,12 +11,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from pledge.importing.compiling import compile_mapping
-from pledge.importing.errors import MappingError, UnfitError
-from pledge.importing.mapping import FileRule, load_mapping
-from pledge.importing.plan import CommandPlan, FilePlan, Line, Plan
+from pledge.importing.errors import MappingError, SourceError, UnfitError
+from pledge.importing.mapping import SourceRule, load_mapping
+from pledge.importing.plan import CommandPlan, FilePlan, Line, LookupPlan, Plan, check_header
 from pledge.importing.report import Origin, Rejects, Report, Seen
+from pledge.importing.rows import Row, UnreadableRow
 from pledge.importing.sending import CHUNK_BYTES, CHUNK_LINES, Sender
-from pledge.importing.sources import Row, UnreadableRow, locate, open_table
+from pledge.importing.sources import locate, open_table
 
 Check = Callable[[bytes], Sequence[str]]
 """Says what is wrong with one line of NDJSON; nothing when it is a good command."""
@@ -67,7 +68,7 @@ def run_import(
             run.take(before, [command], {})
         for file, path in files:
             task = progress.add_task(_title(file.rule, path), total=1.0)
-            for row in _rows(file, path):
+            for row in _rows(file.rule, path):
                 progress.update(task, completed=row.read)
                 run.take_row(path.name, file.commands, row)
             progress.update(task, completed=1.0)
@@ -155,25 +156,44 @@ class _Run:
 
 
 def _open_all(plan: Plan, source: Path) -> tuple[list[tuple[FilePlan, Path]], set[str]]:
-    located, unused = locate(source, plan.mapping.files)
-    plans = {id(file.rule): file for file in plan.files}
-    files = [(plans[id(rule)], path) for rule, path in located]
+    rules: list[SourceRule] = [*plan.mapping.lookups.values(), *plan.mapping.files]
+    located, unused = locate(source, rules)
+    paths = {id(rule): path for rule, path in located}
+    absent = {lookup.rule.file for lookup in plan.lookups if id(lookup.rule) not in paths}
+    if absent:
+        raise SourceError(f"the mapping looks things up in {', '.join(absent)}; give its folder")
+    files = [(file, paths[id(file.rule)]) for file in plan.files if id(file.rule) in paths]
     faults = []
-    for file, path in files:
-        with open_table(path, file.rule) as table:
-            faults += [f"{plan.label}: {fault}" for fault in file.check_header(table.columns)]
+    every: list[FilePlan | LookupPlan] = [*plan.lookups, *(file for file, _ in files)]
+    for asked in every:
+        with open_table(paths[id(asked.rule)], asked.rule) as table:
+            faults += [f"{plan.label}: {fault}" for fault in check_header(asked, table.columns)]
     if faults:
         raise MappingError("\n".join(faults))
+    for lookup in plan.lookups:
+        _fill(lookup, paths[id(lookup.rule)])
     return files, unused
 
 
-def _rows(file: FilePlan, path: Path) -> Iterator[Row | UnreadableRow]:
-    with open_table(path, file.rule) as table:
+def _fill(lookup: LookupPlan, path: Path) -> None:
+    for row in _rows(lookup.rule, path):
+        if isinstance(row, UnreadableRow):
+            continue
+        values = {**row.cells, "row": row.cells, "_line": row.line, "_file": path.name}
+        try:
+            lookup.found.setdefault(lookup.key.render(values), lookup.value.render(values))
+        except UnfitError as error:
+            raise SourceError(f"{path.name} line {row.line}, looked up: {error}") from error
+
+
+def _rows(rule: SourceRule, path: Path) -> Iterator[Row | UnreadableRow]:
+    with open_table(path, rule) as table:
         yield from table.rows()
 
 
-def _title(rule: FileRule, path: Path) -> str:
-    return f"{path.name} · {rule.sheet}" if rule.sheet else path.name
+def _title(rule: SourceRule, path: Path) -> str:
+    part = rule.sheet or rule.table
+    return f"{path.name} · {part}" if part else path.name
 
 
 def _progress(console: Console | None) -> Progress:

@@ -4,44 +4,26 @@ import csv
 import gzip
 import io
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol, TypeVar
 
 from python_calamine import CalamineError, load_workbook
 
+from pledge.importing.dumps import DumpTable
 from pledge.importing.errors import SourceError
-from pledge.importing.mapping import WORKBOOKS, FileRule
+from pledge.importing.mapping import DUMP, SPACE, WORKBOOKS, SourceRule
+from pledge.importing.rows import Row, UnreadableRow, row_of
 
 REJECTED = ".rejected.csv"
 
 _READING_FAULTS = (OSError, EOFError, zlib.error, UnicodeError, CalamineError)
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row: its first line in the file, 1-based, and its cells by column, without margins.
-
-    `read` is the part of the file that has been read with it, 0 to 1.
-    """
-
-    line: int
-    read: float
-    cells: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class UnreadableRow:
-    """A row that is not as wide as the header, or not text of this encoding."""
-
-    line: int
-    read: float
-    cells: Sequence[str]
-    reason: str
+R = TypeVar("R", bound=SourceRule)
 
 
 class Table(Protocol):
@@ -53,7 +35,7 @@ class Table(Protocol):
         """Yield every row that is not blank, in order; SourceError when reading fails."""
 
 
-def locate(source: Path, rules: Sequence[FileRule]) -> tuple[list[tuple[FileRule, Path]], set[str]]:
+def locate(source: Path, rules: Sequence[R]) -> tuple[list[tuple[R, Path]], set[str]]:
     """Find the file of each rule in a folder, or the rules of a single file.
 
     A single file needs no particular name when the mapping knows only one. Returns the rules with
@@ -81,7 +63,7 @@ def locate(source: Path, rules: Sequence[FileRule]) -> tuple[list[tuple[FileRule
 
 
 @contextmanager
-def open_table(path: Path, rule: FileRule) -> Iterator[Table]:
+def open_table(path: Path, rule: SourceRule) -> Iterator[Table]:
     """Open a file as its rule says, and close it at the end.
 
     Raises:
@@ -90,8 +72,13 @@ def open_table(path: Path, rule: FileRule) -> Iterator[Table]:
     with ExitStack() as opened:
         try:
             opening: AbstractContextManager[Table]
-            is_workbook = path.suffix.lower() in WORKBOOKS
-            opening = _workbook(path, rule) if is_workbook else _csv_file(path, rule)
+            suffix = path.suffix.lower()
+            if suffix == DUMP:
+                opening = nullcontext(DumpTable(path, rule))
+            elif suffix in WORKBOOKS:
+                opening = _workbook(path, rule)
+            else:
+                opening = _csv_file(path, rule)
             table = opened.enter_context(opening)
         except _READING_FAULTS as error:
             raise SourceError(f"{path} cannot be read: {error}") from error
@@ -99,7 +86,7 @@ def open_table(path: Path, rule: FileRule) -> Iterator[Table]:
 
 
 @contextmanager
-def _csv_file(path: Path, rule: FileRule) -> Iterator[Table]:
+def _csv_file(path: Path, rule: SourceRule) -> Iterator[Table]:
     size = path.stat().st_size or 1
     with ExitStack() as opened:
         raw = opened.enter_context(path.open("rb"))
@@ -112,15 +99,38 @@ def _csv_file(path: Path, rule: FileRule) -> Iterator[Table]:
         yield _CsvTable(path, rule, text, raw, size)
 
 
+class _Records(Protocol):
+    line_num: int
+
+    def __next__(self) -> list[str]: ...
+
+
+class _Spaced:
+    """Lines whose cells stand apart by any white space."""
+
+    def __init__(self, text: io.TextIOWrapper) -> None:
+        self._text = text
+        self.line_num = 0
+
+    def __next__(self) -> list[str]:
+        line = next(self._text)
+        self.line_num += 1
+        return line.split()
+
+
 class _CsvTable:
     def __init__(
-        self, path: Path, rule: FileRule, text: io.TextIOWrapper, raw: BinaryIO, size: int
+        self, path: Path, rule: SourceRule, text: io.TextIOWrapper, raw: BinaryIO, size: int
     ) -> None:
         self._path = path
         self._encoding = rule.encoding
         self._raw = raw
         self._size = size
-        self._reader = csv.reader(text, delimiter=rule.delimiter, strict=True)
+        self._reader: _Records = (
+            _Spaced(text)
+            if rule.delimiter == SPACE
+            else csv.reader(text, delimiter=rule.delimiter, strict=True)
+        )
         self.columns: Sequence[str] = rule.columns or self._header()
 
     def _header(self) -> list[str]:
@@ -145,7 +155,7 @@ class _CsvTable:
                 elif not _encodable(cells):
                     yield UnreadableRow(line, read, cells, f"not {self._encoding} text")
                 else:
-                    yield _row(line, read, self.columns, [cell.strip() for cell in cells])
+                    yield row_of(line, read, self.columns, [cell.strip() for cell in cells])
         except _READING_FAULTS as error:
             raise SourceError(f"{self._path} cannot be read further: {error}") from error
 
@@ -164,7 +174,7 @@ class _CsvTable:
 
 
 @contextmanager
-def _workbook(path: Path, rule: FileRule) -> Iterator[Table]:
+def _workbook(path: Path, rule: SourceRule) -> Iterator[Table]:
     with load_workbook(path) as book:
         if not book.sheet_names:
             raise SourceError(f"{path} has no sheet")
@@ -175,7 +185,7 @@ def _workbook(path: Path, rule: FileRule) -> Iterator[Table]:
 
 
 class _SheetTable:
-    def __init__(self, path: Path, rule: FileRule, sheet: Any) -> None:
+    def __init__(self, path: Path, rule: SourceRule, sheet: Any) -> None:
         self._height = max(sheet.total_height, 1)
         self._records = (
             (line, [_text(cell) for cell in cells])
@@ -192,16 +202,7 @@ class _SheetTable:
 
     def rows(self) -> Iterator[Row | UnreadableRow]:
         for line, cells in self._records:
-            yield _row(line, min(line / self._height, 1.0), self.columns, cells)
-
-
-def _row(
-    line: int, read: float, columns: Sequence[str], cells: Sequence[str]
-) -> Row | UnreadableRow:
-    if len(cells) < len(columns) or any(cells[len(columns) :]):
-        reason = f"has {len(cells)} cells where there are {len(columns)} columns"
-        return UnreadableRow(line, read, cells, reason)
-    return Row(line, read, {name: cell for name, cell in zip(columns, cells, strict=False) if name})
+            yield row_of(line, min(line / self._height, 1.0), self.columns, cells)
 
 
 def _encodable(cells: Sequence[str]) -> bool:

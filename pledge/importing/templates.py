@@ -76,11 +76,25 @@ class Condition:
 
 
 class Language:
-    """Compiles templates and conditions that know the mapping's tables of values."""
+    """Compiles templates and conditions that know the mapping's tables of values.
 
-    def __init__(self, tables: Mapping[str, Mapping[str, str]]) -> None:
+    Args:
+        tables: for ``fix``.
+        lookups: for ``lookup``, to be filled before the first row.
+    """
+
+    def __init__(
+        self,
+        tables: Mapping[str, Mapping[str, str]],
+        lookups: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> None:
+        known = lookups or {}
+
         def fix(value: object, table: str) -> object:
             return tables[table].get(str(value), value)
+
+        def lookup(value: object, table: str) -> str:
+            return known[table].get(str(value), "")
 
         environment = SandboxedEnvironment(
             undefined=StrictUndefined,
@@ -89,11 +103,19 @@ class Language:
             autoescape=False,
         )
         built_in = environment.filters
-        own = {"fix": fix, "date": _date, "number": number, "times": _times, "round": _round}
+        own = {
+            "fix": fix,
+            "lookup": lookup,
+            "date": _date,
+            "number": number,
+            "times": _times,
+            "round": _round,
+        }
         environment.filters = {name: built_in[name] for name in _BUILT_IN} | own
         environment.globals.clear()
         self._environment = environment
         self._tables = tables
+        self._lookups = known
 
     def text(self, source: str) -> Text:
         """Compile a template; TemplateFault says what is wrong with it."""
@@ -142,6 +164,11 @@ class Language:
                     raise TemplateFault(f"there is no [values.{table}] for fix({table!r})")
             case "fix", _:
                 raise TemplateFault('fix takes the name of a table: fix("product")')
+            case "lookup", [nodes.Const(value=str(table))]:
+                if table not in self._lookups:
+                    raise TemplateFault(f"there is no [lookups.{table}] for lookup({table!r})")
+            case "lookup", _:
+                raise TemplateFault('lookup takes the name of a lookup: lookup("rep")')
             case "date", [nodes.Const(value=str(form))]:
                 _check_date_form(form)
             case _:

@@ -13,6 +13,7 @@ from aggregates.base import (
     CompanyUnknown,
     CustomerExists,
     CustomerUnknown,
+    IdTaken,
     LeadExists,
     LeadUnknown,
     OpportunityExists,
@@ -125,7 +126,7 @@ class World:
         kind = "company" if asked.stream_id == COMPANY else there and there.stream_type
         try:
             if kind not in (None, stream_type):
-                raise UNKNOWN[stream_type]
+                raise IdTaken if asked.name in CREATES else UNKNOWN[stream_type]
             if asked.name in CREATES and there:
                 raise CREATES[asked.name]
             if asked.name not in CREATES and stream_type != "company" and not there:

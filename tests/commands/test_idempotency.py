@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from uuid import UUID, uuid4
 
 import pytest
+from structlog.testing import capture_logs
 
 from commands.request import Answer, Request
 from tests.commands.making import (
@@ -200,3 +201,21 @@ def test_a_failure_of_ours_is_not_stored_and_its_key_may_be_used_again(ledger_ur
         assert tell(writer, failing_claim(lead, key="once")).status == 500
         assert count_outcomes(ledger_url) == 1
         assert tell(writer, claim(lead, key="once")).status == 200
+
+
+def test_an_id_that_something_else_has_is_taken(ledger_url: str) -> None:
+    lead = uuid4()
+    with writer_on(ledger_url) as writer:
+        assert tell(writer, capture(lead)).status == 201
+        answer = tell(writer, register(lead))
+    assert (answer.status, answer.body["rule"], answer.body["fields"]) == (409, "IdTaken", ["id"])
+
+
+def test_a_repeat_beside_its_first_is_no_fault(ledger_url: str) -> None:
+    leads = [uuid4() for _ in range(3)]
+    with writer_on(ledger_url) as writer, capture_logs() as logged:
+        asked = [capture(leads[0], key="twice"), capture(leads[1]), capture(leads[0], key="twice")]
+        first, _, again = writer.handle([*asked, claim(leads[0])])[:3]
+    assert (first.status, first.body) == (again.status, again.body)
+    assert [entry for entry in logged if entry["log_level"] in ("error", "warning")] == []
+    assert types_of(ledger_url, leads[0]) == ["lead.captured", "lead.claimed"]

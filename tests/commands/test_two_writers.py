@@ -431,7 +431,8 @@ def test_nobody_else_moves_in_where_the_company_lives(
 ) -> None:
     zone = request("companies/set-time-zone", {"time_zone": "Europe/Paris"}, of=COMPANY)
     with writer_on(ledger_url) as writer:
-        assert tell(writer, begin(COMPANY)).status == 404
+        answer = tell(writer, begin(COMPANY))
+        assert (answer.status, answer.body["rule"]) == (409, "IdTaken")
         assert tell(writer, zone).status == 200
         assert tell(writer, request("opportunities/open", {"title": "Looms"})).status == 201
 

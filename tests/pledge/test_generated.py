@@ -78,6 +78,7 @@ def test_the_catalogue_has_a_line_for_every_event() -> None:
 def test_making_everything_anew_changes_nothing(tmp_path: Path) -> None:
     for folder in (SCHEMAS, generated.GOLDEN):
         shutil.copytree(ROOT / folder, tmp_path / folder)
+    shutil.copy(ROOT / generated.RULES, tmp_path / generated.RULES)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
     generated.main(tmp_path)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 
 from events.keys import Keyring
 from projections.catalog import MODELS
+from read_api import health
 from read_api.app import install
 from read_api.reading import Reader
 from tests.projections.world import MASTER, World
@@ -37,6 +38,21 @@ def test_a_service_that_is_built_is_ready(company: World) -> None:
     company.do("leads/capture", LEAD, name="Grace Hopper")
     company.project()
     assert company.get("/health/ready") == {"status": "ready", "position": 1}
+
+
+def test_a_read_model_that_does_not_move_is_said_so(
+    company: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    company.project()
+    monkeypatch.setattr(health, "STALLED_SECONDS", 0.0)
+    assert company.ask("/health/ready").status_code == 200
+    company.do("leads/capture", LEAD, name="Grace Hopper")
+    answer = company.ask("/health/ready")
+    assert answer.status_code == 503
+    assert "do not move: customers, leads" in answer.json()["detail"]
+    assert {item["status"] for item in company.get("/projections")["items"]} == {"stalled"}
+    monkeypatch.setattr(health, "STALLED_SECONDS", 15.0)
+    assert company.ask("/health/ready").status_code == 200
 
 
 @pytest.mark.slow

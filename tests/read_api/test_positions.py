@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from uuid import UUID
 
+import httpx2
 import pytest
 
 from read_api import reading
@@ -103,3 +105,38 @@ def test_a_question_before_anything_was_built_is_no_failure_of_ours(
     monkeypatch.setattr(reading, "WAIT_SECONDS", 0.2)
     answer = company.ask(path)
     assert answer.status_code in (404, 503), answer.text
+
+
+def test_those_who_wait_keep_nobody_else_from_an_answer(
+    company: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Far more than there are threads to wait in."""
+    monkeypatch.setattr(reading, "WAIT_SECONDS", 2.0)
+    company.do("leads/capture", LEAD, name="Grace Hopper")
+    company.project()
+
+    async def ask() -> tuple[float, list[int]]:
+        transport = httpx2.ASGITransport(app=company.app)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://pledge") as client:
+            waiting = [
+                asyncio.create_task(client.get("/leads", params={"min_position": 99}))
+                for _ in range(120)
+            ]
+            await asyncio.sleep(0.3)
+            began = time.monotonic()
+            assert (await client.get("/leads")).status_code == 200
+            took = time.monotonic() - began
+            return took, [answer.status_code for answer in await asyncio.gather(*waiting)]
+
+    took, statuses = asyncio.run(ask())
+    assert took < 1
+    assert statuses == [503] * 120
+
+
+@pytest.mark.parametrize("path", ["/leads", f"/leads/{LEAD}", "/audit/events", "/funnel"])
+def test_a_parameter_that_nobody_knows_is_refused_by_name(company: World, path: str) -> None:
+    company.do("leads/capture", LEAD, name="Grace Hopper")
+    company.project()
+    answer = company.ask(path, onwer="ada")
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["field"] == "onwer"

@@ -1,0 +1,83 @@
+"""Questions that wait for a position wait without holding a thread or a connection."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+
+from projections.asking import Unanswerable
+from read_api import reading
+from read_api.reading import NotThereYet, Reader
+
+LOOK_SECONDS = 0.01
+
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+def waiting_route(reader: Reader) -> type[APIRoute]:
+    """Routes that ask again once the read models have come far enough, until time is up.
+
+    Parameters that a route does not know are refused: a misspelt filter would answer everything.
+    """
+    watch = Watch(reader)
+
+    class WaitingRoute(APIRoute):
+        def get_route_handler(self) -> Handler:
+            handle = super().get_route_handler()
+            known = {field.alias for field in self.dependant.query_params}
+
+            async def ask(request: Request) -> Response:
+                _refuse_unknown(request, known)
+                deadline = time.monotonic() + reading.WAIT_SECONDS
+                while True:
+                    try:
+                        return await handle(request)
+                    except NotThereYet as error:
+                        if error.is_final or time.monotonic() > deadline:
+                            raise
+                        await watch.reached(error, deadline)
+
+            return ask
+
+    return WaitingRoute
+
+
+def _refuse_unknown(request: Request, known: set[str]) -> None:
+    for name in request.query_params:
+        if name not in known:
+            there = ", ".join(sorted(known)) or "none"
+            raise Unanswerable(name, f"is no parameter of this question; there are: {there}")
+
+
+class Watch:
+    """Looks how far the read models are, once for all that wait, and only while anybody does."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._looking = False
+        self._looked_at = 0.0
+        self._found: dict[str, int] = {}
+
+    async def reached(self, wanted: NotThereYet, deadline: float) -> None:
+        """Return when it pays to ask again, or when time is up."""
+        while time.monotonic() <= deadline:
+            await asyncio.sleep(LOOK_SECONDS)
+            await self._look()
+            if all(self._found.get(name, -1) >= wanted.position for name in wanted.models):
+                return
+
+    async def _look(self) -> None:
+        if self._looking or time.monotonic() - self._looked_at < LOOK_SECONDS:
+            return
+        self._looking = True
+        try:
+            loop = asyncio.get_running_loop()
+            self._found = await loop.run_in_executor(self._reader.aside, self._reader.positions)
+        finally:
+            self._looking = False
+            self._looked_at = time.monotonic()
