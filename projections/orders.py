@@ -43,7 +43,7 @@ class OrderRow(Row):
     note: str | None = None
     status: str = "placed"
     amount: Decimal | None = None
-    billed: Decimal | None = None
+    returned: Decimal = Decimal(0)
     currency: str | None = None
     lines: list[Any] | None = None
     placed_at: datetime | None = None
@@ -51,16 +51,19 @@ class OrderRow(Row):
 
 @dataclass(slots=True)
 class OrderFact(Row):
-    """A fact, never changed: the order came to this state and amount."""
+    """A fact, never changed: the order came to this state, or this amount, or so much came back.
+
+    It holds what its own event says and no sum of several: as of a day only some of them count.
+    """
 
     order_id: UUID
     version: int
     position: int = 0
     occurred_at: datetime | None = None
     recorded_at: datetime | None = None
-    status: str = "placed"
+    status: str | None = None
     amount: Decimal | None = None
-    billed: Decimal | None = None
+    returned: Decimal | None = None
     actor: str | None = None
     reason: str | None = None
 
@@ -93,19 +96,25 @@ def apply(rows: Rows, recorded: Recorded) -> None:
     event: OrderEvent = recorded.event  # type: ignore[assignment]
     order = rows.get(ORDERS, recorded.stream_id)
     order.version, order.position = recorded.version, recorded.position
-    reason: str | None = None
+    fact = OrderFact(
+        recorded.stream_id,
+        recorded.version,
+        recorded.position,
+        recorded.occurred_at,
+        recorded.recorded_at,
+        actor=recorded.actor,
+    )
     match event:
         case OrderPlaced():
             order.customer_id, order.owner = event.customer_id, event.owner
             order.opportunity_id = event.opportunity_id
             order.number, order.title, order.note = event.number, event.title, event.note
-            order.amount = order.billed = event.total.amount
-            order.currency = event.total.currency
+            order.amount, order.currency = event.total.amount, event.total.currency
+            fact.status, fact.amount = "placed", event.total.amount
             order.lines = [line.model_dump(mode="json") for line in event.lines]
             order.placed_at, order.placed_position = recorded.occurred_at, recorded.position
         case OrderLineAdded():
-            more = event.total.amount - (order.amount or 0)
-            order.amount, order.billed = event.total.amount, (order.billed or 0) + more
+            order.amount = fact.amount = event.total.amount
             order.lines = [*(order.lines or ()), event.line.model_dump(mode="json")]
         case PaymentsPlanned():
             for number, part in enumerate(event.instalments, 1):
@@ -123,51 +132,42 @@ def apply(rows: Rows, recorded: Recorded) -> None:
                 )
             return
         case OrderShipped():
-            order.status = "shipped"
+            fact.status = "shipped"
         case OrderHeld():
-            order.status, reason = "held", event.reason
+            fact.status, fact.reason = "held", event.reason
         case OrderDisputed():
-            order.status, reason = "disputed", event.reason
+            fact.status, fact.reason = "disputed", event.reason
         case OrderResolved():
-            order.status, reason = "resolved", event.outcome
+            fact.status, fact.reason = "resolved", event.outcome
         case OrderCompleted():
-            order.status = "completed"
+            fact.status = "completed"
         case OrderCancelled():
-            order.status, order.billed, reason = "cancelled", Decimal(0), event.reason
+            fact.status, fact.reason = "cancelled", event.reason
         case GoodsReturned():
-            order.billed = (order.billed or 0) - event.amount.amount
-            reason = event.reason
+            fact.returned, fact.reason = event.amount.amount, event.reason
+            order.returned += event.amount.amount
         case _:
             assert_never(event)
-    rows.add(
-        FACTS,
-        OrderFact(
-            recorded.stream_id,
-            recorded.version,
-            recorded.position,
-            recorded.occurred_at,
-            recorded.recorded_at,
-            order.status,
-            order.amount,
-            order.billed,
-            recorded.actor,
-            reason,
-        ),
-    )
+    order.status = fact.status or order.status
+    rows.add(FACTS, fact)
 
 
 MODEL = ReadModel("orders", (ORDERS, FACTS, INSTALMENTS), OrderEvent, apply, critical=True)
 
-LIVE = "SELECT o.* FROM orders o WHERE o.placed_position > 0"
-PAST = """
-SELECT o.order_id, o.version, o.position, o.placed_position, o.customer_id, o.owner,
-       o.opportunity_id, o.number, o.title, o.note, stood.status, stood.amount, stood.billed,
-       o.currency, o.lines, o.placed_at
+BILLED = "CASE {0}.status WHEN 'cancelled' THEN 0 ELSE {0}.amount - {0}.returned END AS billed"
+LIVE = f"SELECT o.*, {BILLED.format('o')} FROM orders o WHERE o.placed_position > 0"
+PAST = f"""
+SELECT o.order_id, o.version, o.customer_id, o.owner, o.opportunity_id, o.number, o.title, o.note,
+       stood.status, stood.amount, {BILLED.format("stood")}, o.currency, o.lines, o.placed_at
   FROM orders o CROSS JOIN LATERAL (
-       SELECT s.status, s.amount, s.billed FROM order_facts s
-        WHERE s.order_id = o.order_id AND {facts} ORDER BY s.version DESC LIMIT 1
+       SELECT (array_agg(s.status ORDER BY s.version DESC)
+                 FILTER (WHERE s.status IS NOT NULL))[1] AS status,
+              (array_agg(s.amount ORDER BY s.version DESC)
+                 FILTER (WHERE s.amount IS NOT NULL))[1] AS amount,
+              coalesce(sum(s.returned), 0) AS returned
+         FROM order_facts s WHERE s.order_id = o.order_id AND {{facts}}
   ) stood
- WHERE o.placed_position > 0 AND {placed}
+ WHERE o.placed_position > 0 AND {{placed}}
 """
 SELECT = """
 SELECT o.order_id, o.version, o.number, o.title, o.note, o.owner, o.opportunity_id, o.status,
@@ -191,7 +191,7 @@ PAST_NAME = """
 def orders_at(when: Moment) -> tuple[str, list[Any]]:
     """A query for every order as it was at a moment, and its values.
 
-    Columns: those of ``OrderRow``; status, amount and billed are those of the moment.
+    Status, amount and billed are those of the moment.
     """
     if when.is_live:
         return LIVE, []
@@ -263,15 +263,7 @@ def order(conn: Connection, order_id: UUID, when: Moment) -> dict[str, Any] | No
     currency = found["billed"]["currency"]
     facts, bounds = when.bounds("s")
     found["lines"] = lines
-    found["history"] = fetch(
-        conn,
-        "SELECT version, status, amount, billed, occurred_at, recorded_at, actor, reason, position "
-        f"FROM order_facts s WHERE order_id = %s AND {facts} ORDER BY version",
-        [order_id, *bounds],
-    )
-    for fact in found["history"]:
-        fact["amount"] = money(fact["amount"], currency)
-        fact["billed"] = money(fact["billed"], currency)
+    found["history"] = _history(conn, order_id, currency, when)
     found["instalments"] = fetch(
         conn,
         f"SELECT number, due, amount FROM instalments s WHERE order_id = %s AND {facts} "
@@ -295,6 +287,26 @@ def order(conn: Connection, order_id: UUID, when: Moment) -> dict[str, Any] | No
     for payment in found["payments"]:
         payment["amount"] = money(payment["amount"], payment.pop("currency"))
     return found
+
+
+def _history(conn: Connection, order_id: UUID, currency: str, when: Moment) -> list[dict[str, Any]]:
+    """What became of the order, event by event, with what it then was."""
+    facts, bounds = when.bounds("s")
+    rows = fetch(
+        conn,
+        "SELECT version, status, amount, returned, occurred_at, recorded_at, actor, reason, "
+        f"position FROM order_facts s WHERE order_id = %s AND {facts} ORDER BY version",
+        [order_id, *bounds],
+    )
+    status, amount, returned = "placed", Decimal(0), Decimal(0)
+    for row in rows:
+        status = row["status"] or status
+        amount = amount if row["amount"] is None else row["amount"]
+        returned += row.pop("returned") or 0
+        billed = Decimal(0) if status == "cancelled" else amount - returned
+        row["status"] = status
+        row["amount"], row["billed"] = money(amount, currency), money(billed, currency)
+    return rows
 
 
 def shown(row: dict[str, Any]) -> dict[str, Any]:

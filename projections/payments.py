@@ -290,43 +290,51 @@ def receivables(
     receivable = billed - received + refunded. What is allocated to an order counts for that
     order's customer, everything else for whoever paid it. Overdue is what was due before today.
     """
-    source, values = _receivables(conn, when, customer_id)
-    filters = [
-        Filter("currency = %s", (currency,)),
-        Filter("(receivable > 0) = %s", (owing,)),
-    ]
+    accounts, values = _accounts(conn, when, customer_id)
+    name, bounds = name_at(when, "a")
+    sums = ", ".join(f"sum({name}) AS {name}" for name in SUMS)
+    select = f"""
+        WITH x AS MATERIALIZED (
+            SELECT * FROM ({accounts}{RECEIVABLES.format(name=name)}) y
+             WHERE (%s::text IS NULL OR currency = %s)
+               AND (%s::bool IS NULL OR (receivable > 0) = %s)
+        )
+        SELECT x.*, t.totals FROM x CROSS JOIN (
+            SELECT array_agg(ARRAY[{", ".join(f"{name}::text" for name in SUMS)}]) AS totals
+              FROM (SELECT currency, {sums} FROM x GROUP BY currency) z
+        ) t
+    """
+    totals: list[list[str]] = []
+
+    def shape(row: dict[str, Any]) -> dict[str, Any]:
+        totals[:] = row.pop("totals")
+        return _account(row)
+
     items, more = page(
         conn,
-        f"SELECT * FROM ({source}) x",
-        filters,
+        select,
+        [],
         ("receivable", "account"),
         cursor,
         limit,
-        values=values,
+        values=[*values, *bounds, when.today, currency, currency, owing, owing],
         descending=True,
         kinds=(Decimal, str),
-        shape=_account,
-    )
-    sums = ", ".join(f"sum({name}) AS {name}" for name in SUMS)
-    totals = fetch(
-        conn,
-        f"SELECT currency, {sums} FROM ({source}) x WHERE (%s::text IS NULL OR currency = %s) "
-        "AND (%s::bool IS NULL OR (receivable > 0) = %s) GROUP BY currency",
-        [*values, currency, currency, owing, owing],
+        shape=shape,
     )
     total = None
     if len(totals) == 1:
-        total = {name: money(totals[0][name], totals[0]["currency"]) for name in SUMS}
+        code = items[0]["receivable"]["currency"]
+        total = {
+            name: money(Decimal(text), code) for name, text in zip(SUMS, totals[0], strict=True)
+        }
     return items, more, total
 
 
-def _receivables(conn: Connection, when: Moment, customer_id: UUID | None) -> tuple[str, list[Any]]:
-    accounts, values = _accounts(conn, when, customer_id)
-    name, bounds = name_at(when, "a")
-    return accounts + RECEIVABLES.format(name=name), [*values, *bounds, when.today]
-
-
 def _accounts(conn: Connection, when: Moment, customer_id: UUID | None) -> tuple[str, list[Any]]:
+    if customer_id is None:
+        # Of all these steps the planner knows no sizes and would loop through each within each.
+        conn.execute("SET LOCAL enable_nestloop = off")
     orders, values = orders_at(when)
     facts, bounds = when.bounds("s")
     whose = "true"
