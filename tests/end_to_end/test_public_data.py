@@ -1,0 +1,205 @@
+"""Public data sets of orders, payments and leads, imported and asked about over HTTP alone."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter, defaultdict
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from statistics import mean, median
+from typing import Any
+
+import pytest
+
+from tests.end_to_end.running import CHECKED_OUT, Service
+
+pytestmark = pytest.mark.slow
+
+AS_PUBLISHED = Path(os.environ.get("PLEDGE_DATA") or CHECKED_OUT.parent / "shared" / "data")
+SETS = ("classicmodels", "cdnow", "olist_funnel")
+Item = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    missing = [name for name in SETS if not (AS_PUBLISHED / name).is_dir()]
+    if missing:
+        pytest.skip(
+            f"the data sets {', '.join(missing)} are not here; PLEDGE_DATA names their folder"
+        )
+    copies = tmp_path_factory.mktemp("data")
+    return {name: Path(shutil.copytree(AS_PUBLISHED / name, copies / name)) for name in SETS}
+
+
+@pytest.fixture(scope="module")
+def imported(service: Service, data: dict[str, Path]) -> Service:
+    for name, source in data.items():
+        done = service.run("import", source, "--mapping", name)
+        assert done.returncode == 0, done.stdout + done.stderr
+    service.wait_until_shown()
+    return service
+
+
+@pytest.fixture(scope="module")
+def orders(imported: Service) -> list[Item]:
+    return imported.pages("/orders", limit=1000)
+
+
+@pytest.fixture(scope="module")
+def models(orders: list[Item]) -> list[Item]:
+    """The orders of classicmodels, which have numbers."""
+    return [order for order in orders if order["number"] is not None]
+
+
+@pytest.fixture(scope="module")
+def purchases(orders: list[Item]) -> list[Item]:
+    """The purchases of cdnow, which have none."""
+    return [order for order in orders if order["number"] is None]
+
+
+@pytest.fixture(scope="module")
+def leads(imported: Service) -> list[Item]:
+    return imported.pages("/leads", limit=1000)
+
+
+def total(items: list[Item], name: str) -> Decimal:
+    assert {item[name]["currency"] for item in items} == {"USD"}
+    return sum((Decimal(item[name]["amount"]) for item in items), Decimal())
+
+
+def accounts(service: Service, items: list[Item]) -> list[Item]:
+    """What the customers of these orders owe, the largest first."""
+    mine = {item["customer"]["id"] for item in items}
+    rows = service.pages("/payments/receivables", limit=1000)
+    return [row for row in rows if row["customer"]["id"] in mine]
+
+
+def test_every_order_stands_where_it_stood(models: list[Item]) -> None:
+    assert Counter(order["status"] for order in models) == {
+        "shipped": 303,
+        "placed": 6,
+        "cancelled": 6,
+        "resolved": 4,
+        "held": 4,
+        "disputed": 3,
+    }
+    assert total(models, "amount") == Decimal("9604190.61")
+    assert total(models, "billed") == Decimal("9365336.43")
+
+
+def test_an_order_has_its_lines(imported: Service, models: list[Item]) -> None:
+    [first] = [order for order in models if order["number"] == "10100"]
+    shown = imported.get(f"/orders/{first['id']}")
+    assert len(shown["lines"]) == 4
+    assert shown["lines"][0]["product"] == "1917 Grand Touring Sedan"
+    assert shown["amount"] == {"amount": "10223.83", "currency": "USD"}
+    assert [fact["status"] for fact in shown["history"]][-1] == "shipped"
+
+
+def test_who_owes_what_is_what_is_owed(imported: Service, models: list[Item]) -> None:
+    rows = accounts(imported, models)
+    assert len(rows) == 98
+    assert total(rows, "received") == Decimal("8853839.23")
+    assert total(rows, "receivable") == Decimal("511497.20")
+    assert sum(Decimal(row["receivable"]["amount"]) == 0 for row in rows) == 82
+    assert [(row["customer"]["name"], row["receivable"]["amount"]) for row in rows[:3]] == [
+        ("The Sharp Gifts Warehouse", "83984.89"),
+        ("Euro+ Shopping Channel", "57885.20"),
+        ("Salzburg Collectables", "52420.07"),
+    ]
+
+
+def test_what_is_owed_ages_to_the_same_sum(imported: Service, models: list[Item]) -> None:
+    mine = {row["customer"]["id"]: row for row in accounts(imported, models)}
+    for item in imported.get("/payments/ageing")["items"]:
+        if item["customer"]["id"] in mine:
+            owed = sum(Decimal(bucket["amount"]["amount"]) for bucket in item["buckets"])
+            assert owed == Decimal(mine[item["customer"]["id"]]["receivable"]["amount"])
+
+
+def test_a_rep_sold_what_they_sold(imported: Service, models: list[Item]) -> None:
+    sold = defaultdict(list)
+    for order in models:
+        sold[order["owner"]].append(order)
+    for rep, number, amount in (
+        ("Gerard Hernandez", 43, "1258577.81"),
+        ("Leslie Jennings", 34, "1081530.54"),
+    ):
+        assert (len(sold[rep]), total(sold[rep], "amount")) == (number, Decimal(amount))
+    reps = {item["rep"]: item for item in imported.get("/payments/by-rep")["items"]}
+    for rep, mine in sold.items():
+        assert Decimal(reps[rep]["billed"]["amount"]) == total(mine, "billed")
+        assert reps[rep]["orders"] == sum(order["status"] != "cancelled" for order in mine)
+
+
+def test_what_customers_asked_for_was_promised(imported: Service) -> None:
+    assert len(imported.pages("/promises", limit=1000)) == 80
+
+
+def test_nothing_was_billed_before_it_was_bought(imported: Service, models: list[Item]) -> None:
+    then = imported.pages("/orders", as_of="2003-12-31", limit=1000)
+    expected = [order for order in models if order["placed_at"] < "2004"]
+    assert {o["id"] for o in then if o["number"]} == {order["id"] for order in expected}
+
+
+def test_a_shop_sold_what_it_sold(purchases: list[Item]) -> None:
+    assert len(purchases) == 69_659
+    assert total(purchases, "amount") == Decimal("2500315.63")
+    rows = Counter(purchase["customer"]["id"] for purchase in purchases)
+    days = Counter(
+        customer for customer, _ in {(p["customer"]["id"], p["placed_at"][:10]) for p in purchases}
+    )
+    assert len(rows) == 23_570
+    assert sum(number >= 2 for number in rows.values()) == 11_662
+    assert sum(number >= 2 for number in days.values()) == 11_516
+    assert rows.total() - days.total() == 2_068
+
+
+def test_each_origin_brought_what_it_brought(leads: list[Item]) -> None:
+    captured = Counter(lead["source"] for lead in leads)
+    won = Counter(lead["source"] for lead in leads if lead["status"] == "converted")
+    assert {source: (won[source], captured[source]) for source in captured} == {
+        "organic_search": (271, 2_296),
+        "paid_search": (195, 1_586),
+        "social": (75, 1_350),
+        "unknown": (179, 1_099),
+        "direct_traffic": (56, 499),
+        "email": (15, 493),
+        "referral": (24, 284),
+        "other": (4, 150),
+        "display": (6, 118),
+        "other_publicities": (3, 65),
+        None: (14, 60),
+    }
+
+
+def test_a_lead_took_as_long_as_it_took(leads: list[Item]) -> None:
+    def day(text: str) -> datetime:
+        return datetime.fromisoformat(text)
+
+    took = [
+        (day(lead["closed_at"]) - day(lead["captured_at"])).total_seconds() / 86_400
+        for lead in leads
+        if lead["status"] == "converted"
+    ]
+    whole = [int(days // 1) for days in took]
+    assert len(whole) == 842
+    assert median(whole) == 14
+    assert round(mean(whole), 6) == 48.440618
+    assert sum(days < 0 for days in whole) == 1
+
+
+def test_a_second_import_changes_nothing(imported: Service, data: dict[str, Path]) -> None:
+    before = imported.position()
+    for name in ("classicmodels", "olist_funnel"):
+        done = imported.run("import", data[name], "--mapping", name)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert imported.position() == before
+
+
+def test_a_replay_of_the_ledger_gives_the_same_rows(imported: Service) -> None:
+    done = imported.run("audit", "replay", "--shuffle", "seven")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr.count("equal row for row") == len(imported.get("/projections")["items"])
