@@ -237,3 +237,37 @@ class RefundTooLarge(Refused):
     """More would be refunded than the order, or the credit, has of the payment."""
 
     fields = ("amount",)
+
+
+class TicketUnknown(Unknown):
+    """There is no ticket with this id."""
+
+
+class TicketExists(Refused):
+    """A ticket with this id was opened already."""
+
+    fields = ("id",)
+
+
+class TicketIsClosed(Refused):
+    """The ticket is closed; reopen it first."""
+
+
+class TicketStillOpen(Refused):
+    """The ticket was neither resolved nor closed."""
+
+
+class TicketUnresolved(Refused):
+    """Only a ticket that was resolved or closed can be rated."""
+
+
+class TicketUndispatched(Refused):
+    """No technician was named for this ticket."""
+
+
+class TicketElsewhere(Refused):
+    """Another technician was named for this ticket."""
+
+
+class ComplaintUnresolved(Refused):
+    """A complaint stays open until it is resolved."""

@@ -19,6 +19,8 @@ from aggregates.base import (
     PaymentExists,
     PaymentUnknown,
     Refused,
+    TicketExists,
+    TicketUnknown,
 )
 from aggregates.company import Company
 from aggregates.customer import Customer
@@ -26,6 +28,7 @@ from aggregates.lead import Lead
 from aggregates.opportunity import Opportunity
 from aggregates.order import Order
 from aggregates.payment import Payment
+from aggregates.ticket import Ticket
 from commands.base import Command
 from commands.company import DefinePipeline, SetTimeZone
 from commands.customer import (
@@ -76,12 +79,30 @@ from commands.payment import (
     RefundPayment,
     ReleaseAllocation,
 )
+from commands.ticket import (
+    ClassifyTicket,
+    CloseTicket,
+    ConfirmDispatch,
+    DeclineDispatch,
+    DispatchTicket,
+    EscalateTicket,
+    LetTicketWait,
+    LogWork,
+    NoteOnTicket,
+    OpenTicket,
+    RateTicket,
+    ReopenTicket,
+    ReplyToTicket,
+    ResolveTicket,
+    TakeTicket,
+)
 from events.company import CompanyEvent
 from events.customer import CustomerEvent
 from events.lead import LeadEvent
 from events.opportunity import OpportunityEvent
 from events.order import OrderEvent
 from events.payment import PaymentEvent
+from events.ticket import TicketEvent
 
 A = TypeVar("A")
 E = TypeVar("E")
@@ -203,6 +224,31 @@ CATALOG: Mapping[str, Streams[Any, Any]] = {
             "allocate": AllocatePayment,
             "release": ReleaseAllocation,
             "refund": RefundPayment,
+        },
+    ),
+    "tickets": Streams[Ticket, TicketEvent](
+        stream_type="ticket",
+        blank=Ticket(),
+        evolve=Ticket.evolve,
+        unknown=TicketUnknown,
+        creates="open",
+        exists=TicketExists,
+        commands={
+            "open": OpenTicket,
+            "classify": ClassifyTicket,
+            "dispatch": DispatchTicket,
+            "confirm": ConfirmDispatch,
+            "decline": DeclineDispatch,
+            "take": TakeTicket,
+            "reply": ReplyToTicket,
+            "note": NoteOnTicket,
+            "log-work": LogWork,
+            "wait": LetTicketWait,
+            "escalate": EscalateTicket,
+            "resolve": ResolveTicket,
+            "close": CloseTicket,
+            "reopen": ReopenTicket,
+            "rate": RateTicket,
         },
     ),
 }

@@ -23,7 +23,8 @@ class Personal:
     """Marks a text field as personal data; it is encrypted with its subject's key from birth.
 
     Attributes:
-        of: the event's field that holds the subject's id; None when the subject is the stream.
+        of: the event's field that holds the subject's id. None, or a field that holds nothing,
+            stands for the stream.
     """
 
     of: str | None = None

@@ -18,7 +18,7 @@ def subjects(event: Event, stream_id: UUID) -> Iterator[UUID]:
     fields = event.__dict__
     for name, of in event.personal.items():
         if fields[name] is not None:
-            yield stream_id if of is None else fields[of]
+            yield (of and fields[of]) or stream_id
 
 
 def encode(event: Event, event_id: UUID, stream_id: UUID, keys: dict[UUID, SubjectKey]) -> bytes:
@@ -33,7 +33,7 @@ def encode(event: Event, event_id: UUID, stream_id: UUID, keys: dict[UUID, Subje
         # A copy of the model would cost more than all the sealing.
         for name, text in plain.items():
             of = event.personal[name]
-            key = keys[stream_id if of is None else fields[of]]
+            key = keys[(of and fields[of]) or stream_id]
             fields[name] = key.seal(text, event_id.bytes + name.encode())
         return event.__pydantic_serializer__.to_json(event, exclude_none=True)
     finally:
@@ -80,7 +80,7 @@ def unseal(event: Event, event_id: UUID, stream_id: UUID, keyring: Keyring) -> N
     for name, of in event.personal.items():
         sealed = fields[name]
         if sealed is not None:
-            key = keyring.get(stream_id if of is None else fields[of])
+            key = keyring.get((of and fields[of]) or stream_id)
             text = key.open(sealed, event_id.bytes + name.encode()) if key else None
             fields[name] = ERASED if text is None else text
 

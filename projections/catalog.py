@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from projections import customers, leads, opportunities, orders, payments, promises, timeline
+from projections import (
+    customers,
+    leads,
+    opportunities,
+    orders,
+    payments,
+    promises,
+    tickets,
+    timeline,
+)
 from projections.model import ReadModel
 
 MODELS: tuple[ReadModel, ...] = (
@@ -12,6 +21,7 @@ MODELS: tuple[ReadModel, ...] = (
     orders.MODEL,
     payments.MODEL,
     promises.MODEL,
+    tickets.MODEL,
     timeline.MODEL,
 )
 BY_NAME = {model.name: model for model in MODELS}

@@ -13,6 +13,7 @@ from events.lead import LeadConverted, LeadEvent
 from events.opportunity import CustomerIdentified, OpportunityEvent, OpportunityOpened
 from events.order import OrderEvent, OrderPlaced
 from events.payment import PaymentEvent, PaymentReceived
+from events.ticket import TicketEvent, TicketOpened
 from projections.asking import LIMIT, Filter, fetch, page
 from projections.model import ReadModel
 from projections.tables import Connection, Row, Rows, Table
@@ -48,8 +49,15 @@ LINKS = Table(
     "timeline_links", LinkRow, key=("stream_id", "customer_id"), indexes=("(customer_id)",)
 )
 
-Events = CustomerEvent | LeadEvent | OpportunityEvent | OrderEvent | PaymentEvent
-TELLS_WHOSE = OpportunityOpened | CustomerIdentified | LeadConverted | OrderPlaced | PaymentReceived
+Events = CustomerEvent | LeadEvent | OpportunityEvent | OrderEvent | PaymentEvent | TicketEvent
+TELLS_WHOSE = (
+    OpportunityOpened
+    | CustomerIdentified
+    | LeadConverted
+    | OrderPlaced
+    | PaymentReceived
+    | TicketOpened
+)
 
 
 def apply(rows: Rows, recorded: Recorded) -> None:

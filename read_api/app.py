@@ -7,11 +7,20 @@ from uuid import UUID
 
 from fastapi import APIRouter, FastAPI, Request, Response
 
-from projections import customers, leads, opportunities, orders, payments, promises, timeline
+from projections import (
+    customers,
+    leads,
+    opportunities,
+    orders,
+    payments,
+    promises,
+    tickets,
+    timeline,
+)
 from projections.asking import LIMIT, MAX_LIMIT, Moment
 from projections.past import past
 from projections.tables import Connection
-from read_api import audit, health, money
+from read_api import audit, health, money, service
 from read_api.answers import as_json, found_or_404, handle_problems, listed
 from read_api.parameters import (
     INVALID,
@@ -85,7 +94,9 @@ def router(reader: Reader) -> APIRouter:
         """Everything known of a customer, now or at any moment of either clock."""
         models = [
             module.MODEL
-            for module in (customers, leads, opportunities, orders, payments, promises, timeline)
+            for module in (
+                *(customers, leads, opportunities, orders, payments, promises, tickets, timeline),
+            )
         ]
         replay = as_of is not None or known_at is not None
         with reader.view(
@@ -274,6 +285,7 @@ def router(reader: Reader) -> APIRouter:
             return listed(request, view.clocks(), items, more)
 
     money.add_routes(routes, reader)
+    service.add_routes(routes, reader)
     _audit(routes, reader)
     return routes
 
@@ -380,6 +392,7 @@ def _whole(conn: Connection, customer_id: UUID, when: Moment) -> dict[str, Any] 
     found["accounts"], _, _ = payments.receivables(conn, present, customer_id=customer_id)
     for account in found["accounts"]:
         del account["customer"]
+    found["tickets"], _ = tickets.tickets(conn, present, customer_id=customer_id, limit=MAX_LIMIT)
     found["timeline"], _ = timeline.timeline(conn, customer_id)
     return found
 

@@ -462,6 +462,76 @@ class ByPeriod(Shape):
     items: list[PeriodMoney]
 
 
+class TicketShape(Shape):
+    """A ticket: who has it in hand and how long it takes."""
+
+    id: UUID
+    version: int
+    number: str | None
+    channel: str | None
+    subject: str | None
+    text: str | None
+    contact_id: UUID | None
+    order_id: UUID | None
+    customer: CustomerRef | None
+    status: str = Field(examples=["open", "waiting", "resolved", "closed"])
+    dispatch: str = Field(examples=["undispatched", "unconfirmed", "confirmed"])
+    technician: str | None
+    kind: str | None
+    priority: str
+    product: str | None
+    score: int | None = Field(description="What the customer thinks, 1 (bad) to 5 (good).")
+    minutes: int = Field(description="Worked on it in all.")
+    opened_at: datetime
+    first_taken_at: datetime | None = Field(description="First confirmed by a technician.")
+    first_reply_at: datetime | None
+    resolved_at: datetime | None = Field(description="The last time.")
+    closed_at: datetime | None
+    changed_at: datetime
+    waits: int
+    escalations: int
+    resolutions: int
+    closings: int
+    reopenings: int
+
+
+class TicketFactShape(Shape):
+    """What was done or written, when and by whom."""
+
+    version: int
+    type: str
+    occurred_at: datetime
+    recorded_at: datetime
+    actor: str
+    status: str | None
+    dispatch: str | None
+    technician: str | None
+    kind: str | None
+    priority: str | None
+    minutes: int | None
+    score: int | None
+    inbound: bool | None
+    text: str | None
+    position: int
+
+
+class TicketDetail(TicketShape):
+    """A ticket with all that was done and written, at a moment."""
+
+    position: int
+    as_of: datetime | None
+    known_at: int | None
+    parked: list[UUID]
+    history: list[TicketFactShape]
+
+
+class Tickets(Page[TicketShape]):
+    """Tickets at a moment."""
+
+    as_of: datetime | None
+    known_at: int | None
+
+
 class CustomerView(CustomerShape):
     """Everything known of a customer, in one answer."""
 
@@ -479,6 +549,7 @@ class CustomerView(CustomerShape):
     orders: list[OrderShape]
     payments: list[PaymentShape]
     accounts: list[Sums] = Field(description="What the customer owes, by currency.")
+    tickets: list[TicketShape]
     timeline: list[EntryShape] = Field(description="The latest 50 events.")
 
 

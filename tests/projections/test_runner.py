@@ -211,9 +211,10 @@ def test_elsewhere_the_stream_is_parked_and_named_and_the_others_go_on(
         "opportunities": [],
         "orders": [],
         "payments": [],
+        "tickets": [],
     }
     assert {n: i["position"] for n, i in items.items() if n != "promises"} == dict.fromkeys(
-        ("customers", "leads", "opportunities", "orders", "payments", "timeline"), head
+        ("customers", "leads", "opportunities", "orders", "payments", "tickets", "timeline"), head
     )
     shown = company.get("/customers", min_position=head)
     assert shown["parked"] == [str(ANN)]

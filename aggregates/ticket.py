@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import assert_never
+from uuid import UUID
+
+from aggregates.base import (
+    ComplaintUnresolved,
+    TicketElsewhere,
+    TicketIsClosed,
+    TicketStillOpen,
+    TicketUndispatched,
+    TicketUnresolved,
+)
+from events.ticket import (
+    DispatchConfirmed,
+    DispatchDeclined,
+    TicketClassified,
+    TicketClosed,
+    TicketDispatched,
+    TicketEscalated,
+    TicketEvent,
+    TicketKind,
+    TicketNoted,
+    TicketOpened,
+    TicketRated,
+    TicketReopened,
+    TicketReplied,
+    TicketResolved,
+    TicketWaiting,
+    WorkLogged,
+)
+
+
+class Status(StrEnum):
+    """How far a ticket has come."""
+
+    OPEN = "open"
+    WAITING = "waiting"
+    RESOLVED = "resolved"
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """Something that somebody needs of us.
+
+    Work on a closed ticket begins it again; what is only kept (notes, minutes, answers) does not.
+
+    Attributes:
+        technician: who is to look at it; None while it is undispatched.
+        confirmed: whether they have said yes.
+    """
+
+    status: Status = Status.OPEN
+    kind: TicketKind | None = None
+    technician: str | None = None
+    confirmed: bool = False
+    customer_id: UUID | None = None
+
+    def open(self, details: TicketOpened) -> list[TicketEvent]:
+        """Take in what somebody needs."""
+        return [details]
+
+    def classify(self, judged: TicketClassified) -> list[TicketEvent]:
+        """Judge what it is about and how soon it must be looked at."""
+        return [judged]
+
+    def dispatch(self, technician: str) -> list[TicketEvent]:
+        """Name a technician; nothing happens when they were named before."""
+        if self.technician == technician:
+            return []
+        return [*self._begun_again(), TicketDispatched(technician=technician)]
+
+    def confirm(self, technician: str) -> list[TicketEvent]:
+        """Say yes; nothing happens when one said so before.
+
+        Raises:
+            TicketIsClosed, TicketUndispatched: when there is nothing to say yes to.
+            TicketElsewhere: when another technician was named.
+        """
+        self._refuse_if_not_with(technician)
+        return [] if self.confirmed else [DispatchConfirmed(technician=technician)]
+
+    def decline(self, technician: str, reason: str) -> list[TicketEvent]:
+        """Say no, or no longer; somebody else must be named.
+
+        Raises:
+            TicketIsClosed, TicketUndispatched: when there is nothing to say no to.
+            TicketElsewhere: when another technician was named.
+        """
+        self._refuse_if_not_with(technician)
+        return [DispatchDeclined(technician=technician, reason=reason)]
+
+    def take(self, technician: str) -> list[TicketEvent]:
+        """Take it in hand oneself, from whomever it was with."""
+        named = self.dispatch(technician) or self._begun_again()
+        return [*named, DispatchConfirmed(technician=technician)]
+
+    def reply(self, text: str, *, inbound: bool) -> list[TicketEvent]:
+        """Keep what was written to the customer or by them, which begins a closed one again."""
+        begun = self._begun_again() if inbound else []
+        return [*begun, TicketReplied(text=text, inbound=inbound, customer_id=self.customer_id)]
+
+    def note(self, text: str) -> list[TicketEvent]:
+        """Keep something to remember."""
+        return [TicketNoted(text=text, customer_id=self.customer_id)]
+
+    def log_work(self, minutes: int, text: str | None) -> list[TicketEvent]:
+        """Keep how long was worked on it."""
+        return [WorkLogged(minutes=minutes, text=text, customer_id=self.customer_id)]
+
+    def wait(self, reason: str | None) -> list[TicketEvent]:
+        """Let it rest until somebody else has acted."""
+        return [*self._begun_again(), TicketWaiting(reason=reason)]
+
+    def escalate(self, reason: str) -> list[TicketEvent]:
+        """Call for more."""
+        return [*self._begun_again(), TicketEscalated(reason=reason)]
+
+    def resolve(self, text: str | None) -> list[TicketEvent]:
+        """Say that it is done, perhaps once more and better."""
+        resolved = TicketResolved(text=text, customer_id=self.customer_id)
+        return [*self._begun_again(), resolved]
+
+    def close(self) -> list[TicketEvent]:
+        """Be done with it.
+
+        Raises:
+            TicketIsClosed: when it was closed before.
+            ComplaintUnresolved: a complaint stays open until it is resolved.
+        """
+        self._refuse_if_closed()
+        if self.kind is TicketKind.COMPLAINT and self.status is not Status.RESOLVED:
+            raise ComplaintUnresolved
+        return [TicketClosed()]
+
+    def reopen(self, reason: str) -> list[TicketEvent]:
+        """Begin again.
+
+        Raises:
+            TicketStillOpen: when it was neither resolved nor closed.
+        """
+        if self.status not in (Status.RESOLVED, Status.CLOSED):
+            raise TicketStillOpen
+        return [TicketReopened(reason=reason)]
+
+    def rate(self, score: int, text: str | None) -> list[TicketEvent]:
+        """Keep what the customer thinks of it.
+
+        Raises:
+            TicketUnresolved: when there is nothing to think of yet.
+        """
+        if self.status not in (Status.RESOLVED, Status.CLOSED):
+            raise TicketUnresolved
+        return [TicketRated(score=score, text=text, customer_id=self.customer_id)]
+
+    def evolve(self, event: TicketEvent) -> Ticket:
+        """The ticket after the event."""
+        match event:
+            case TicketOpened():
+                return Ticket(kind=event.kind, customer_id=event.customer_id)
+            case TicketClassified():
+                return replace(self, kind=event.kind or self.kind)
+            case TicketDispatched():
+                return replace(self, technician=event.technician, confirmed=False)
+            case DispatchConfirmed():
+                return replace(
+                    self, technician=event.technician, confirmed=True, status=Status.OPEN
+                )
+            case DispatchDeclined():
+                return replace(self, technician=None, confirmed=False)
+            case TicketReplied():
+                return replace(self, status=Status.OPEN) if event.inbound else self
+            case TicketNoted() | WorkLogged() | TicketEscalated() | TicketRated():
+                return self
+            case TicketWaiting():
+                return replace(self, status=Status.WAITING)
+            case TicketResolved():
+                return replace(self, status=Status.RESOLVED)
+            case TicketClosed():
+                return replace(self, status=Status.CLOSED)
+            case TicketReopened():
+                return replace(self, status=Status.OPEN)
+            case _:
+                assert_never(event)
+
+    def _begun_again(self) -> list[TicketEvent]:
+        closed = self.status is Status.CLOSED
+        return [TicketReopened(reason="work went on")] if closed else []
+
+    def _refuse_if_closed(self) -> None:
+        if self.status is Status.CLOSED:
+            raise TicketIsClosed
+
+    def _refuse_if_not_with(self, technician: str) -> None:
+        self._refuse_if_closed()
+        if self.technician is None:
+            raise TicketUndispatched
+        if self.technician != technician:
+            raise TicketElsewhere

@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+from typing import Annotated, Self
+from uuid import UUID
+
+from pydantic import Field, StrictBool, model_validator
+
+from aggregates.ticket import Ticket
+from commands.base import Command, Context, Reference
+from events.customer import Channel
+from events.ticket import Priority, TicketClassified, TicketEvent, TicketKind, TicketOpened
+from events.values import ActorId, Line, Text
+
+Minutes = Annotated[int, Field(ge=1, le=100_000, strict=True)]
+Score = Annotated[int, Field(ge=1, le=5, strict=True)]
+
+
+class OpenTicket(Command[Ticket, TicketEvent]):
+    """Take in what somebody needs of us."""
+
+    subject: Line
+    text: Text | None = None
+    customer_id: Annotated[UUID | None, Reference("customer")] = None
+    contact_id: UUID | None = None
+    order_id: Annotated[UUID | None, Reference("order")] = None
+    number: Line | None = None
+    channel: Channel = Channel.OTHER
+    kind: TicketKind | None = None
+    priority: Priority = Priority.NORMAL
+    product: Line | None = None
+
+    def decide(self, ticket: Ticket, context: Context, /) -> list[TicketEvent]:
+        return ticket.open(TicketOpened.of(self.__dict__))
+
+
+class ClassifyTicket(Command[Ticket, TicketEvent]):
+    """Judge what a ticket is about and how soon it must be looked at."""
+
+    kind: TicketKind | None = None
+    priority: Priority | None = None
+    product: Line | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.kind is None and self.priority is None and self.product is None:
+            raise ValueError("must say a kind, a priority or a product")
+        return self
+
+    def decide(self, ticket: Ticket, context: Context, /) -> list[TicketEvent]:
+        return ticket.classify(TicketClassified.of(self.__dict__))
+
+
+class DispatchTicket(Command[Ticket, TicketEvent]):
+    """Name the technician who is to look at a ticket."""
+
+    technician: ActorId
+
+    def decide(self, ticket: Ticket, context: Context, /) -> list[TicketEvent]:
+        return ticket.dispatch(self.technician)
+
+
+class ConfirmDispatch(Command[Ticket, TicketEvent]):
+    """Say yes to a ticket that one was named for."""
+
+    def decide(self, ticket: Ticket, context: Context, /) -> list[TicketEvent]:
+        return ticket.confirm(context.actor.id)
+
+
+class DeclineDispatch(Command[Ticket, TicketEvent]):
+    """Say no to a ticket that one was named for."""
+
+    reason: Line
+
+    def decide(self, ticket: Ticket, context: Context, /) -> list[TicketEvent]:
+        return ticket.decline(context.actor.id, self.reason)
+
+
+class TakeTicket(Command[Ticket, TicketEvent]):
+    """Take a ticket in hand oneself."""
+
+    def decide(self, ticket: Ticket, context: Context, /) -> list[TicketEvent]:
+        return ticket.take(context.actor.id)
+
+
+class ReplyToTicket(Command[Ticket, TicketEvent]):
+    """Keep what was written to the customer, or (inbound) by them."""
+
+    text: Text
+    inbound: StrictBool = False
+
+    def decide(self, ticket: Ticket, context: Context, /) -> list[TicketEvent]:
+        return ticket.reply(self.text, inbound=self.inbound)
+
+
+class NoteOnTicket(Command[Ticket, TicketEvent]):
+    """Keep something to remember, for us alone."""
+
+    text: Text
+
+    def decide(self, ticket: Ticket, context: Context, /) -> list[TicketEvent]:
+        return ticket.note(self.text)
+
+
+class LogWork(Command[Ticket, TicketEvent]):
+    """Keep how long was worked on a ticket, and what was done."""
+
+    minutes: Minutes
+    text: Text | None = None
+
+    def decide(self, ticket: Ticket, context: Context, /) -> list[TicketEvent]:
+        return ticket.log_work(self.minutes, self.text)
+
+
+class LetTicketWait(Command[Ticket, TicketEvent]):
+    """Let a ticket rest until somebody else has acted."""
+
+    reason: Line | None = None
+
+    def decide(self, ticket: Ticket, context: Context, /) -> list[TicketEvent]:
+        return ticket.wait(self.reason)
+
+
+class EscalateTicket(Command[Ticket, TicketEvent]):
+    """Call for more than one can give."""
+
+    reason: Line
+
+    def decide(self, ticket: Ticket, context: Context, /) -> list[TicketEvent]:
+        return ticket.escalate(self.reason)
+
+
+class ResolveTicket(Command[Ticket, TicketEvent]):
+    """Say that what was asked for is done."""
+
+    text: Text | None = None
+
+    def decide(self, ticket: Ticket, context: Context, /) -> list[TicketEvent]:
+        return ticket.resolve(self.text)
+
+
+class CloseTicket(Command[Ticket, TicketEvent]):
+    """Be done with a ticket."""
+
+    def decide(self, ticket: Ticket, context: Context, /) -> list[TicketEvent]:
+        return ticket.close()
+
+
+class ReopenTicket(Command[Ticket, TicketEvent]):
+    """Begin again with a ticket that was resolved or closed."""
+
+    reason: Line
+
+    def decide(self, ticket: Ticket, context: Context, /) -> list[TicketEvent]:
+        return ticket.reopen(self.reason)
+
+
+class RateTicket(Command[Ticket, TicketEvent]):
+    """Keep what the customer thinks of what was done, from 1 (bad) to 5 (good)."""
+
+    score: Score
+    text: Text | None = None
+
+    def decide(self, ticket: Ticket, context: Context, /) -> list[TicketEvent]:
+        return ticket.rate(self.score, self.text)

@@ -1,0 +1,224 @@
+"""Tickets: how they stand at any moment, beside an oracle of SQL over the events."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from psycopg.rows import dict_row
+
+from events.base import ERASED
+from tests.projections.conftest import NewWorld
+from tests.projections.world import World, day, instant
+
+ANN = UUID(int=101)
+TICKETS = [UUID(int=n) for n in (401, 402, 403)]
+ONE, TWO, _ = TICKETS
+
+
+def some_history(company: World) -> int:
+    """A squeaking loom; the ledger's position before the answer was entered, late."""
+    company.do("customers/register", ANN, day("2026-03-01"), name="Ann")
+    company.do(
+        "tickets/open",
+        ONE,
+        day("2026-03-02"),
+        subject="It squeaks",
+        customer_id=ANN,
+        kind="repair",
+        number="T-1",
+    )
+    company.do("tickets/dispatch", ONE, day("2026-03-03"), technician="bob")
+    company.do("tickets/confirm", ONE, day("2026-03-04"), by="bob")
+    company.do("tickets/wait", ONE, day("2026-03-05"), reason="parts")
+    company.do("tickets/log-work", ONE, day("2026-03-09"), minutes=45, text="New belt.", by="bob")
+    company.do("tickets/resolve", ONE, day("2026-03-09"), text="Runs again.", by="bob")
+    then = company.head()
+    company.do("tickets/reply", ONE, day("2026-03-06"), text="The belt comes on Monday.")
+    company.do("tickets/close", ONE, day("2026-03-12"))
+    company.do("tickets/rate", ONE, day("2026-03-13"), score=4)
+    company.project()
+    return then
+
+
+def test_a_ticket_shows_who_has_it_and_how_long_it_took(company: World) -> None:
+    some_history(company)
+    shown = company.get(f"/tickets/{ONE}")
+    assert (shown["status"], shown["dispatch"], shown["technician"]) == (
+        "closed",
+        "confirmed",
+        "bob",
+    )
+    assert (shown["kind"], shown["priority"], shown["score"], shown["minutes"]) == (
+        "repair",
+        "normal",
+        4,
+        45,
+    )
+    assert shown["customer"] == {"id": str(ANN), "name": "Ann"}
+    times = ("opened_at", "first_taken_at", "first_reply_at", "resolved_at", "closed_at")
+    assert [shown[name][:10] for name in times] == [
+        "2026-03-02",
+        "2026-03-04",
+        "2026-03-06",
+        "2026-03-09",
+        "2026-03-12",
+    ]
+    assert [entry["type"] for entry in shown["history"]] == [
+        "opened",
+        "dispatched",
+        "dispatch-confirmed",
+        "waiting",
+        "work-logged",
+        "resolved",
+        "replied",
+        "closed",
+        "rated",
+    ]
+    assert company.ask(f"/tickets/{ONE}").headers["etag"] == '"9"'
+
+
+def test_a_ticket_stands_at_a_day_as_it_stood(company: World) -> None:
+    then = some_history(company)
+    assert company.get("/tickets", as_of="2026-03-01")["items"] == []
+    for as_of, status, dispatch in (
+        ("2026-03-02", "open", "undispatched"),
+        ("2026-03-03", "open", "unconfirmed"),
+        ("2026-03-05", "waiting", "confirmed"),
+        ("2026-03-10", "resolved", "confirmed"),
+    ):
+        [item] = company.get("/tickets", as_of=as_of)["items"]
+        assert (item["status"], item["dispatch"]) == (status, dispatch)
+        assert item["closed_at"] is None
+    [late] = company.get("/tickets", as_of="2026-03-10", known_at=then)["items"]
+    assert late["first_reply_at"] is None
+    [now] = company.get("/tickets", as_of="2026-03-10")["items"]
+    assert now["first_reply_at"] == day("2026-03-06")
+
+
+def test_a_customer_shows_their_tickets(company: World) -> None:
+    some_history(company)
+    company.do("tickets/open", TWO, day("2026-03-20"), subject="Nobody's")
+    company.project()
+    view = company.get(f"/customers/{ANN}")
+    assert [(t["number"], t["status"]) for t in view["tickets"]] == [("T-1", "closed")]
+    assert "ticket.resolved" in {entry["type"] for entry in view["timeline"]}
+    past = company.get(f"/customers/{ANN}", as_of="2026-03-05")
+    assert [t["status"] for t in past["tickets"]] == ["waiting"]
+    assert [t["number"] for t in company.get("/tickets", customer_id=str(ANN))["items"]] == ["T-1"]
+
+
+def test_what_a_forgotten_customer_wrote_is_gone_from_their_tickets(company: World) -> None:
+    some_history(company)
+    company.do("tickets/open", TWO, day("2026-03-20"), subject="Nobody's")
+    with company.superuser() as conn:
+        conn.execute("DELETE FROM vault.keys WHERE subject = %s", (ANN,))
+        conn.execute("UPDATE progress.checkpoints SET shape = 'old' WHERE name = 'tickets'")
+    company.project()
+    shown = company.get(f"/tickets/{ONE}")
+    assert shown["subject"] == ERASED
+    written = {entry["text"] for entry in shown["history"] if entry["text"]}
+    assert written == {ERASED, "parts"}
+    assert company.get(f"/tickets/{TWO}")["subject"] == "Nobody's"
+
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+MOMENTS = st.integers(0, 24 * 60).map(lambda hours: (START + timedelta(hours=hours)).isoformat())
+WHO = st.sampled_from(["bob", "eve"])
+STEPS = st.one_of(
+    st.tuples(st.just("open"), st.just({"subject": "x"})),
+    st.tuples(st.just("dispatch"), st.builds(lambda who: {"technician": who}, WHO)),
+    st.tuples(st.sampled_from(["decline", "escalate", "reopen"]), st.just({"reason": "r"})),
+    st.tuples(st.just("reply"), st.builds(lambda i: {"text": "t", "inbound": i}, st.booleans())),
+    st.tuples(st.just("log-work"), st.builds(lambda m: {"minutes": m}, st.integers(1, 99))),
+    st.tuples(
+        st.sampled_from(["confirm", "take", "wait", "resolve", "resolve", "close", "close"]),
+        st.just({}),
+    ),
+)
+HISTORIES = st.lists(
+    st.tuples(STEPS, st.sampled_from(TICKETS), WHO, MOMENTS), min_size=10, max_size=50
+)
+ORACLE = """
+WITH e AS (
+    SELECT * FROM ledger.readable_events
+     WHERE stream_type = 'ticket' AND position <= %(known)s AND occurred_at < %(until)s
+), last AS (
+    SELECT stream_id, type, version, row_number() OVER (
+               PARTITION BY stream_id, kind ORDER BY version DESC) AS nth, kind, payload
+      FROM e CROSS JOIN LATERAL (VALUES
+           (CASE WHEN type IN ('ticket.opened', 'ticket.waiting', 'ticket.resolved',
+                               'ticket.closed', 'ticket.reopened', 'ticket.dispatch-confirmed')
+                   OR type = 'ticket.replied' AND (payload ->> 'inbound')::bool
+                 THEN 'status' END),
+           (CASE WHEN type IN ('ticket.opened', 'ticket.dispatched', 'ticket.dispatch-confirmed',
+                               'ticket.dispatch-declined') THEN 'dispatch' END)
+      ) k (kind) WHERE kind IS NOT NULL
+)
+SELECT o.stream_id AS id,
+       (SELECT CASE type WHEN 'ticket.waiting' THEN 'waiting' WHEN 'ticket.closed' THEN 'closed'
+                         WHEN 'ticket.resolved' THEN 'resolved' ELSE 'open' END
+          FROM last l WHERE l.stream_id = o.stream_id AND kind = 'status' AND nth = 1) AS status,
+       (SELECT CASE type
+                    WHEN 'ticket.dispatched' THEN 'unconfirmed ' || (payload ->> 'technician')
+                    WHEN 'ticket.dispatch-confirmed' THEN 'confirmed ' || (payload ->> 'technician')
+                    ELSE 'undispatched' END
+          FROM last l
+         WHERE l.stream_id = o.stream_id AND kind = 'dispatch' AND nth = 1) AS dispatch,
+       count(*) FILTER (WHERE e.type = 'ticket.resolved') AS resolutions,
+       count(*) FILTER (WHERE e.type = 'ticket.closed') AS closings,
+       count(*) FILTER (WHERE e.type = 'ticket.reopened') AS reopenings,
+       count(*) FILTER (WHERE e.type = 'ticket.waiting') AS waits,
+       count(*) FILTER (WHERE e.type = 'ticket.escalated') AS escalations,
+       coalesce(sum((e.payload ->> 'minutes')::int), 0)::int AS minutes,
+       min(e.occurred_at) FILTER (WHERE e.type = 'ticket.dispatch-confirmed') AS first_taken_at,
+       min(e.occurred_at) FILTER (WHERE e.type = 'ticket.replied'
+                                    AND NOT (e.payload ->> 'inbound')::bool) AS first_reply_at,
+       max(e.occurred_at) FILTER (WHERE e.type = 'ticket.resolved') AS resolved_at
+  FROM e o JOIN e USING (stream_id) WHERE o.type = 'ticket.opened' GROUP BY o.stream_id
+"""
+FIGURES = ("resolutions", "closings", "reopenings", "waits", "escalations", "minutes")
+TIMES = ("first_taken_at", "first_reply_at", "resolved_at")
+
+
+@pytest.mark.slow
+@settings(
+    max_examples=15,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+)
+@given(data=st.data(), history=HISTORIES)
+def test_every_ticket_stands_as_the_events_say_at_every_moment(
+    new_world: NewWorld, data: st.DataObject, history: list[Any]
+) -> None:
+    with new_world() as world:
+        world.do("customers/register", ANN, day("2026-01-01"), name="Ann")
+        for (verb, fields), ticket, who, at in history:
+            status = world.try_(f"tickets/{verb}", ticket, at, by=who, **fields)
+            assert status in (200, 201, 404, 409)
+        world.project()
+        assert world.differing() == []
+        head = world.head()
+        far = (START + timedelta(days=500)).isoformat()
+        moments = st.lists(st.tuples(MOMENTS, st.integers(1, head)), min_size=3, max_size=5)
+        for until, known in [(far, head), *data.draw(moments)]:
+            with world.superuser() as conn:
+                rows = conn.cursor(row_factory=dict_row).execute(
+                    ORACLE.encode(), {"until": until, "known": known}
+                )
+                expected = {str(row["id"]): row for row in rows}
+            items = world.get("/tickets", as_of=until, known_at=known)["items"]
+            assert {item["id"] for item in items} == expected.keys()
+            for item in items:
+                row = expected[item["id"]]
+                assert item["status"] == row["status"]
+                dispatch = f"{item['dispatch']} {item['technician'] or ''}".strip()
+                assert dispatch == row["dispatch"]
+                assert {name: item[name] for name in FIGURES} == {n: row[n] for n in FIGURES}
+                for name in TIMES:
+                    assert (item[name] and instant(item[name])) == row[name]
