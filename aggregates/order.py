@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import StrEnum
 from typing import assert_never
+from uuid import UUID
 
 from aggregates.base import (
     AmountTooLarge,
@@ -51,11 +52,15 @@ class Order:
     """What a customer has bought, and how it is to be paid.
 
     Attributes:
-        ordered: the sum of its lines, or the amount it was placed with.
+        shipped, completed: whether it ever was, whatever was disputed since.
+        ordered: the amount it was placed with and that of the lines added since.
         returned: what of it was given back.
     """
 
     status: Status = Status.PLACED
+    shipped: bool = False
+    completed: bool = False
+    customer_id: UUID | None = None
     currency: str = ""
     ordered: Decimal = NOTHING
     returned: Decimal = NOTHING
@@ -78,10 +83,9 @@ class Order:
             AmountTooLarge: when the order would be worth more than can be written down.
         """
         self._refuse_if_closed()
-        ordered = self.ordered + self._same_currency(line.total)
-        if ordered >= LARGEST:
+        if self.ordered + self._same_currency(line.total) >= LARGEST:
             raise AmountTooLarge
-        return [OrderLineAdded(line=line, total=Money(amount=ordered, currency=self.currency))]
+        return [OrderLineAdded(line=line)]
 
     def plan_payments(self, instalments: tuple[Instalment, ...]) -> list[OrderEvent]:
         """Say by when which part is to be paid.
@@ -103,7 +107,7 @@ class Order:
             OrderIsCancelled, OrderIsComplete: when there is nothing to send.
         """
         self._refuse_if_closed()
-        return [] if self.status is Status.SHIPPED else [OrderShipped(carrier=carrier)]
+        return [] if self.shipped else [OrderShipped(carrier=carrier)]
 
     def hold(self, reason: str) -> list[OrderEvent]:
         """Let the order wait.
@@ -112,7 +116,7 @@ class Order:
             OrderIsCancelled, OrderIsComplete: when nothing is left to wait.
         """
         self._refuse_if_closed()
-        return [OrderHeld(reason=reason)]
+        return [OrderHeld(reason=reason, customer_id=self.customer_id)]
 
     def dispute(self, reason: str) -> list[OrderEvent]:
         """Note that the customer does not agree, also after completion.
@@ -121,7 +125,7 @@ class Order:
             OrderIsCancelled: when there is nothing to disagree about.
         """
         self._refuse_if_cancelled()
-        return [OrderDisputed(reason=reason)]
+        return [OrderDisputed(reason=reason, customer_id=self.customer_id)]
 
     def resolve(self, outcome: str | None) -> list[OrderEvent]:
         """Settle what was disputed or held up.
@@ -131,7 +135,7 @@ class Order:
         """
         if self.status not in (Status.HELD, Status.DISPUTED):
             raise OrderInOrder
-        return [OrderResolved(outcome=outcome)]
+        return [OrderResolved(outcome=outcome, customer_id=self.customer_id)]
 
     def complete(self) -> list[OrderEvent]:
         """Say that all is delivered; nothing happens when that was said before.
@@ -149,9 +153,9 @@ class Order:
             OrderIsCancelled, OrderIsComplete: when it is too late.
         """
         self._refuse_if_closed()
-        return [OrderCancelled(reason=reason)]
+        return [OrderCancelled(reason=reason, customer_id=self.customer_id)]
 
-    def return_goods(self, returned: GoodsReturned) -> list[OrderEvent]:
+    def return_goods(self, amount: Money, reason: str, product: str | None) -> list[OrderEvent]:
         """Take goods back; their amount is not billed any more.
 
         Raises:
@@ -160,21 +164,29 @@ class Order:
             ReturnTooLarge: when more would be given back than is billed.
         """
         self._refuse_if_cancelled()
-        if self._same_currency(returned.amount) > self.billed:
+        if self._same_currency(amount) > self.billed:
             raise ReturnTooLarge
-        return [returned]
+        return [
+            GoodsReturned(
+                amount=amount, reason=reason, product=product, customer_id=self.customer_id
+            )
+        ]
 
     def evolve(self, event: OrderEvent) -> Order:
         """The order after the event."""
         match event:
             case OrderPlaced():
-                return Order(currency=event.total.currency, ordered=event.total.amount)
+                return Order(
+                    customer_id=event.customer_id,
+                    currency=event.total.currency,
+                    ordered=event.total.amount,
+                )
             case OrderLineAdded():
-                return replace(self, ordered=event.total.amount)
+                return replace(self, ordered=self.ordered + event.line.total.amount)
             case PaymentsPlanned():
                 return self
             case OrderShipped():
-                return replace(self, status=Status.SHIPPED)
+                return replace(self, status=Status.SHIPPED, shipped=True)
             case OrderHeld():
                 return replace(self, status=Status.HELD)
             case OrderDisputed():
@@ -182,7 +194,7 @@ class Order:
             case OrderResolved():
                 return replace(self, status=Status.RESOLVED)
             case OrderCompleted():
-                return replace(self, status=Status.COMPLETED)
+                return replace(self, status=Status.COMPLETED, completed=True)
             case OrderCancelled():
                 return replace(self, status=Status.CANCELLED)
             case GoodsReturned():
@@ -201,5 +213,5 @@ class Order:
 
     def _refuse_if_closed(self) -> None:
         self._refuse_if_cancelled()
-        if self.status is Status.COMPLETED:
+        if self.completed:
             raise OrderIsComplete

@@ -30,11 +30,13 @@ class Payment:
 
     Attributes:
         currency: of the payment and of everything made of it.
+        customer_id: from whom it came.
         credit: what is for no order yet and was not given back.
         allocated: what each order has of it.
     """
 
     currency: str = ""
+    customer_id: UUID | None = None
     credit: Decimal = NOTHING
     allocated: Mapping[UUID, Decimal] = field(default_factory=dict)
 
@@ -76,24 +78,29 @@ class Payment:
             raise ReleaseTooLarge
         return [AllocationReleased(order_id=order_id, amount=amount)]
 
-    def refund(self, refund: PaymentRefunded) -> list[PaymentEvent]:
+    def refund(
+        self, amount: Money, order_id: UUID | None, reason: str | None
+    ) -> list[PaymentEvent]:
         """Give money back.
 
         Raises:
             CurrencyDiffers: when the payment is in another currency.
             RefundTooLarge: when the order, or the credit, has not so much of it.
         """
-        order_id = refund.order_id
         left = self.credit if order_id is None else self.allocated.get(order_id, NOTHING)
-        if self._same_currency(refund.amount) > left:
+        if self._same_currency(amount) > left:
             raise RefundTooLarge
-        return [refund]
+        return [
+            PaymentRefunded(
+                amount=amount, order_id=order_id, reason=reason, customer_id=self.customer_id
+            )
+        ]
 
     def evolve(self, event: PaymentEvent) -> Payment:
         """The payment after the event."""
         match event:
             case PaymentReceived():
-                return Payment(event.amount.currency, event.amount.amount)
+                return Payment(event.amount.currency, event.customer_id, credit=event.amount.amount)
             case PaymentAllocated():
                 amount = event.amount.amount
                 return replace(

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from aggregates.order import Order
 from commands.base import Command, Context, Reference
 from commands.lines import AskedLine, priced
-from events.order import GoodsReturned, Instalment, OrderEvent, OrderPlaced
+from events.order import Instalment, OrderEvent, OrderPlaced
 from events.values import ActorId, Day, Line, Money, Text
 
 
@@ -45,6 +45,11 @@ class AddOrderLine(Command[Order, OrderEvent]):
     """Let the customer buy one thing more."""
 
     line: AskedLine
+
+    @model_validator(mode="after")
+    def _has_a_price(self) -> Self:
+        self.line.priced()
+        return self
 
     def decide(self, order: Order, context: Context, /) -> list[OrderEvent]:
         return order.add_line(self.line.priced())
@@ -136,4 +141,4 @@ class ReturnGoods(Command[Order, OrderEvent]):
     product: Line | None = None
 
     def decide(self, order: Order, context: Context, /) -> list[OrderEvent]:
-        return order.return_goods(GoodsReturned.of(self.__dict__))
+        return order.return_goods(self.amount, self.reason, self.product)

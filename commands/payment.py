@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from aggregates.payment import Payment
 from commands.base import Command, Context, Reference
-from events.payment import PaymentEvent, PaymentReceived, PaymentRefunded
+from events.payment import PaymentEvent, PaymentReceived
 from events.values import Line, Money, Text
 
 
@@ -71,4 +71,4 @@ class RefundPayment(Command[Payment, PaymentEvent]):
     reason: Line | None = None
 
     def decide(self, payment: Payment, context: Context, /) -> list[PaymentEvent]:
-        return payment.refund(PaymentRefunded.of(self.__dict__))
+        return payment.refund(self.amount, self.order_id, self.reason)

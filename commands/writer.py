@@ -9,6 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -69,7 +70,8 @@ class Bell:
         """Wake who waits, or who will wait next; from any thread."""
         if not self._rung:
             self._rung = True
-            self._rope.send(b".")
+            with suppress(OSError):  # nobody listens any more
+                self._rope.send(b".")
 
     def wait(self, flight: Flight | None) -> None:
         """Until it is rung, or the flight's answer comes."""

@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Annotated
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
-from events.base import Event, Personal
+from events.base import Event
 from events.lines import PricedLine
-from events.values import Money
+from events.values import CustomersText, CustomersTextOrNone, Money
 
 
 class Instalment(BaseModel):
@@ -30,14 +29,13 @@ class OrderPlaced(Event, type="order.placed"):
     number: str | None = None
     title: str | None = None
     opportunity_id: UUID | None = None
-    note: Annotated[str | None, Personal(of="customer_id")] = None
+    note: CustomersTextOrNone = None
 
 
 class OrderLineAdded(Event, type="order.line-added"):
-    """The customer has bought this too; the order's amount is now ``total``."""
+    """The customer has bought this too."""
 
     line: PricedLine
-    total: Money
 
 
 class PaymentsPlanned(Event, type="order.payments-planned"):
@@ -55,19 +53,22 @@ class OrderShipped(Event, type="order.shipped"):
 class OrderHeld(Event, type="order.held"):
     """The order waits until something is cleared."""
 
-    reason: str
+    reason: CustomersText
+    customer_id: UUID | None = None
 
 
 class OrderDisputed(Event, type="order.disputed"):
     """The customer does not agree with what was delivered or billed."""
 
-    reason: str
+    reason: CustomersText
+    customer_id: UUID | None = None
 
 
 class OrderResolved(Event, type="order.resolved"):
     """What held the order up, or was disputed, is settled."""
 
-    outcome: str | None = None
+    outcome: CustomersTextOrNone = None
+    customer_id: UUID | None = None
 
 
 class OrderCompleted(Event, type="order.completed"):
@@ -77,15 +78,17 @@ class OrderCompleted(Event, type="order.completed"):
 class OrderCancelled(Event, type="order.cancelled"):
     """The order is called off: nothing of it is billed any more."""
 
-    reason: str
+    reason: CustomersText
+    customer_id: UUID | None = None
 
 
 class GoodsReturned(Event, type="order.goods-returned"):
     """The customer gave goods back; so much of the order is not billed any more."""
 
     amount: Money
-    reason: str
+    reason: CustomersText
     product: str | None = None
+    customer_id: UUID | None = None
 
 
 OrderEvent = (

@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-from typing import Annotated
 from uuid import UUID
 
-from events.base import Event, Personal
-from events.values import Money
+from events.base import Event
+from events.values import CustomersTextOrNone, Money
 
 
 class PaymentReceived(Event, type="payment.received"):
@@ -14,7 +13,7 @@ class PaymentReceived(Event, type="payment.received"):
     amount: Money
     method: str | None = None
     reference: str | None = None
-    note: Annotated[str | None, Personal(of="customer_id")] = None
+    note: CustomersTextOrNone = None
 
 
 class PaymentAllocated(Event, type="payment.allocated"):
@@ -36,7 +35,8 @@ class PaymentRefunded(Event, type="payment.refunded"):
 
     amount: Money
     order_id: UUID | None = None
-    reason: str | None = None
+    reason: CustomersTextOrNone = None
+    customer_id: UUID | None = None
 
 
 PaymentEvent = PaymentReceived | PaymentAllocated | AllocationReleased | PaymentRefunded

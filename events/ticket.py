@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
 from uuid import UUID
 
-from events.base import Event, Personal
+from events.base import Event
 from events.customer import Channel
+from events.values import CustomersText, CustomersTextOrNone
 
 
 class TicketKind(StrEnum):
@@ -27,10 +27,6 @@ class Priority(StrEnum):
     NORMAL = "normal"
     HIGH = "high"
     URGENT = "urgent"
-
-
-CustomersText = Annotated[str, Personal(of="customer_id")]
-CustomersTextOrNone = Annotated[str | None, Personal(of="customer_id")]
 
 
 class TicketOpened(Event, type="ticket.opened"):

@@ -190,6 +190,12 @@ PersonalText = Annotated[str, Personal()]
 PersonalTextOrNone = Annotated[str | None, Personal()]
 """Personal data about the stream's own subject, when given."""
 
+CustomersText = Annotated[str, Personal(of="customer_id")]
+"""Personal data about the customer that the event names, else about the stream's own subject."""
+
+CustomersTextOrNone = Annotated[str | None, Personal(of="customer_id")]
+"""The same, when given."""
+
 
 COINS = {code: Decimal(1).scaleb(-digits) for code, digits in MINOR_DIGITS.items()}
 """The smallest amount of each currency."""

@@ -177,11 +177,12 @@ def skip(
     reason: Annotated[str, typer.Option(help="Why; it stays on record.")],
 ) -> None:
     """Tell a halted read model to pass over one event, and let it go on. This is on record."""
+    from events import checkpoints
     from projections import progress
 
     with parts(Settings()) as found, found.connect() as conn, conn.transaction():
         model = _chosen([name])[0]
-        checkpoint = progress.fetch(conn, model.name)
+        checkpoint = checkpoints.fetch(conn, model.name)
         if checkpoint is None or checkpoint.halted_at != position:
             stands = None if checkpoint is None else checkpoint.halted_at
             raise _Failed(

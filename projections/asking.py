@@ -17,10 +17,10 @@ import orjson
 from psycopg.rows import dict_row
 
 from events import ledger
+from events.checkpoints import PARTITION
 from events.company import COMPANY
 from events.values import COINS, EARLIEST, LATEST
 from projections.model import ReadModel
-from projections.progress import PARTITION
 from projections.tables import Connection
 
 LIMIT = 50
@@ -258,7 +258,7 @@ def _part(part: Any, kind: type) -> Any:
         return part
     if kind is UUID and isinstance(part, str):
         return UUID(part)
-    if kind is str and isinstance(part, str):
+    if kind is str and isinstance(part, str) and part.isprintable():
         return part
     if kind is Decimal and isinstance(part, str) and DECIMAL.fullmatch(part):
         return Decimal(part)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -147,6 +148,7 @@ def _may_fork() -> bool:
 
 
 def _work(there: Pipe, parent: int, conninfo: str, asked: Build, share: int, shares: int) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # whatever the parent makes of it
     try:
         with psycopg.connect(conninfo) as conn:
             # From here on a later build's DROP SCHEMA waits for this one's end; if there is none
@@ -158,17 +160,19 @@ def _work(there: Pipe, parent: int, conninfo: str, asked: Build, share: int, sha
                 return
             aside = _build_share(ready(conn), asked, None, share, shares)
         there.send((aside, None))
+    except psycopg.OperationalError as error:
+        there.send((None, psycopg.OperationalError(str(error))))
     except Exception as error:
-        there.send((None, f"{type(error).__name__}: {error}"))
+        there.send((None, CannotBuild(f"{type(error).__name__}: {error}")))
 
 
 def _received(pipe: Pipe) -> Aside:
     try:
         aside, failure = pipe.recv()
     except EOFError:
-        failure = "a process that built a share of it died"
+        failure = CannotBuild("a process that built a share of it died")
     if failure is not None:
-        raise CannotBuild(failure)
+        raise failure
     return aside  # type: ignore[no-any-return]
 
 

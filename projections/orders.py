@@ -9,6 +9,7 @@ from typing import Any, assert_never
 from uuid import UUID
 
 from events.envelope import Recorded
+from events.lines import PricedLine
 from events.order import (
     GoodsReturned,
     OrderCancelled,
@@ -22,7 +23,7 @@ from events.order import (
     OrderShipped,
     PaymentsPlanned,
 )
-from projections.asking import LIMIT, Filter, Moment, fetch, money, page
+from projections.asking import LIMIT, Filter, Moment, fetch, money, page, time_zone
 from projections.model import ReadModel
 from projections.tables import Connection, Row, Rows, Table
 
@@ -45,7 +46,6 @@ class OrderRow(Row):
     amount: Decimal | None = None
     returned: Decimal = Decimal(0)
     currency: str | None = None
-    lines: list[Any] | None = None
     placed_at: datetime | None = None
 
 
@@ -69,6 +69,18 @@ class OrderFact(Row):
 
 
 @dataclass(slots=True)
+class LineRow(Row):
+    """A fact, never changed: this was bought too."""
+
+    order_id: UUID
+    version: int
+    number: int
+    position: int = 0
+    occurred_at: datetime | None = None
+    line: dict[str, Any] | None = None
+
+
+@dataclass(slots=True)
 class InstalmentRow(Row):
     """A fact, never changed: by the plan of this version so much is to be paid by then."""
 
@@ -88,6 +100,7 @@ ORDERS = Table(
     indexes=("(placed_at, order_id)", "(customer_id)", "(owner)", "(number)"),
 )
 FACTS = Table("order_facts", OrderFact, key=("order_id", "version"), facts=True)
+LINES = Table("order_lines", LineRow, key=("order_id", "version", "number"), facts=True)
 INSTALMENTS = Table("instalments", InstalmentRow, key=("order_id", "version", "number"), facts=True)
 
 
@@ -111,11 +124,12 @@ def apply(rows: Rows, recorded: Recorded) -> None:
             order.number, order.title, order.note = event.number, event.title, event.note
             order.amount, order.currency = event.total.amount, event.total.currency
             fact.status, fact.amount = "placed", event.total.amount
-            order.lines = [line.model_dump(mode="json") for line in event.lines]
+            _buy(rows, recorded, *event.lines)
             order.placed_at, order.placed_position = recorded.occurred_at, recorded.position
         case OrderLineAdded():
-            order.amount = fact.amount = event.total.amount
-            order.lines = [*(order.lines or ()), event.line.model_dump(mode="json")]
+            fact.amount = event.line.total.amount
+            order.amount = (order.amount or 0) + event.line.total.amount
+            _buy(rows, recorded, event.line)
         case PaymentsPlanned():
             for number, part in enumerate(event.instalments, 1):
                 rows.add(
@@ -130,7 +144,6 @@ def apply(rows: Rows, recorded: Recorded) -> None:
                         part.amount.amount,
                     ),
                 )
-            return
         case OrderShipped():
             fact.status = "shipped"
         case OrderHeld():
@@ -152,19 +165,33 @@ def apply(rows: Rows, recorded: Recorded) -> None:
     rows.add(FACTS, fact)
 
 
-MODEL = ReadModel("orders", (ORDERS, FACTS, INSTALMENTS), OrderEvent, apply, critical=True)
+def _buy(rows: Rows, recorded: Recorded, *lines: PricedLine) -> None:
+    for number, line in enumerate(lines, 1):
+        rows.add(
+            LINES,
+            LineRow(
+                recorded.stream_id,
+                recorded.version,
+                number,
+                recorded.position,
+                recorded.occurred_at,
+                line.model_dump(mode="json"),
+            ),
+        )
+
+
+MODEL = ReadModel("orders", (ORDERS, FACTS, LINES, INSTALMENTS), OrderEvent, apply, critical=True)
 
 BILLED = "CASE {0}.status WHEN 'cancelled' THEN 0 ELSE {0}.amount - {0}.returned END AS billed"
 LIVE = f"SELECT o.*, {BILLED.format('o')} FROM orders o WHERE o.placed_position > 0"
 PAST = f"""
-SELECT o.order_id, o.version, o.customer_id, o.owner, o.opportunity_id, o.number, o.title, o.note,
-       stood.status, stood.amount, {BILLED.format("stood")}, o.currency, o.lines, o.placed_at
+SELECT o.order_id, stood.version, o.customer_id, o.owner, o.opportunity_id, o.number, o.title,
+       o.note, stood.status, stood.amount, {BILLED.format("stood")}, o.currency, o.placed_at
   FROM orders o CROSS JOIN LATERAL (
        SELECT (array_agg(s.status ORDER BY s.version DESC)
                  FILTER (WHERE s.status IS NOT NULL))[1] AS status,
-              (array_agg(s.amount ORDER BY s.version DESC)
-                 FILTER (WHERE s.amount IS NOT NULL))[1] AS amount,
-              coalesce(sum(s.returned), 0) AS returned
+              coalesce(sum(s.amount), 0) AS amount, coalesce(sum(s.returned), 0) AS returned,
+              max(s.version) AS version
          FROM order_facts s WHERE s.order_id = o.order_id AND {{facts}}
   ) stood
  WHERE o.placed_position > 0 AND {{placed}}
@@ -172,7 +199,7 @@ SELECT o.order_id, o.version, o.customer_id, o.owner, o.opportunity_id, o.number
 SELECT = """
 SELECT o.order_id, o.version, o.number, o.title, o.note, o.owner, o.opportunity_id, o.status,
        o.amount, o.billed, o.currency, o.placed_at, o.customer_id, {name} AS customer_name,
-       paid.received, paid.refunded, o.lines
+       paid.received, paid.refunded
   FROM ({orders}) o
   LEFT JOIN customers c USING (customer_id)
  CROSS JOIN LATERAL (
@@ -258,25 +285,30 @@ def order(conn: Connection, order_id: UUID, when: Moment) -> dict[str, Any] | No
     rows = fetch(conn, f"{select} WHERE o.order_id = %s", [*values, order_id])
     if not rows:
         return None
-    lines = rows[0]["lines"] or []
+    billed, placed_at = rows[0]["billed"], rows[0]["placed_at"]
+    paid = rows[0]["received"] - rows[0]["refunded"]
     found = shown(rows[0])
     currency = found["billed"]["currency"]
     facts, bounds = when.bounds("s")
-    found["lines"] = lines
+    found["lines"] = [
+        row["line"]
+        for row in fetch(
+            conn,
+            f"SELECT line FROM order_lines s WHERE order_id = %s AND {facts} "
+            "ORDER BY version, number",
+            [order_id, *bounds],
+        )
+    ]
     found["history"] = _history(conn, order_id, currency, when)
-    found["instalments"] = fetch(
+    plan = fetch(
         conn,
         f"SELECT number, due, amount FROM instalments s WHERE order_id = %s AND {facts} "
         "AND version = (SELECT max(t.version) FROM instalments t WHERE t.order_id = s.order_id "
         f"AND {facts.replace('s.', 't.')}) ORDER BY due, number",
         [order_id, *bounds, *bounds],
     )
-    left = Decimal(found["received"]["amount"]) - Decimal(found["refunded"]["amount"])
-    for part in found["instalments"]:
-        paid = max(min(left, part["amount"]), Decimal(0))
-        left -= paid
-        part["open"] = money(part["amount"] - paid, currency)
-        part["amount"] = money(part["amount"], currency)
+    placed = placed_at.astimezone(time_zone(conn, when.known_at)).date()
+    found["instalments"] = _opens(plan, placed, billed, paid, currency)
     found["payments"] = fetch(
         conn,
         "SELECT payment_id AS id, kind, amount, currency, occurred_at, recorded_at, actor, "
@@ -287,6 +319,26 @@ def order(conn: Connection, order_id: UUID, when: Moment) -> dict[str, Any] | No
     for payment in found["payments"]:
         payment["amount"] = money(payment["amount"], payment.pop("currency"))
     return found
+
+
+def _opens(
+    plan: list[dict[str, Any]], placed: date, billed: Decimal, paid: Decimal, currency: str
+) -> list[dict[str, Any]]:
+    """By when which part of what is billed is to be paid, and what of it is still open.
+
+    What is billed beyond the plan is due with its last part; without a plan, on the order's day.
+    """
+    last = plan[-1]["due"] if plan else placed
+    shown_parts = []
+    for part in [*plan, {"number": None, "due": last, "amount": billed}]:
+        share = min(part["amount"], billed)
+        billed -= share
+        covered = max(min(paid, share), Decimal(0))
+        paid -= covered
+        if part["number"] is not None or share > 0:
+            amounts = {"amount": money(share, currency), "open": money(share - covered, currency)}
+            shown_parts.append({"number": part["number"], "due": part["due"], **amounts})
+    return shown_parts
 
 
 def _history(conn: Connection, order_id: UUID, currency: str, when: Moment) -> list[dict[str, Any]]:
@@ -301,7 +353,7 @@ def _history(conn: Connection, order_id: UUID, currency: str, when: Moment) -> l
     status, amount, returned = "placed", Decimal(0), Decimal(0)
     for row in rows:
         status = row["status"] or status
-        amount = amount if row["amount"] is None else row["amount"]
+        amount += row["amount"] or 0
         returned += row.pop("returned") or 0
         billed = Decimal(0) if status == "cancelled" else amount - returned
         row["status"] = status
@@ -311,7 +363,6 @@ def _history(conn: Connection, order_id: UUID, currency: str, when: Moment) -> l
 
 def shown(row: dict[str, Any]) -> dict[str, Any]:
     """An order as the API shows it; ``balance`` is what is still to be paid."""
-    del row["lines"]
     row["id"] = row.pop("order_id")
     row["customer"] = {"id": row.pop("customer_id"), "name": row.pop("customer_name")}
     currency = row.pop("currency")

@@ -251,6 +251,12 @@ lined AS (
 owed AS (
     SELECT customer_id, currency, due, greatest(until - greatest(until - open, credit), 0) AS owed
       FROM lined WHERE open > 0
+    UNION ALL
+    -- As of a day that lies between a refund and what it gave back, more is owed than was billed.
+    SELECT a.customer_id, a.currency, %s, a.receivable - coalesce(sum(p.open), 0)
+      FROM accounts a LEFT JOIN opens p USING (customer_id, currency)
+     GROUP BY a.customer_id, a.currency, a.receivable
+    HAVING a.receivable > coalesce(sum(p.open), 0)
 )
 """
 ALL_FACTS = """
@@ -352,7 +358,7 @@ def _accounts(conn: Connection, when: Moment, customer_id: UUID | None) -> tuple
         versions=facts.replace("s.", "t."),
     )
     zone = str(time_zone(conn, when.known_at))
-    return sql, [*values, *chosen, *bounds, *ends, *bounds, *bounds, zone]
+    return sql, [*values, *chosen, *bounds, *ends, *bounds, *bounds, zone, when.today]
 
 
 def _account(row: dict[str, Any]) -> dict[str, Any]:

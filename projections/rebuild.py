@@ -9,7 +9,7 @@ from typing import Any
 
 from psycopg import IsolationLevel
 
-from events import ledger
+from events import checkpoints, ledger
 from events.keys import Keyring
 from projections import progress
 from projections.building import (
@@ -41,12 +41,12 @@ def create(conn: Connection, model: ReadModel) -> None:
     """Make a read model's empty tables, with its checkpoint at the beginning of the ledger."""
     with conn.transaction():
         conn.execute("SELECT pg_advisory_xact_lock(7201, 3)")
-        if progress.fetch(conn, model.name) is None:
+        if checkpoints.fetch(conn, model.name) is None:
             _make_schema(conn, model, model.schema)
             for table in model.tables:
                 for statement in table.index_ddl(f"{model.schema}."):
                     conn.execute(statement.encode())
-            progress.begin(conn, model.name, model.shape, 0, None)
+            checkpoints.begin(conn, model.name, model.shape, 0, None)
 
 
 def rebuild(
@@ -86,7 +86,7 @@ def _rebuild(conn: Connection, keyring: Keyring, model: ReadModel, report: Progr
         row = conn.execute(
             "SELECT event_id FROM ledger.events WHERE position = %s", (head,)
         ).fetchone()
-        progress.begin(conn, model.name, model.shape, head, row[0] if row else None)
+        checkpoints.begin(conn, model.name, model.shape, head, row[0] if row else None)
         conn.execute("DELETE FROM progress.parked WHERE name = %s", (model.name,))
         for stream_id, stopped in aside.items():
             progress.park(conn, model.name, stream_id, stopped.position, stopped.why)
@@ -119,7 +119,7 @@ def differences(
             # A lock takes no snapshot: the one after it sees the tables that the names stand for.
             live_names = ", ".join(f"{model.schema}.{table.name}" for table in model.tables)
             conn.execute(f"LOCK TABLE {live_names} IN ACCESS SHARE MODE".encode())
-            checkpoint = progress.fetch(conn, model.name)
+            checkpoint = checkpoints.fetch(conn, model.name)
             if checkpoint is None:
                 raise CannotBuild(f"read model {model.name} was never built")
             schema = f"{model.schema}_replay"

@@ -12,7 +12,8 @@ from uuid import UUID
 import psycopg
 import structlog
 
-from events import ledger
+from events import checkpoints, ledger
+from events.checkpoints import Checkpoint, Overtaken
 from events.envelope import Recorded
 from events.keys import Keyring
 from projections import progress
@@ -25,7 +26,6 @@ from projections.folding import (
     without_cycle_collection,
 )
 from projections.model import ReadModel
-from projections.progress import Checkpoint, Overtaken
 from projections.rebuild import create, rebuild
 from projections.tables import Connection, Rows
 
@@ -75,7 +75,7 @@ class Projector:
                     halted_at=poison.position,
                 )
         with conn.transaction():
-            progress.move(conn, old, new)
+            checkpoints.move(conn, old, new)
             rows.flush(conn)
             for stream_id, why in parking.items():
                 progress.park(conn, self.model.name, stream_id, why.position, str(why))
@@ -133,7 +133,7 @@ class Runner:
         """Create what is missing and rebuild what has another shape than the code."""
         self.projectors = []
         for model in self._models:
-            checkpoint = progress.fetch(conn, model.name)
+            checkpoint = checkpoints.fetch(conn, model.name)
             if checkpoint is None:
                 create(conn, model)
             elif checkpoint.shape != model.shape:
@@ -189,12 +189,12 @@ class Runner:
         return taken
 
     def _projector(self, conn: Connection, model: ReadModel) -> Projector:
-        checkpoint = progress.fetch(conn, model.name)
+        checkpoint = checkpoints.fetch(conn, model.name)
         assert checkpoint is not None
         strange = progress.mismatch(conn, checkpoint)
         if strange is not None and checkpoint.halted is None:
             halted = replace(checkpoint, halted=strange, halted_at=checkpoint.position)
-            progress.move(conn, checkpoint, halted)
+            checkpoints.move(conn, checkpoint, halted)
             checkpoint = halted
             log.error("a read model halted", model=model.name, why=strange)
         return Projector(

@@ -144,7 +144,7 @@ MODEL = ReadModel("tickets", (TICKETS, FACTS), TicketEvent, apply)
 LATEST = "(array_agg(s.{0} ORDER BY s.version DESC) FILTER (WHERE s.{0} IS NOT NULL))[1] AS {0}"
 COUNTED = "count(*) FILTER (WHERE s.type = '{0}') AS {1}"
 SELECT = f"""
-SELECT t.ticket_id, t.version, t.number, t.channel, t.subject, t.text, t.contact_id, t.order_id,
+SELECT t.ticket_id, f.version, t.number, t.channel, t.subject, t.text, t.contact_id, t.order_id,
        t.customer_id, {{name}} AS customer_name, t.opened_at, f.status, f.dispatch,
        CASE f.dispatch WHEN 'undispatched' THEN NULL ELSE f.technician END AS technician,
        f.kind, f.priority, f.product, f.score, f.minutes, f.first_taken_at, f.first_reply_at,
@@ -162,7 +162,7 @@ SELECT t.ticket_id, t.version, t.number, t.channel, t.subject, t.text, t.contact
               min(s.occurred_at) FILTER (WHERE NOT s.inbound) AS first_reply_at,
               max(s.occurred_at) FILTER (WHERE s.status = 'resolved') AS resolved_at,
               max(s.occurred_at) FILTER (WHERE s.status = 'closed') AS closed_at,
-              max(s.occurred_at) AS changed_at,
+              max(s.occurred_at) AS changed_at, max(s.version) AS version,
               {
     ", ".join(
         COUNTED.format(*pair)

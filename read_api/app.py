@@ -104,10 +104,12 @@ def router(reader: Reader) -> APIRouter:
         ) as view:
             if replay:
                 streams = timeline.streams_of(view.conn, id)
+                owing = _money(view.conn, id, view.when)
                 with past(view.conn, reader.keyring, streams, view.when):
-                    found = _whole(view.conn, id, view.when)
+                    found = _whole(view.conn, id, view.when, owing)
             else:
-                found = _whole(view.conn, id, view.when)
+                owing = _money(view.conn, id, view.when)
+                found = _whole(view.conn, id, view.when, owing)
             return as_json({**view.clocks(), **found_or_404(found)})
 
     @routes.get("/customers/{id}/timeline", tags=["customers"], response_model=Page[EntryShape])
@@ -374,7 +376,18 @@ def _audit(routes: APIRouter, reader: Reader) -> None:
             return listed(request, head, items, more)
 
 
-def _whole(conn: Connection, customer_id: UUID, when: Moment) -> dict[str, Any] | None:
+def _money(conn: Connection, customer_id: UUID, when: Moment) -> dict[str, Any]:
+    """Orders and accounts from the facts of everybody: others may pay for a customer."""
+    bought, _ = orders.orders(conn, when, customer_id=customer_id, limit=MAX_LIMIT)
+    accounts, _, _ = payments.receivables(conn, when, customer_id=customer_id)
+    for account in accounts:
+        del account["customer"]
+    return {"orders": bought, "accounts": accounts}
+
+
+def _whole(
+    conn: Connection, customer_id: UUID, when: Moment, owing: dict[str, Any]
+) -> dict[str, Any] | None:
     found = customers.customer(conn, customer_id)
     if found is None:
         return None
@@ -387,11 +400,8 @@ def _whole(conn: Connection, customer_id: UUID, when: Moment) -> dict[str, Any] 
     found["quotes"] = opportunities.quotes(conn, [deal["id"] for deal in found["opportunities"]])
     found["leads"], _ = leads.leads(conn, customer_id=customer_id, limit=MAX_LIMIT)
     present = _present(when)
-    found["orders"], _ = orders.orders(conn, present, customer_id=customer_id, limit=MAX_LIMIT)
+    found |= owing
     found["payments"], _ = payments.payments(conn, customer_id=customer_id, limit=MAX_LIMIT)
-    found["accounts"], _, _ = payments.receivables(conn, present, customer_id=customer_id)
-    for account in found["accounts"]:
-        del account["customer"]
     found["tickets"], _ = tickets.tickets(conn, present, customer_id=customer_id, limit=MAX_LIMIT)
     found["timeline"], _ = timeline.timeline(conn, customer_id)
     return found

@@ -13,10 +13,10 @@ from psycopg.conninfo import make_conninfo
 from psycopg.errors import InvalidSchemaName, UndefinedTable
 from psycopg_pool import ConnectionPool
 
+from events import checkpoints
 from events.arrays import register
 from events.keys import Keyring
 from events.ledger import SESSION
-from projections import progress
 from projections.asking import FOREVER, Moment, moment, parked_streams, position_of
 from projections.catalog import SEARCH_PATH
 from projections.model import ReadModel
@@ -168,7 +168,7 @@ def hold(conn: Connection, *models: ReadModel) -> bool:
 
 def _refuse_if_halted(conn: Connection, models: tuple[ReadModel, ...]) -> None:
     for model in models:
-        checkpoint = progress.fetch(conn, model.name)
+        checkpoint = checkpoints.fetch(conn, model.name)
         if checkpoint is not None and checkpoint.halted is not None:
             raise NotThereYet(
                 f"read model {model.name} halted at position {checkpoint.halted_at}: "

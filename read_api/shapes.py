@@ -285,9 +285,12 @@ class OrderFactShape(Shape):
 
 
 class InstalmentShape(Shape):
-    """A part of the plan in force; what is paid covers the earliest parts first."""
+    """A part of what is billed; what is paid covers the earliest parts first.
 
-    number: int
+    Without a number: what is billed beyond the plan in force, or without one.
+    """
+
+    number: int | None
     due: date
     amount: Money
     open: Money

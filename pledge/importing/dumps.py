@@ -15,12 +15,8 @@ from pledge.importing.rows import Row, UnreadableRow, row_of
 _TEXTS = frozenset({TokenType.STRING, TokenType.NUMBER, TokenType.TRUE, TokenType.FALSE})
 _NO_COLUMN = frozenset(
     {
-        TokenType.PRIMARY_KEY,
-        TokenType.FOREIGN_KEY,
-        TokenType.CONSTRAINT,
-        TokenType.KEY,
-        TokenType.UNIQUE,
-        TokenType.INDEX,
+        *("PRIMARY", "FOREIGN", "UNIQUE", "KEY", "INDEX", "CONSTRAINT"),
+        *("FULLTEXT", "SPATIAL", "CHECK"),
     }
 )
 
@@ -54,8 +50,14 @@ class DumpTable:
                 else:
                     yield row_of(line, reached / end, named, cells)
 
-    def _is_named(self, at: int) -> bool:
-        return at < len(self._tokens) and self._tokens[at].text == self._table
+    def _after_name(self, at: int) -> int | None:
+        """The place after this table's name, which may have its database's before it."""
+        tokens = self._tokens
+        if at + 2 < len(tokens) and tokens[at + 1].token_type is TokenType.DOT:
+            at += 2
+        if at < len(tokens) and tokens[at].text.lower() == self._table.lower():
+            return at + 1
+        return None
 
     def _tables(self) -> list[str]:
         names = [
@@ -66,11 +68,13 @@ class DumpTable:
         return list(dict.fromkeys(names))
 
     def _declared(self) -> list[str]:
-        kinds = (TokenType.CREATE, TokenType.TABLE)
-        for at in range(len(self._tokens) - 3):
-            found = self._tokens[at : at + 2]
-            if tuple(t.token_type for t in found) == kinds and self._is_named(at + 2):
-                return self._columns_from(at + 3)
+        words = [token.text.upper() for token in self._tokens]
+        for at in range(len(words) - 3):
+            if words[at : at + 2] == ["CREATE", "TABLE"]:
+                named = at + 5 if words[at + 2 : at + 5] == ["IF", "NOT", "EXISTS"] else at + 2
+                after = self._after_name(named)
+                if after is not None:
+                    return self._columns_from(after)
         return []
 
     def _columns_from(self, at: int) -> list[str]:
@@ -88,7 +92,8 @@ class DumpTable:
             elif kind is TokenType.COMMA and depth == 1:
                 begins = True
             else:
-                if begins and kind not in _NO_COLUMN:
+                quoted = kind is TokenType.IDENTIFIER
+                if begins and (quoted or token.text.upper().split()[0] not in _NO_COLUMN):
                     columns.append(token.text)
                 begins = False
         return columns
@@ -96,12 +101,15 @@ class DumpTable:
     def _inserts(self) -> Iterator[tuple[list[str], int]]:
         """The columns that each INSERT names, and where its rows begin."""
         for at, token in enumerate(self._tokens):
-            if token.token_type is not TokenType.INTO or not self._is_named(at + 1):
+            if token.token_type is not TokenType.INTO:
+                continue
+            after = self._after_name(at + 1)
+            if after is None:
                 continue
             columns: list[str] = []
-            for place in range(at + 2, len(self._tokens)):
+            for place in range(after, len(self._tokens)):
                 kind = self._tokens[place].token_type
-                if kind is TokenType.VALUES:
+                if kind is TokenType.VALUES or self._tokens[place].text.upper() == "VALUE":
                     yield columns, place + 1
                     break
                 if kind is TokenType.SEMICOLON:

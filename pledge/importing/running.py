@@ -178,7 +178,7 @@ def _open_all(plan: Plan, source: Path) -> tuple[list[tuple[FilePlan, Path]], se
 def _fill(lookup: LookupPlan, path: Path) -> None:
     for row in _rows(lookup.rule, path):
         if isinstance(row, UnreadableRow):
-            continue
+            raise SourceError(f"{path.name} line {row.line}, looked up: {row.reason}")
         values = {**row.cells, "row": row.cells, "_line": row.line, "_file": path.name}
         try:
             lookup.found.setdefault(lookup.key.render(values), lookup.value.render(values))

@@ -86,8 +86,8 @@ def test_an_allocation_can_be_released() -> None:
 
 def test_money_goes_back_of_the_credit_or_of_an_order() -> None:
     past = (received, allocated(ONE, "60"))
-    of_credit = PaymentRefunded(amount=eur("40.00"), reason="too much")
-    of_order = PaymentRefunded(amount=eur("60.00"), order_id=ONE)
+    of_credit = PaymentRefunded(amount=eur("40.00"), reason="too much", customer_id=CUSTOMER)
+    of_order = PaymentRefunded(amount=eur("60.00"), order_id=ONE, customer_id=CUSTOMER)
     given(*past).when(RefundPayment(amount=eur("40"), reason="too much")).then(of_credit)
     given(*past).when(RefundPayment(amount=eur("60"), order_id=ONE)).then(of_order)
     given(*past, of_credit).when(RefundPayment(amount=eur("0.01"))).refused(RefundTooLarge)

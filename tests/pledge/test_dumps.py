@@ -61,6 +61,24 @@ def test_rows_are_read_and_no_statement_is_run(tmp_path: Path) -> None:
     ]
 
 
+ODDITIES = """
+CREATE TABLE IF NOT EXISTS `shop`.`Things` (
+  id int, `key` text, CHECK (id > 0), FULLTEXT KEY `f` (`key`), SPATIAL INDEX s (`key`)
+);
+insert into Things value (1, 'one');
+INSERT INTO `shop`.`things` (`key`, id) VALUES ('two', 2);
+"""
+
+
+def test_what_dumps_say_in_other_words_is_read_too(tmp_path: Path) -> None:
+    found = table(tmp_path / "dump.sql", "things", ODDITIES)
+    assert list(found.columns) == ["id", "key"]
+    assert [row.cells for row in found.rows()] == [
+        {"id": "1", "key": "one"},
+        {"id": "2", "key": "two"},
+    ]
+
+
 def test_a_table_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="'horses'; it has people, others"):
         table(tmp_path / "dump.sql", "horses")
@@ -159,3 +177,10 @@ def test_a_lookup_needs_its_file(tmp_path: Path) -> None:
         lines_of(files, mapping)
     with pytest.raises(SourceError, match=r"looks things up in reps\.csv"):
         lines_of(files / "sold.csv", mapping)
+
+
+def test_a_row_that_cannot_be_looked_up_is_said_so(tmp_path: Path) -> None:
+    files, mapping = folder(tmp_path)
+    (files / "reps.csv").write_text("number,first,last\n7,Ada\n")
+    with pytest.raises(SourceError, match=r"reps\.csv line 2, looked up: has 2 cells"):
+        lines_of(files, mapping)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections import defaultdict
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -188,6 +189,95 @@ def test_a_payment_entered_late_changes_what_is_known_now_and_not_what_was_known
     assert past["payments"] == []
 
 
+def test_a_line_that_was_entered_early_counts_only_from_its_day_on(company: World) -> None:
+    two_customers(company)
+    company.do("orders/place", ONE, day("2026-03-01"), customer_id=ANN, amount=eur("100"))
+    for on, price in (("2026-03-10", "50"), ("2026-03-05", "30")):
+        line = {"product": "x", "quantity": "1", "unit_price": eur(price)}
+        company.do("orders/add-line", ONE, day(on), line=line)
+    company.project()
+    shown = company.get(f"/orders/{ONE}", as_of="2026-03-06")
+    assert shown["billed"]["amount"] == "130.00"
+    assert [line["total"]["amount"] for line in shown["lines"]] == ["30.00"]
+    assert company.get(f"/orders/{ONE}")["billed"]["amount"] == "180.00"
+    then = company.get(f"/orders/{ONE}", known_at=4)
+    assert (then["version"], then["billed"]["amount"], len(then["lines"])) == (2, "150.00", 1)
+
+
+def test_who_pays_for_another_is_shown_alike_at_every_moment(company: World) -> None:
+    two_customers(company)
+    company.do("orders/place", ONE, day("2026-02-01"), customer_id=ANN, amount=eur("100"))
+    company.do(
+        "payments/receive",
+        FIRST,
+        day("2026-02-05"),
+        customer_id=BEN,
+        amount=eur("100"),
+        allocations=[part(ONE, "100")],
+    )
+    company.project()
+    for params in ({}, {"known_at": company.head()}, {"as_of": "2026-03-01"}):
+        ann, ben = (company.get(f"/customers/{who}", **params) for who in (ANN, BEN))
+        [account_of_ann], accounts_of_ben = ann["accounts"], ben["accounts"]
+        assert amounts(account_of_ann, "received", "receivable") == ("100.00", "0.00")
+        assert [a["receivable"]["amount"] for a in accounts_of_ben] == ["0.00"]
+        assert ann["orders"][0]["balance"]["amount"] == "0.00"
+
+
+def test_the_parts_of_an_order_add_up_to_its_balance(company: World) -> None:
+    two_customers(company)
+    company.do("orders/place", ONE, day("2026-01-10"), customer_id=ANN, amount=eur("100"))
+    halves = [{"due": due, "amount": eur("50")} for due in ("2026-02-01", "2026-03-01")]
+    company.do("orders/plan-payments", ONE, day("2026-01-10"), instalments=halves)
+    company.do(
+        "payments/receive",
+        FIRST,
+        day("2026-02-05"),
+        customer_id=ANN,
+        amount=eur("60"),
+        allocations=[part(ONE, "60")],
+    )
+    company.do("orders/return", ONE, day("2026-02-06"), amount=eur("30"), reason="r")
+    company.project()
+
+    def opens() -> list[tuple[int | None, str, str]]:
+        shown = company.get(f"/orders/{ONE}")["instalments"]
+        return [(p["number"], p["amount"]["amount"], p["open"]["amount"]) for p in shown]
+
+    assert opens() == [(1, "50.00", "0.00"), (2, "20.00", "10.00")]
+    line = {"product": "x", "quantity": "1", "unit_price": eur("45")}
+    company.do("orders/add-line", ONE, day("2026-02-07"), line=line)
+    company.project()
+    assert opens() == [(1, "50.00", "0.00"), (2, "50.00", "40.00"), (None, "15.00", "15.00")]
+    company.do("orders/cancel", ONE, day("2026-02-08"), reason="r")
+    company.project()
+    assert opens() == [(1, "0.00", "0.00"), (2, "0.00", "0.00")]
+
+
+def test_more_may_be_owed_for_a_while_than_was_billed(company: World) -> None:
+    two_customers(company)
+    company.do("orders/place", ONE, day("2026-02-01"), customer_id=ANN, amount=eur("100"))
+    company.do(
+        "payments/receive",
+        FIRST,
+        day("2026-03-10"),
+        customer_id=ANN,
+        amount=eur("100"),
+        allocations=[part(ONE, "100")],
+    )
+    company.do("payments/refund", FIRST, day("2026-03-05"), amount=eur("30"), order_id=str(ONE))
+    company.project()
+    assert account(company, as_of="2026-03-06")[3] == "130.00"
+    assert buckets(company, as_of="2026-03-06") == {"current": "30.00", "31-60": "100.00"}
+
+
+def test_a_made_up_cursor_is_refused(company: World) -> None:
+    cursor = base64.urlsafe_b64encode(b'["1","\\u0000"]').decode().rstrip("=")
+    assert company.ask("/payments/receivables", cursor=cursor).status_code in (422, 503)
+    company.project()
+    assert company.ask("/payments/receivables", cursor=cursor).status_code == 422
+
+
 def test_reps_and_periods(company: World) -> None:
     two_customers(company)
     company.do("orders/place", ONE, day("2026-01-10"), customer_id=ANN, amount=eur("100"), by="ada")
@@ -338,10 +428,10 @@ WITH e AS (
 SELECT p.stream_id AS id, p.payload ->> 'customer_id' AS customer, p.occurred_at::date AS placed,
        CASE WHEN EXISTS (SELECT FROM e x WHERE x.stream_id = p.stream_id
                             AND x.type = 'order.cancelled') THEN 0
-            ELSE (SELECT (x.payload -> 'total' ->> 'amount')::numeric FROM e x
+            ELSE (SELECT sum((coalesce(x.payload -> 'total', x.payload -> 'line' -> 'total')
+                              ->> 'amount')::numeric) FROM e x
                    WHERE x.stream_id = p.stream_id
-                     AND x.type IN ('order.placed', 'order.line-added')
-                   ORDER BY x.version DESC LIMIT 1)
+                     AND x.type IN ('order.placed', 'order.line-added'))
                  - coalesce((SELECT sum((x.payload -> 'amount' ->> 'amount')::numeric) FROM e x
                               WHERE x.stream_id = p.stream_id
                                 AND x.type = 'order.goods-returned'), 0)
@@ -371,6 +461,7 @@ class Oracle:
 
     def __init__(self, world: World, until: datetime, known: int) -> None:
         bound = {"until": until, "known": known}
+        self.today = (until - timedelta(microseconds=1)).date()
         with world.superuser() as conn:
             conn.execute("SET timezone = 'UTC'")
             rows = conn.cursor(row_factory=dict_row)
@@ -425,8 +516,10 @@ class Oracle:
                 opens.append((due, share - covered))
         credit = sum((amount for _, amount in opens), Decimal(0)) - self.receivable(who)
         owed: dict[date, Decimal] = defaultdict(Decimal)
+        if credit < 0:
+            owed[self.today] -= credit
         for due, amount in sorted(opens):
-            used = min(amount, credit)
+            used = min(amount, max(credit, Decimal(0)))
             credit -= used
             owed[due] += amount - used
         return owed

@@ -15,12 +15,12 @@ from structlog.typing import EventDict
 
 from events import ledger
 from events.base import Event
+from events.checkpoints import Overtaken
 from events.migrate import migrate
 from projections import progress, promises
 from projections.catalog import MODELS
 from projections.folding import readable
 from projections.model import ReadModel
-from projections.progress import Overtaken
 from projections.runner import Runner
 from projections.tables import Connection
 from tests.projections.world import World, eur

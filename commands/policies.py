@@ -1,0 +1,247 @@
+"""What follows elsewhere: a policy answers an event with commands. One sentence, one function."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+from uuid import UUID, uuid5
+
+import orjson
+import psycopg
+import structlog
+
+from commands.request import Answer, Request
+from commands.wire import ENTRIES
+from commands.writer import Writer
+from events import checkpoints, ledger
+from events.checkpoints import Overtaken
+from events.envelope import Actor, Recorded
+from events.keys import Keyring
+from events.lead import LeadCaptured, LeadClaimed, LeadConverted, LeadQualified
+from events.ledger import Connection
+
+log = structlog.get_logger()
+
+NAME = "policies"
+SHAPE = "1"
+BATCH = 500
+POLL_SECONDS = 0.05
+AWAY_SECONDS = 1.0
+HTTP_REFUSALS = range(400, 500)
+SILENT = frozenset({"import", "library"})
+"""History that others bring along: what should follow has happened, or will never."""
+
+LEAD = "SELECT pg_try_advisory_lock(7203, 1)"
+PARK = """
+INSERT INTO progress.parked_policies
+       (policy, event_id, position, stream_id, command, rule, detail)
+VALUES (%s, %s, %s, %s, %s, %s, %s)
+    ON CONFLICT (policy, event_id) DO UPDATE
+   SET command = excluded.command, rule = excluded.rule, detail = excluded.detail,
+       attempts = parked_policies.attempts + 1, parked_at = clock_timestamp(), retried_by = NULL
+"""
+WANTED = (
+    "SELECT policy, position, attempts FROM progress.parked_policies WHERE retried_by IS NOT NULL"
+)
+DONE = "DELETE FROM progress.parked_policies WHERE policy = %s AND event_id = %s"
+RETRY = """
+UPDATE progress.parked_policies SET retried_by = %s WHERE position = %s RETURNING policy
+"""
+
+
+class Wish(NamedTuple):
+    """A command that a policy wants done, as the catalog names it."""
+
+    command: str
+    stream_id: UUID
+    data: dict[str, Any]
+
+
+Policy = Callable[[Sequence[Recorded]], list[Wish]]
+"""Takes a stream up to the event that it answers, opened."""
+
+
+def open_a_deal_when_a_lead_converts(history: Sequence[Recorded]) -> list[Wish]:
+    """The customer, unless known already, then the person as their contact, then the deal."""
+    lead, owner, budget = None, None, None
+    for recorded in history:
+        match recorded.event:
+            case LeadCaptured() as captured:
+                lead, owner = captured, captured.owner
+            case LeadClaimed() as claimed:
+                owner = claimed.owner
+            case LeadQualified() as qualified:
+                budget = qualified.budget
+            case _:
+                pass
+    cause = history[-1]
+    assert lead is not None
+    assert isinstance(cause.event, LeadConverted)
+    customer_id, wishes = cause.event.customer_id, []
+    if cause.event.new_customer:
+        details = {
+            "name": lead.company or lead.name,
+            "source": lead.source,
+            "region": lead.region,
+            "industry": lead.industry,
+            "owner": owner,
+        }
+        if lead.company is None:
+            details |= {"email": lead.email, "phone": lead.phone}
+        wishes.append(Wish("customers/register", customer_id, details))
+    if lead.company is not None or not cause.event.new_customer:
+        contact_id = uuid5(cause.event_id, "contact")
+        person = {"name": lead.name, "email": lead.email, "phone": lead.phone}
+        wishes.append(
+            Wish("customers/add-contact", customer_id, {"contact_id": str(contact_id), **person})
+        )
+    # A deal's title is no place for a person's name.
+    deal = {
+        "title": lead.company or "Deal of a converted lead",
+        "customer_id": str(customer_id),
+        "owner": owner,
+        "amount": budget and budget.model_dump(mode="json"),
+    }
+    wishes.append(Wish("opportunities/open", cause.event.opportunity_id, deal))
+    return wishes
+
+
+POLICIES: Mapping[str, tuple[Policy, ...]] = {
+    LeadConverted.event_type: (open_a_deal_when_a_lead_converts,),
+}
+"""By the type of the event that they answer."""
+BY_NAME = {policy.__name__: policy for answering in POLICIES.values() for policy in answering}
+
+
+class Policies:
+    """Tails the ledger and has done what follows; one at a time over all processes.
+
+    A command's id, and so its key, derives from the causing event: done twice, it does nothing.
+
+    Args:
+        connect: opens an autocommit session on the ledger.
+        writer: not started; handles the commands in this thread.
+    """
+
+    def __init__(self, connect: Callable[[], Connection], keyring: Keyring, writer: Writer) -> None:
+        self._connect = connect
+        self._keyring = keyring
+        self._writer = writer
+
+    def run(self, stop: threading.Event) -> None:
+        """Go on until told to stop; outlives a database that restarts."""
+        while not stop.is_set():
+            try:
+                with self._connect() as conn:
+                    while not stop.is_set() and not self.lead(conn):
+                        stop.wait(AWAY_SECONDS)
+                    looked = 0.0
+                    while not stop.is_set():
+                        if time.monotonic() - looked > AWAY_SECONDS:
+                            self.retry_wanted(conn)
+                            looked = time.monotonic()
+                        if not self.step(conn):
+                            stop.wait(POLL_SECONDS)
+            except (psycopg.OperationalError, Overtaken, Undecided) as error:
+                log.warning("policies begin again", error=str(error).strip())
+                stop.wait(AWAY_SECONDS)
+
+    def lead(self, conn: Connection) -> bool:
+        """Whether this session is the one that acts; the very first begins at the ledger's end."""
+        row = conn.execute(LEAD).fetchone()
+        if not (row and row[0]):
+            return False
+        checkpoint = checkpoints.fetch(conn, NAME)
+        if checkpoint is None or not checkpoints.fits(conn, checkpoint):
+            # Of another ledger nobody knows what was done already; nothing is done twice.
+            head = ledger.head(conn)
+            rows = ledger.read(conn, head - 1, 1) if head else []
+            checkpoints.begin(conn, NAME, SHAPE, head, rows[0][1] if rows else None)
+        return True
+
+    def step(self, conn: Connection) -> int:
+        """Take the next events; how many.
+
+        Raises:
+            Undecided: when the ledger did not answer; the events are taken again.
+        """
+        old = checkpoints.fetch(conn, NAME)
+        assert old is not None
+        rows = ledger.read(conn, old.position, BATCH)
+        for row in rows:
+            if row[12] in POLICIES and row[8] not in SILENT:
+                for policy in POLICIES[row[12]]:
+                    self._follow(conn, policy, row[3], row[0], attempts=0)
+        if rows:
+            checkpoints.move(conn, old, replace(old, position=rows[-1][0], event_id=rows[-1][1]))
+        return len(rows)
+
+    def retry_wanted(self, conn: Connection) -> None:
+        """Try again what operators asked for, under new command ids where a rule had refused."""
+        for name, position, attempts in conn.execute(WANTED).fetchall():
+            [row] = ledger.read(conn, position - 1, 1)
+            self._follow(conn, BY_NAME[name], row[3], position, attempts=attempts)
+
+    def _follow(
+        self, conn: Connection, policy: Policy, stream_id: UUID, position: int, *, attempts: int
+    ) -> None:
+        rows = [row for row in ledger.read_streams(conn, [stream_id]) if row[0] <= position]
+        history = ledger.decode_all(conn, self._keyring, rows)
+        cause, name = history[-1], policy.__name__
+        for place, wish in enumerate(policy(history)):
+            answer = self._done(wish, name, cause, place, attempts)
+            if answer.status in HTTP_REFUSALS:
+                rule = str(answer.body.get("rule") or answer.body["title"])
+                parked = (name, cause.event_id, position, stream_id, wish.command, rule)
+                conn.execute(PARK, (*parked, answer.body["detail"]))
+                log.error("a policy's command was refused", policy=name, rule=rule)
+                return
+        conn.execute(DONE, (name, cause.event_id))
+
+    def _done(self, wish: Wish, policy: str, cause: Recorded, place: int, attempts: int) -> Answer:
+        """The first attempt that was not refused, else the last; each keeps its answer."""
+        for attempt in range(attempts + 1):
+            request = _request(wish, policy, cause, place, attempt)
+            [answer] = self._writer.handle([request])
+            if answer.status not in HTTP_REFUSALS:
+                break
+        if answer.status not in HTTP_REFUSALS and answer.status >= HTTP_REFUSALS.stop:
+            raise Undecided(answer.body["detail"])
+        return answer
+
+
+class Undecided(RuntimeError):
+    """Nobody knows what became of a policy's command."""
+
+
+def retry(conn: Connection, position: int, actor: str) -> list[str]:
+    """Have what the event at a position gave rise to, and a rule refused, tried again.
+
+    Returns:
+        The policies that will; none when nothing of this position is parked.
+    """
+    return [row[0] for row in conn.execute(RETRY, (actor, position)).fetchall()]
+
+
+def _request(wish: Wish, policy: str, cause: Recorded, place: int, attempt: int) -> Request:
+    entry = ENTRIES[wish.command]
+    data = {name: value for name, value in wish.data.items() if value is not None}
+    raw = orjson.dumps(data)
+    command_id = uuid5(cause.event_id, f"{policy} {place} {attempt}")
+    return Request(
+        name=wish.command,
+        streams=entry.streams,
+        command=entry.command.model_validate_json(raw),
+        stream_id=wish.stream_id,
+        actor=Actor(policy, "policy"),
+        key=str(command_id),
+        body_hash=hashlib.sha256(wish.command.encode() + b"\n" + raw).digest(),
+        command_id=command_id,
+        correlation_id=cause.correlation_id,
+        causation_id=cause.event_id,
+        occurred_at=cause.occurred_at,
+    )
