@@ -35,9 +35,11 @@ export = typer.Typer(help="Take data out.", no_args_is_help=True)
 project = typer.Typer(
     help="Read models: how far they are, building them anew.", no_args_is_help=True
 )
+policies = typer.Typer(help="What follows from events.", no_args_is_help=True)
 audit = typer.Typer(help="Proofs.", no_args_is_help=True)
 app.add_typer(export, name="export")
 app.add_typer(project, name="project")
+app.add_typer(policies, name="policies")
 app.add_typer(audit, name="audit")
 
 out = Console()
@@ -192,6 +194,52 @@ def skip(
         progress.skip(conn, model.name, position, actor, reason)
         progress.resume(conn, model.name)
     err.print(f"{name} passes over position {position} and goes on")
+
+
+@policies.command("status")
+def policies_status() -> None:
+    """Show what policies wanted done and a rule refused."""
+    from read_api.health import policies as found_of
+
+    with parts(Settings()) as found, found.connect() as conn:
+        acted = found_of(conn)
+    err.print(f"policies have acted up to position {acted['position']}")
+    table = Table("position", "policy", "command", "rule", "attempts", "why")
+    for item in acted["items"]:
+        table.add_row(
+            str(item["position"]),
+            item["policy"],
+            item["command"],
+            item["rule"],
+            str(item["attempts"]),
+            item["detail"],
+        )
+    out.print(table)
+
+
+@policies.command("retry")
+def policies_retry(
+    position: Annotated[int, typer.Argument(help="Of the event that the policy answered.")],
+    actor: Annotated[str, typer.Option(help="Who asks for it.")],
+) -> None:
+    """Have a policy's refused command tried again, after its cause was mended."""
+    from commands.policies import retry
+
+    with parts(Settings()) as found, found.connect() as conn:
+        names = retry(conn, position, actor)
+    if not names:
+        raise _Failed(f"Nothing of position {position} is parked. See: pledge policies status")
+    err.print(f"{', '.join(names)} tries again within a second, while the service runs")
+
+
+@policies.command("run", hidden=True)
+def policies_run() -> None:
+    """Run the policies in this process."""
+    from pledge import serving
+
+    stop = threading.Event()
+    serving.on_signals(stop.set)
+    serving.follow(Settings(), stop)
 
 
 @project.command(hidden=True)

@@ -18,6 +18,7 @@ import structlog
 import uvicorn
 from rich.console import Console
 
+from commands.policies import Policies
 from events import ledger
 from pledge import demo
 from pledge.app import Pledge
@@ -52,7 +53,7 @@ def serve(settings: Settings, console: Console) -> None:
     with parts(settings) as found:
         if settings.demo:
             _fill(found, console)
-        with projecting(found, settings):
+        with projecting(found, settings), following(found):
             _serve_http(settings, found, console)
 
 
@@ -87,6 +88,33 @@ def project(settings: Settings, stop: threading.Event) -> None:
     """Run the projectors of all read models until told to stop."""
     with parts(settings) as found:
         Runner(found.connect, found.keyring(), MODELS).run(stop)
+
+
+def follow(settings: Settings, stop: threading.Event) -> None:
+    """Do what the policies say until told to stop."""
+    with parts(settings) as found:
+        _follow(found, stop)
+
+
+def _follow(found: Parts, stop: threading.Event) -> None:
+    writer = found.writer()
+    try:
+        Policies(found.connect, found.keyring(), writer).run(stop)
+    finally:
+        writer.stop()
+
+
+@contextmanager
+def following(found: Parts) -> Iterator[None]:
+    """The policies in a thread of their own; of several processes one acts."""
+    stop = threading.Event()
+    thread = threading.Thread(target=_follow, args=(found, stop), name="policies", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(STOP_SECONDS)
 
 
 @contextmanager

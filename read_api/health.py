@@ -15,7 +15,7 @@ from projections.catalog import MODELS
 from projections.tables import Connection
 from read_api.answers import as_json, problem
 from read_api.reading import Reader
-from read_api.shapes import Problem, Projections
+from read_api.shapes import PoliciesShape, Problem, Projections
 
 STALLED_SECONDS = 15.0
 """How long a read model may stand before an event that it could take."""
@@ -35,8 +35,15 @@ SELECT c.name, c.position, greatest(h.position - c.position, 0) AS lag_positions
               ORDER BY position LIMIT 100) AS parked
   FROM progress.checkpoints c,
        (SELECT coalesce(max(position), 0) AS position FROM ledger.events) h
- ORDER BY c.name
+ WHERE c.name = ANY (%s) ORDER BY c.name
 """
+
+PARKED_POLICIES = """
+SELECT policy, position, event_id, stream_id, command, rule, detail, attempts, parked_at,
+       retried_by IS NOT NULL AS is_retried
+  FROM progress.parked_policies ORDER BY position, policy
+"""
+POLICIES_AT = "SELECT position FROM progress.checkpoints WHERE name = 'policies'"
 
 HEAD = Gauge("pledge_ledger_position", "The ledger's last position")
 POSITION = Gauge("pledge_projection_position", "Position that a read model reflects", ["name"])
@@ -44,16 +51,27 @@ LAG = Gauge("pledge_projection_lag_positions", "Events that a read model is behi
 LAG_SECONDS = Gauge("pledge_projection_lag_seconds", "Age of the first event not taken", ["name"])
 HALTED = Gauge("pledge_projection_halted", "1 while a read model stands still", ["name"])
 PARKED = Gauge("pledge_projection_parked_streams", "Streams set aside", ["name"])
+POLICY_POSITION = Gauge("pledge_policies_position", "Position up to which policies have acted")
+POLICY_PARKED = Gauge("pledge_policies_parked", "What policies wanted done and a rule refused")
 
 
 def projections(conn: Connection) -> dict[str, Any]:
     """Every read model against the ledger's end."""
-    items = fetch(conn, STATUS, (STALLED_SECONDS,))
+    items = fetch(conn, STATUS, (STALLED_SECONDS, [model.name for model in MODELS]))
     for item in items:
         stalled = item.pop("stalled")
         item["status"] = "halted" if item["halted"] else "stalled" if stalled else "running"
     head = fetch(conn, "SELECT coalesce(max(position), 0) AS head FROM ledger.events")[0]["head"]
     return {"position": head, "items": items}
+
+
+def policies(conn: Connection) -> dict[str, Any]:
+    """How far the policies have acted, and what of it a rule refused."""
+    position = fetch(conn, POLICIES_AT)
+    return {
+        "position": position[0]["position"] if position else 0,
+        "items": fetch(conn, PARKED_POLICIES),
+    }
 
 
 def router(reader: Reader) -> APIRouter:
@@ -65,6 +83,12 @@ def router(reader: Reader) -> APIRouter:
         """How far each read model is behind, whether it halted, what it parked."""
         with reader.connection() as conn:
             return as_json(projections(conn))
+
+    @routes.get("/policies", response_model=PoliciesShape)
+    def list_policies() -> Response:
+        """Up to where policies have acted, and what they wanted done and a rule refused."""
+        with reader.connection() as conn:
+            return as_json(policies(conn))
 
     @routes.get("/health/live")
     async def live() -> dict[str, str]:
@@ -99,6 +123,9 @@ def router(reader: Reader) -> APIRouter:
         """Figures for Prometheus."""
         with reader.connection() as conn:
             found = projections(conn)
+            acted = policies(conn)
+        POLICY_POSITION.set(acted["position"])
+        POLICY_PARKED.set(len(acted["items"]))
         HEAD.set(found["position"])
         for item in found["items"]:
             name = item["name"]

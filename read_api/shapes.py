@@ -642,3 +642,25 @@ class Projections(Shape):
 
     position: int
     items: list[ProjectionShape]
+
+
+class ParkedPolicy(Shape):
+    """What a policy wanted done in answer to an event, and which rule refused it."""
+
+    policy: str
+    position: int
+    event_id: UUID
+    stream_id: UUID
+    command: str
+    rule: str
+    detail: str
+    attempts: int
+    parked_at: datetime
+    is_retried: bool = Field(description="Whether an operator has asked to try it again.")
+
+
+class PoliciesShape(Shape):
+    """Up to where policies have acted, and what was refused."""
+
+    position: int
+    items: list[ParkedPolicy]
