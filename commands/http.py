@@ -85,6 +85,14 @@ class WriteApi:
         return (await self._writer.submit((request,)))[0]
 
 
+def takes(path: str) -> bool:
+    """Whether this is the path of a command."""
+    parts = path.strip("/").split("/")
+    if len(parts) == 1:
+        return parts[0] == "commands" or parts[0] in CREATING
+    return len(parts) == 3 and (parts[0], parts[2]) in ACTING  # noqa: PLR2004 - plural, id, verb
+
+
 def actor_of(headers: Headers) -> Actor:
     """Who asks. The one place that a sign-in will replace.
 

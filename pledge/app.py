@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
+from http import HTTPStatus
 from importlib.metadata import version
 from typing import Any
 
@@ -13,7 +14,7 @@ from fastapi import FastAPI, Response
 from fastapi.openapi.utils import get_openapi
 from fastapi_offline import FastAPIOffline
 
-from commands.http import Receive, Scope, Send, WriteApi, respond
+from commands.http import Receive, Scope, Send, WriteApi, respond, takes
 from commands.openapi import catalog, document
 from commands.request import stopping
 from commands.writer import Writer
@@ -40,7 +41,7 @@ class Pledge:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or the server's life cycle."""
-        if scope["type"] == "http" and scope["method"] == "POST":
+        if scope["type"] == "http" and scope["method"] == "POST" and takes(scope["path"]):
             await self._writes(scope, receive, send)
         else:
             await self._read(scope, receive, send)
@@ -51,6 +52,11 @@ class Pledge:
         async def send_noting(message: Any) -> None:
             nonlocal begun
             begun = True
+            if message.get("status") == HTTPStatus.METHOD_NOT_ALLOWED and takes(scope["path"]):
+                message["headers"] = [
+                    (name, value + b", POST" if name == b"allow" else value)
+                    for name, value in message["headers"]
+                ]
             await send(message)
 
         try:
@@ -59,6 +65,21 @@ class Pledge:
             # The server stops and waits no longer; whoever still waits gets an answer.
             if not begun and scope["type"] == "http":
                 await respond(send, stopping())
+
+
+def _say_how_problems_look(document: dict[str, Any]) -> None:
+    """FastAPI documents every answer as JSON; ours are problems above 399."""
+    for item in document["paths"].values():
+        for operation in item.values():
+            for status, answer in operation["responses"].items():
+                content = answer.get("content", {})
+                if int(status) >= HTTPStatus.BAD_REQUEST and "application/json" in content:
+                    content["application/problem+json"] = content.pop("application/json")
+
+
+def openapi_of(reader: Reader) -> dict[str, Any]:
+    """The OpenAPI document of both sides; nothing is connected to."""
+    return _read_side(reader).openapi()
 
 
 def _read_side(reader: Reader) -> FastAPI:
@@ -89,6 +110,7 @@ def _read_side(reader: Reader) -> FastAPI:
         for path, item in paths.items():
             made["paths"].setdefault(path, {}).update(item)
         made["components"]["schemas"].update(schemas)
+        _say_how_problems_look(made)
         return made
 
     app.openapi = openapi  # type: ignore[method-assign]

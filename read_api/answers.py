@@ -141,7 +141,10 @@ def handle_problems(app: FastAPI) -> None:
     async def http(_: Request, error: HTTPException) -> Response:
         status = HTTPStatus(error.status_code)
         kind = status.phrase.lower().replace(" ", "-")
-        answer = problem(status, kind, str(error.detail))
+        detail = str(error.detail)
+        if detail == HTTPStatus.NOT_FOUND.phrase:
+            detail = "There is nothing here. GET /commands lists what can be asked, /docs the rest."
+        answer = problem(status, kind, detail)
         answer.headers.update(error.headers or {})
         return answer
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import date
 from typing import Annotated, Any
 
 from fastapi import Query
-from pydantic import AwareDatetime
 
+from events import values
+from events.values import Instant
 from projections.asking import MAX_LIMIT
 from read_api.shapes import Problem
 
@@ -37,8 +37,8 @@ KnownAt = Annotated[
         examples=["1284", "2026-06-30"],
     ),
 ]
-Time = Annotated[AwareDatetime | None, Query()]
-Day = Annotated[date | None, Query()]
+Time = Annotated[Instant | None, Query()]
+Day = Annotated[values.Day | None, Query()]
 
 INVALID: dict[int | str, dict[str, Any]] = {
     422: {"model": Problem, "description": "A parameter is wrong; the problem names it."},

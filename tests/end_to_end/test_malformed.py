@@ -205,10 +205,10 @@ def test_a_due_date_is_a_date_of_our_times(service: Service, target: Target, day
     [
         ("/leads/{lead}/clam", 404),
         ("/lead/{lead}/claim", 404),
-        ("/leads/{lead}", 404),
+        ("/leads/{lead}", 405),
         ("/leads/{lead}/claim/now", 404),
-        ("/", 404),
-        ("//", 404),
+        ("/", 405),
+        ("//", 405),
         ("/leads/1/claim", 422),
         ("/leads/{lead}0/claim", 422),
         ("/leads/%00/claim", 422),
