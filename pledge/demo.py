@@ -152,6 +152,8 @@ def _story(now: datetime) -> Iterator[dict[str, Any]]:
     for n, (name, company, source, status, owner) in enumerate(LEADS):
         _lead(story, 30 - 3 * n, name, company, source, status, owner)
     _promises(story)
+    _orders(story)
+    _tickets(story)
     _handover(story)
     story.lines[-1]["key"] = LAST_KEY
     return iter(story.lines)
@@ -366,6 +368,125 @@ def _promises(story: _Story) -> None:
     promise(
         3, "key-accounts", "Orion Biotech", "Lease offer with and without insurance", 10, "lease"
     )
+
+
+ORDERS = (
+    # deal, customer, who took it, amount, days ago, instalments: days ago when due, amount
+    (
+        "Cold-chain sensors, phase 1",
+        "Nordwind Logistik",
+        "rep-north",
+        "48200.00",
+        118,
+        ((88, "24100.00"), (58, "24100.00")),
+    ),
+    (
+        "重症监护监测",
+        "杭州青山医疗",
+        "rep-asia",
+        "352000.00",
+        148,
+        ((120, "117333.00"), (60, "117333.00"), (-20, "117334.00")),
+    ),
+    ("Bench analysers", "Baltic Devices", "rep-north", "21900.00", 66, ((36, "21900.00"),)),
+    ("Validation services", "Orion Biotech", "key-accounts", "58600.00", 25, ((-5, "58600.00"),)),
+)
+PAYMENTS = (
+    # reference, customer, days ago, amount, the deal whose order it is for, how much of it
+    ("NW-2201", "Nordwind Logistik", 90, "24100.00", "Cold-chain sensors, phase 1", "24100.00"),
+    ("NW-2317", "Nordwind Logistik", 41, "15000.00", "Cold-chain sensors, phase 1", "15000.00"),
+    ("HZ-0081", "杭州青山医疗", 119, "117333.00", "重症监护监测", "117333.00"),
+    ("HZ-0114", "杭州青山医疗", 37, "117333.00", "重症监护监测", "117333.00"),
+    ("OB-77", "Orion Biotech", 10, "60000.00", "Validation services", "58600.00"),
+)
+
+
+def _orders(story: _Story) -> None:
+    """Paid in time, late, in part, too much and not at all."""
+    for n, (deal, customer, owner, amount, day, parts) in enumerate(ORDERS, 1):
+        order = f"order {deal}"
+        story.tell(
+            day,
+            10,
+            owner,
+            "orders/place",
+            order,
+            customer_id=id_of(customer),
+            opportunity_id=id_of(deal),
+            number=f"S-{1000 + n}",
+            lines=[{"product": deal, "quantity": "1", "unit_price": _money(amount)}],
+        )
+        instalments = [
+            {"due": story.day(due).isoformat(), "amount": _money(part)} for due, part in parts
+        ]
+        story.tell(day, 11, owner, "orders/plan-payments", order, instalments=instalments)
+        story.tell(day - 8, 9, "warehouse", "orders/ship", order, carrier="DHL")
+    story.tell(
+        50,
+        9,
+        "rep-north",
+        "orders/dispute",
+        "order Bench analysers",
+        reason="Two of six came ten days late; they pay when it is settled.",
+    )
+    for reference, customer, day, amount, deal, share in PAYMENTS:
+        story.tell(
+            day,
+            12,
+            "accounts",
+            "payments/receive",
+            f"payment {reference}",
+            customer_id=id_of(customer),
+            amount=_money(amount),
+            reference=reference,
+            method="transfer",
+            allocations=[{"order_id": id_of(f"order {deal}"), "amount": _money(share)}],
+        )
+
+
+def _tickets(story: _Story) -> None:
+    """One from call to rating, a complaint that waits too long, one that nobody took yet."""
+
+    def opened(day: int, number: int, customer: str, subject: str, **details: Any) -> str:
+        ticket = f"ticket {number}"
+        story.tell(
+            day,
+            8,
+            "service-desk",
+            "tickets/open",
+            ticket,
+            customer_id=id_of(customer),
+            number=f"T-{number}",
+            subject=subject,
+            **details,
+        )
+        return ticket
+
+    sensor = opened(
+        22, 51, "Nordwind Logistik", "Sensor 14 reports -60 °C", kind="repair", channel="call"
+    )
+    story.tell(22, 9, "service-desk", "tickets/dispatch", sensor, technician="tech-lena")
+    story.tell(22, 11, "tech-lena", "tickets/confirm", sensor)
+    story.tell(21, 9, "tech-lena", "tickets/reply", sensor, text="I come on Thursday at nine.")
+    story.tell(20, 15, "tech-lena", "tickets/log-work", sensor, minutes=95, text="New cable.")
+    story.tell(20, 16, "tech-lena", "tickets/resolve", sensor, text="It reads -18.2 °C again.")
+    story.tell(18, 9, "service-desk", "tickets/close", sensor)
+    story.tell(17, 9, "service-desk", "tickets/rate", sensor, score=5)
+    late = opened(
+        52,
+        52,
+        "Baltic Devices",
+        "Analysers came late",
+        kind="complaint",
+        channel="email",
+        priority="high",
+    )
+    story.tell(45, 9, "service-desk", "tickets/escalate", late, reason="no answer for a week")
+    opened(1, 53, "杭州青山医疗", "探头读数漂移", kind="repair", channel="chat")
+    story.tell(1, 9, "service-desk", "tickets/dispatch", "ticket 53", technician="tech-wei")
+    question = opened(6, 54, "成都锦江制药", "批次记录如何导出?", kind="question", channel="chat")
+    story.tell(6, 10, "tech-wei", "tickets/take", question)
+    story.tell(5, 9, "tech-wei", "tickets/wait", question, reason="asked which version they run")
 
 
 def _handover(story: _Story) -> None:

@@ -230,7 +230,8 @@ def _greet(server: uvicorn.Server, settings: Settings, console: Console) -> None
         ("/", "what is here"),
         ("/docs", "the API, to read and to try"),
         ("/promises", "who promised what to whom"),
+        ("/payments/receivables", "who owes what"),
         ("/audit/events", "every event there ever was"),
     ):
-        console.print(f"  {base}{path:<15} {about}")
+        console.print(f"  {base}{path:<22} {about}")
     console.print("Ctrl-C stops it; the data stay.\n", style="dim")

@@ -214,6 +214,14 @@ def test_the_tour_of_the_readme_is_true(terminal: Terminal) -> None:
     [sea] = terminal.answers("min_position")
     assert [customer["name"] for customer in sea["items"]] == ["Acme Tools"]
 
+    owing, ageing = terminal.answers("/payments/receivables")
+    assert [item["receivable"]["amount"] for item in owing["items"]] == [
+        "117334.00",
+        "21900.00",
+        "9100.00",
+    ]
+    assert ageing["total"][0]["buckets"][0]["bucket"] == "current"
+
     imported = "\n".join(terminal.paste("pledge import"))
     assert "would be sent" in imported
     assert "accepted" in imported
