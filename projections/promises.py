@@ -124,7 +124,7 @@ SELECT p.customer_id, p.promise_id, f.version, p.position, p.made_position, f.st
  WHERE p.made_position > 0 AND {made}
 """
 SELECT = """
-WITH p AS ({source})
+WITH p AS NOT MATERIALIZED ({source})
 SELECT p.*, {name} AS customer_name,
        p.status = 'open' AND p.due < %s AS overdue,
        ARRAY(
