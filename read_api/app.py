@@ -14,6 +14,7 @@ from projections import (
     orders,
     payments,
     promises,
+    receivables,
     tickets,
     timeline,
 )
@@ -379,7 +380,7 @@ def _audit(routes: APIRouter, reader: Reader) -> None:
 def _money(conn: Connection, customer_id: UUID, when: Moment) -> dict[str, Any]:
     """Orders and accounts from the facts of everybody: others may pay for a customer."""
     bought, _ = orders.orders(conn, when, customer_id=customer_id, limit=MAX_LIMIT)
-    accounts, _, _ = payments.receivables(conn, when, customer_id=customer_id)
+    accounts, _, _ = receivables.receivables(conn, when, customer_id=customer_id)
     for account in accounts:
         del account["customer"]
     return {"orders": bought, "accounts": accounts}

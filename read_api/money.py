@@ -9,6 +9,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 
 from projections import customers, orders, payments
+from projections import receivables as owed
 from projections.asking import LIMIT, Unanswerable
 from read_api.answers import as_json, found_or_404, listed
 from read_api.parameters import (
@@ -132,7 +133,7 @@ def add_routes(routes: APIRouter, reader: Reader) -> None:
     ) -> Response:
         """What each customer owes in each currency, the largest first."""
         with _view(reader, min_position, as_of, known_at) as view:
-            items, more, total = payments.receivables(
+            items, more, total = owed.receivables(
                 view.conn,
                 view.when,
                 customer_id=customer_id,
@@ -157,7 +158,7 @@ def add_routes(routes: APIRouter, reader: Reader) -> None:
         if edges != sorted(set(edges)) or edges[0] == 0:
             raise Unanswerable("buckets", "must rise, like 30,60,90")
         with _view(reader, min_position, as_of, known_at) as view:
-            items, total = payments.ageing(
+            items, total = owed.ageing(
                 view.conn,
                 view.when,
                 buckets=edges,
@@ -172,7 +173,7 @@ def add_routes(routes: APIRouter, reader: Reader) -> None:
     ) -> Response:
         """Orders, billed, received and receivable of each rep, the largest first."""
         with _view(reader, min_position, as_of, known_at) as view:
-            return as_json({**view.clocks(), "items": payments.by_rep(view.conn, view.when)})
+            return as_json({**view.clocks(), "items": owed.by_rep(view.conn, view.when)})
 
     @routes.get("/payments/by-period", tags=["payments"], response_model=ByPeriod)
     def by_period(
@@ -183,7 +184,7 @@ def add_routes(routes: APIRouter, reader: Reader) -> None:
     ) -> Response:
         """What was billed, received and refunded, period by period."""
         with _view(reader, min_position, as_of, known_at) as view:
-            items = payments.by_period(view.conn, view.when, period)
+            items = owed.by_period(view.conn, view.when, period)
             return as_json({**view.clocks(), "period": period, "items": items})
 
     # After the fixed names, which would otherwise be taken for ids.
