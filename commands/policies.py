@@ -18,6 +18,7 @@ from commands.request import Answer, Request
 from commands.wire import ENTRIES
 from commands.writer import Writer
 from events import checkpoints, ledger
+from events.base import ERASED
 from events.checkpoints import Overtaken
 from events.envelope import Actor, Recorded
 from events.keys import Keyring
@@ -44,9 +45,10 @@ VALUES (%s, %s, %s, %s, %s, %s, %s)
    SET command = excluded.command, rule = excluded.rule, detail = excluded.detail,
        attempts = parked_policies.attempts + 1, parked_at = clock_timestamp(), retried_by = NULL
 """
-WANTED = (
-    "SELECT policy, position, attempts FROM progress.parked_policies WHERE retried_by IS NOT NULL"
-)
+WANTED = """
+SELECT policy, position, event_id, attempts FROM progress.parked_policies
+ WHERE retried_by IS NOT NULL
+"""
 DONE = "DELETE FROM progress.parked_policies WHERE policy = %s AND event_id = %s"
 RETRY = """
 UPDATE progress.parked_policies SET retried_by = %s WHERE position = %s RETURNING policy
@@ -80,6 +82,7 @@ def open_a_deal_when_a_lead_converts(history: Sequence[Recorded]) -> list[Wish]:
                 pass
     cause = history[-1]
     assert lead is not None
+    email, phone = (None if text == ERASED else text for text in (lead.email, lead.phone))
     assert isinstance(cause.event, LeadConverted)
     customer_id, wishes = cause.event.customer_id, []
     if cause.event.new_customer:
@@ -91,11 +94,11 @@ def open_a_deal_when_a_lead_converts(history: Sequence[Recorded]) -> list[Wish]:
             "owner": owner,
         }
         if lead.company is None:
-            details |= {"email": lead.email, "phone": lead.phone}
+            details |= {"email": email, "phone": phone}
         wishes.append(Wish("customers/register", customer_id, details))
     if lead.company is not None or not cause.event.new_customer:
         contact_id = uuid5(cause.event_id, "contact")
-        person = {"name": lead.name, "email": lead.email, "phone": lead.phone}
+        person = {"name": lead.name, "email": email, "phone": phone}
         wishes.append(
             Wish("customers/add-contact", customer_id, {"contact_id": str(contact_id), **person})
         )
@@ -156,11 +159,17 @@ class Policies:
         if not (row and row[0]):
             return False
         checkpoint = checkpoints.fetch(conn, NAME)
-        if checkpoint is None or not checkpoints.fits(conn, checkpoint):
-            # Of another ledger nobody knows what was done already; nothing is done twice.
-            head = ledger.head(conn)
-            rows = ledger.read(conn, head - 1, 1) if head else []
-            checkpoints.begin(conn, NAME, SHAPE, head, rows[0][1] if rows else None)
+        if checkpoint is None:
+            begin_at_the_end(conn)
+        elif checkpoint.halted is None and not checkpoints.fits(conn, checkpoint):
+            stands = (
+                f"policies stand at position {checkpoint.position} of a ledger that is not this "
+                "one as it is now (restored from a backup?); see what is to be done by hand, then "
+                "run: pledge policies resume"
+            )
+            halted = replace(checkpoint, halted=stands, halted_at=checkpoint.position)
+            checkpoints.move(conn, checkpoint, halted)
+            log.error("policies halted", why=stands)
         return True
 
     def step(self, conn: Connection) -> int:
@@ -171,6 +180,8 @@ class Policies:
         """
         old = checkpoints.fetch(conn, NAME)
         assert old is not None
+        if old.halted is not None:
+            return 0
         rows = ledger.read(conn, old.position, BATCH)
         for row in rows:
             if row[12] in POLICIES and row[8] not in SILENT:
@@ -182,21 +193,36 @@ class Policies:
 
     def retry_wanted(self, conn: Connection) -> None:
         """Try again what operators asked for, under new command ids where a rule had refused."""
-        for name, position, attempts in conn.execute(WANTED).fetchall():
-            [row] = ledger.read(conn, position - 1, 1)
-            self._follow(conn, BY_NAME[name], row[3], position, attempts=attempts)
+        for name, position, event_id, attempts in conn.execute(WANTED).fetchall():
+            rows = ledger.read(conn, position - 1, 1)
+            if rows and rows[0][1] == event_id and name in BY_NAME:
+                self._follow(conn, BY_NAME[name], rows[0][3], position, attempts=attempts)
 
     def _follow(
         self, conn: Connection, policy: Policy, stream_id: UUID, position: int, *, attempts: int
     ) -> None:
         rows = [row for row in ledger.read_streams(conn, [stream_id]) if row[0] <= position]
+        try:
+            self._have_done(conn, policy, rows, attempts)
+        except (psycopg.OperationalError, Undecided):
+            raise
+        except Exception as error:
+            # One event that a policy cannot answer must not keep it from all others.
+            log.exception("a policy failed", policy=policy.__name__, position=position)
+            parked = (policy.__name__, rows[-1][1], position, stream_id, "", "PolicyFailed")
+            conn.execute(PARK, (*parked, f"{type(error).__name__}: {error}"))
+
+    def _have_done(
+        self, conn: Connection, policy: Policy, rows: list[tuple[Any, ...]], attempts: int
+    ) -> None:
         history = ledger.decode_all(conn, self._keyring, rows)
         cause, name = history[-1], policy.__name__
         for place, wish in enumerate(policy(history)):
             answer = self._done(wish, name, cause, place, attempts)
             if answer.status in HTTP_REFUSALS:
                 rule = str(answer.body.get("rule") or answer.body["title"])
-                parked = (name, cause.event_id, position, stream_id, wish.command, rule)
+                place_of = (cause.event_id, cause.position, cause.stream_id)
+                parked = (name, *place_of, wish.command, rule)
                 conn.execute(PARK, (*parked, answer.body["detail"]))
                 log.error("a policy's command was refused", policy=name, rule=rule)
                 return
@@ -212,6 +238,13 @@ class Policies:
         if answer.status not in HTTP_REFUSALS and answer.status >= HTTP_REFUSALS.stop:
             raise Undecided(answer.body["detail"])
         return answer
+
+
+def begin_at_the_end(conn: Connection) -> None:
+    """Let policies answer what comes from now on, and nothing that is there already."""
+    head = ledger.head(conn)
+    rows = ledger.read(conn, head - 1, 1) if head else []
+    checkpoints.begin(conn, NAME, SHAPE, head, rows[0][1] if rows else None)
 
 
 class Undecided(RuntimeError):

@@ -204,6 +204,8 @@ def policies_status() -> None:
     with parts(Settings()) as found, found.connect() as conn:
         acted = found_of(conn)
     err.print(f"policies have acted up to position {acted['position']}")
+    if acted["halted"] is not None:
+        err.print(f"halted: {acted['halted']}")
     table = Table("position", "policy", "command", "rule", "attempts", "why")
     for item in acted["items"]:
         table.add_row(
@@ -230,6 +232,16 @@ def policies_retry(
     if not names:
         raise _Failed(f"Nothing of position {position} is parked. See: pledge policies status")
     err.print(f"{', '.join(names)} tries again within a second, while the service runs")
+
+
+@policies.command("resume")
+def policies_resume() -> None:
+    """Let halted policies answer what comes from now on."""
+    from commands.policies import begin_at_the_end
+
+    with parts(Settings()) as found, found.connect() as conn:
+        begin_at_the_end(conn)
+    err.print("policies go on from the ledger's end")
 
 
 @policies.command("run", hidden=True)

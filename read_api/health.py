@@ -43,7 +43,7 @@ SELECT policy, position, event_id, stream_id, command, rule, detail, attempts, p
        retried_by IS NOT NULL AS is_retried
   FROM progress.parked_policies ORDER BY position, policy
 """
-POLICIES_AT = "SELECT position FROM progress.checkpoints WHERE name = 'policies'"
+POLICIES_AT = "SELECT position, halted FROM progress.checkpoints WHERE name = 'policies'"
 
 HEAD = Gauge("pledge_ledger_position", "The ledger's last position")
 POSITION = Gauge("pledge_projection_position", "Position that a read model reflects", ["name"])
@@ -70,6 +70,7 @@ def policies(conn: Connection) -> dict[str, Any]:
     position = fetch(conn, POLICIES_AT)
     return {
         "position": position[0]["position"] if position else 0,
+        "halted": position[0]["halted"] if position else None,
         "items": fetch(conn, PARKED_POLICIES),
     }
 

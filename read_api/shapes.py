@@ -660,7 +660,8 @@ class ParkedPolicy(Shape):
 
 
 class PoliciesShape(Shape):
-    """Up to where policies have acted, and what was refused."""
+    """Up to where policies have acted, why they stand still if they do, and what was refused."""
 
     position: int
+    halted: str | None
     items: list[ParkedPolicy]

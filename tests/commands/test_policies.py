@@ -165,6 +165,57 @@ def test_policies_begin_at_the_end_of_a_ledger_that_is_older(ledger_url: str) ->
     assert len(follow_ups(ledger_url, new)) == 2
 
 
+def test_policies_halt_on_a_ledger_that_is_not_the_one_they_read(ledger_url: str) -> None:
+    with acting(ledger_url) as (made, conn):
+        converted(ledger_url)
+        caught_up(made, conn)
+    with psycopg.connect(ledger_url, autocommit=True) as superuser:
+        superuser.execute("UPDATE progress.checkpoints SET event_id = gen_random_uuid()")
+    with acting(ledger_url) as (made, conn):
+        cause = converted(ledger_url)
+        caught_up(made, conn)
+        stands = checkpoints.fetch(conn, policies.NAME)
+        assert stands is not None
+        assert "not this one" in (stands.halted or "")
+        assert follow_ups(ledger_url, cause) == []
+        policies.begin_at_the_end(conn)
+        later = converted(ledger_url)
+        caught_up(made, conn)
+    assert len(follow_ups(ledger_url, later)) == 2
+    assert follow_ups(ledger_url, cause) == []
+
+
+def test_an_event_that_a_policy_fails_on_keeps_no_other_waiting(
+    ledger_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sentence = policies.open_a_deal_when_a_lead_converts
+
+    def fails_at_bad_luck(history: Any) -> list[policies.Wish]:
+        if history[0].event.company == "Bad Luck":
+            raise RuntimeError("no luck")
+        return sentence(history)
+
+    fails_at_bad_luck.__name__ = sentence.__name__
+    monkeypatch.setattr(policies, "POLICIES", {"lead.converted": (fails_at_bad_luck,)})
+    with acting(ledger_url) as (made, conn):
+        bad = converted(ledger_url, company="Bad Luck")
+        good = converted(ledger_url)
+        caught_up(made, conn)
+    assert parked(ledger_url) == [("", "PolicyFailed", 1)]
+    assert follow_ups(ledger_url, bad) == []
+    assert len(follow_ups(ledger_url, good)) == 2
+
+
+def test_a_person_who_was_forgotten_meanwhile_still_gets_a_deal(ledger_url: str) -> None:
+    with acting(ledger_url) as (made, conn):
+        cause = converted(ledger_url)
+        with psycopg.connect(ledger_url, autocommit=True) as superuser:
+            superuser.execute("DELETE FROM vault.keys WHERE subject = %s", (cause.stream_id,))
+        caught_up(made, conn)
+    assert parked(ledger_url) == []
+    assert len(follow_ups(ledger_url, cause)) == 2
+
+
 def test_one_process_acts_and_another_takes_over(ledger_url: str) -> None:
     with acting(ledger_url) as (made, _), ledger.connect(ledger_url) as standby:
         assert not made.lead(standby)
