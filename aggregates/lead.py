@@ -95,7 +95,12 @@ class Lead:
         return [LeadDisqualified(reason=reason, note=note)]
 
     def convert(
-        self, customer_id: UUID, *, new_customer: bool, opportunity_id: UUID
+        self,
+        customer_id: UUID,
+        opportunity_id: UUID,
+        *,
+        new_customer: bool,
+        new_opportunity: bool,
     ) -> list[LeadEvent]:
         """Make the lead a customer with a deal to win.
 
@@ -108,7 +113,10 @@ class Lead:
             raise LeadNotQualified
         return [
             LeadConverted(
-                customer_id=customer_id, new_customer=new_customer, opportunity_id=opportunity_id
+                customer_id=customer_id,
+                new_customer=new_customer,
+                opportunity_id=opportunity_id,
+                new_opportunity=new_opportunity,
             )
         ]
 

@@ -64,13 +64,15 @@ class DisqualifyLead(Command[Lead, LeadEvent]):
 
 
 class ConvertLead(Command[Lead, LeadEvent]):
-    """Make a lead a customer with a deal to win: of a customer known already, or a new one."""
+    """Make a lead a customer with a deal to win; what is not known already is made anew."""
 
     customer_id: Annotated[UUID | None, Reference("customer")] = None
+    opportunity_id: Annotated[UUID | None, Reference("opportunity")] = None
 
     def decide(self, lead: Lead, context: Context, /) -> list[LeadEvent]:
         return lead.convert(
             self.customer_id or context.fresh_id(),
+            self.opportunity_id or context.fresh_id(),
             new_customer=self.customer_id is None,
-            opportunity_id=context.fresh_id(),
+            new_opportunity=self.opportunity_id is None,
         )

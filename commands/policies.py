@@ -102,6 +102,8 @@ def open_a_deal_when_a_lead_converts(history: Sequence[Recorded]) -> list[Wish]:
         wishes.append(
             Wish("customers/add-contact", customer_id, {"contact_id": str(contact_id), **person})
         )
+    if not cause.event.new_opportunity:
+        return wishes
     # A deal's title is no place for a person's name.
     deal = {
         "title": lead.company or "Deal of a converted lead",

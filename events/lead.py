@@ -48,12 +48,13 @@ class LeadDisqualified(Event, type="lead.disqualified"):
     note: PersonalTextOrNone = None
 
 
-class LeadConverted(Event, type="lead.converted"):
-    """The lead became a customer with a deal to win."""
+class LeadConverted(Event, type="lead.converted", version=2):
+    """The lead became a customer with a deal to win; either may have been known before."""
 
     customer_id: UUID
     new_customer: bool
     opportunity_id: UUID
+    new_opportunity: bool
 
 
 LeadEvent = (

@@ -11,7 +11,14 @@ from typing import Any
 
 Payload = dict[str, Any]
 
-UPCASTERS: dict[tuple[str, int], Callable[[Payload], Payload]] = {}
+
+def _every_conversion_opened_a_deal(payload: Payload) -> Payload:
+    return {**payload, "new_opportunity": True}
+
+
+UPCASTERS: dict[tuple[str, int], Callable[[Payload], Payload]] = {
+    ("lead.converted", 1): _every_conversion_opened_a_deal,
+}
 
 
 def upcast(name: str, version: int, current: int, payload: Payload) -> Payload:

@@ -35,12 +35,15 @@ from events.lead import (
 from tests.aggregates.scenario import context, eur, fold, fresh, given
 
 CUSTOMER = UUID(int=77)
+DEAL = UUID(int=78)
 
 captured = LeadCaptured(name="Grace Hopper")
 claimed = LeadClaimed(owner="ada")
 qualified = LeadQualified(budget=eur("1000.00"))
 disqualified = LeadDisqualified(reason="no budget")
-converted = LeadConverted(customer_id=CUSTOMER, new_customer=False, opportunity_id=fresh(1))
+converted = LeadConverted(
+    customer_id=CUSTOMER, new_customer=False, opportunity_id=fresh(1), new_opportunity=True
+)
 in_the_pool = [captured]
 owned = [captured, claimed]
 worth_a_deal = [*owned, qualified]
@@ -156,12 +159,22 @@ def test_a_converted_lead_cannot_be_given_up() -> None:
 
 def test_a_qualified_lead_becomes_a_new_customer_with_a_deal() -> None:
     given(*worth_a_deal).when(ConvertLead()).then(
-        LeadConverted(customer_id=fresh(1), new_customer=True, opportunity_id=fresh(2))
+        LeadConverted(
+            customer_id=fresh(1), new_customer=True, opportunity_id=fresh(2), new_opportunity=True
+        )
     )
 
 
 def test_a_qualified_lead_becomes_a_deal_of_a_known_customer() -> None:
     given(*worth_a_deal).when(ConvertLead(customer_id=CUSTOMER)).then(converted)
+
+
+def test_a_qualified_lead_becomes_part_of_a_deal_known_already() -> None:
+    given(*worth_a_deal).when(ConvertLead(customer_id=CUSTOMER, opportunity_id=DEAL)).then(
+        LeadConverted(
+            customer_id=CUSTOMER, new_customer=False, opportunity_id=DEAL, new_opportunity=False
+        )
+    )
 
 
 def test_a_lead_that_is_not_qualified_cannot_be_converted() -> None:

@@ -334,7 +334,8 @@ def _fresh_ids_of(recorded: list[Recorded]) -> Iterator[UUID]:
         if isinstance(event, LeadConverted):
             if event.new_customer:
                 yield event.customer_id
-            yield event.opportunity_id
+            if event.new_opportunity:
+                yield event.opportunity_id
     while True:
         yield uuid4()
 

@@ -50,12 +50,18 @@ def caught_up(made: Policies, conn: ledger.Connection) -> None:
 
 
 def converted(
-    url: str, *, by: Actor | None = None, customer: UUID | None = None, **lead: Any
+    url: str,
+    *,
+    by: Actor | None = None,
+    customer: UUID | None = None,
+    deal: UUID | None = None,
+    **lead: Any,
 ) -> Recorded:
     """A lead's way to its conversion; that event."""
     lead_id = uuid4()
     details = {"name": "Grace Hopper", "email": "grace@example.org", **lead}
-    data = {} if customer is None else {"customer_id": str(customer)}
+    known = {"customer_id": customer, "opportunity_id": deal}
+    data = {name: str(id_) for name, id_ in known.items() if id_ is not None}
     with writer_on(url) as writer:
         for asked in (
             request("leads/capture", details, of=lead_id),
@@ -130,6 +136,19 @@ def test_a_customer_known_already_gets_a_contact_and_a_deal(ledger_url: str) -> 
         caught_up(made, conn)
     types = [recorded.type for recorded in follow_ups(ledger_url, cause)]
     assert types == ["customer.contact-added", "opportunity.opened"]
+
+
+def test_a_deal_known_already_is_not_opened_again(ledger_url: str) -> None:
+    customer, deal = uuid4(), uuid4()
+    with acting(ledger_url) as (made, conn):
+        with writer_on(ledger_url) as writer:
+            tell(writer, register(customer))
+            tell(writer, request("opportunities/open", {"title": "Looms"}, of=deal))
+        cause = converted(ledger_url, customer=customer, deal=deal)
+        caught_up(made, conn)
+    assert [recorded.type for recorded in follow_ups(ledger_url, cause)] == [
+        "customer.contact-added"
+    ]
 
 
 @pytest.mark.parametrize("kind", ["import", "library"])
