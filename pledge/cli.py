@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import threading
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -84,6 +85,49 @@ def import_(
     report.show(out)
     if report.rejected:
         raise typer.Exit(2)
+
+
+@app.command(name="demo")
+def demo_(
+    size: Annotated[int, typer.Option(min=1, help="How many customers.")] = 120,
+    seed: Annotated[int, typer.Option(help="Of every choice; another seed, another company.")] = 1,
+    until: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], help="The two years end before this day (today)."),
+    ] = None,
+    url: Annotated[str | None, typer.Option(help="A running Pledge (default PLEDGE_URL).")] = None,
+    *,
+    only_print: Annotated[
+        bool, typer.Option("--print", help="Write the commands to standard output, send nothing.")
+    ] = False,
+) -> None:
+    """Make a believable company of two years in a running Pledge. Safe to repeat."""
+    from pledge import demo
+    from pledge.importing import ImportFailedError
+    from pledge.importing.sending import Sender
+
+    today = datetime.now(UTC).date()
+    day = until.date() if until is not None else today
+    if day > today:
+        raise _Failed(f"{day} lies ahead; what has not happened cannot be told")
+    lines = demo.story(size, seed, day)
+    if only_print:
+        sys.stdout.buffer.writelines(line.raw + b"\n" for line in lines)
+        return
+    refused = 0
+    try:
+        with Sender(url or Settings().url) as sender, _progress("commands") as bar:
+            task = bar.add_task("telling", total=len(lines))
+            for done in range(0, len(lines), demo.CHUNK):
+                chunk = lines[done : done + demo.CHUNK]
+                answers = sender.send([line.raw for line in chunk])
+                for line, answer in zip(chunk, answers, strict=True):
+                    demo.check(line, answer.status, answer.reason or "")
+                    refused += line.refused_by is not None
+                _advance(bar, task, done + len(chunk), len(lines))
+    except (ImportFailedError, demo.StoryFailed) as error:
+        raise _Failed(str(error)) from error
+    err.print(f"{len(lines)} commands; {refused} of them refused by a rule, as the story has it")
 
 
 @export.command(name="events")
@@ -314,11 +358,11 @@ def _chosen(names: list[str] | None) -> list[ReadModel]:
     return [BY_NAME[name] for name in names] if names else list(MODELS)
 
 
-def _progress() -> Progress:
+def _progress(of: str = "events") -> Progress:
     return Progress(
         TextColumn("{task.description:<14}"),
         BarColumn(),
-        TextColumn("{task.completed} events"),
+        TextColumn(f"{{task.completed}} {of}"),
         TimeElapsedColumn(),
         console=err,
         transient=True,

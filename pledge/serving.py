@@ -208,14 +208,20 @@ def _refuse_taken_port(settings: Settings) -> None:
 
 def _fill(found: Parts, console: Console) -> None:
     with found.connect() as conn:
-        if ledger.head(conn) > 0 and not demo.was_cut_short(conn):
+        begun = demo.cut_short(conn)
+        if ledger.head(conn) > 0 and begun is None:
             return
-    console.print("[dim]·[/] the ledger is empty: making a small sample company")
     writer = found.writer()
     try:
-        demo.fill(writer)
+        with console.status("the ledger is empty: making a sample company of two years") as status:
+            demo.fill(
+                writer,
+                begun,
+                lambda done, of: status.update(f"making a sample company: {done} of {of} commands"),
+            )
     finally:
         writer.stop()
+    console.print("[dim]·[/] made a sample company of two years")
 
 
 def _greet(server: uvicorn.Server, settings: Settings, console: Console) -> None:
