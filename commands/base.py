@@ -10,6 +10,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
+from aggregates.base import Refused
 from aggregates.company import Company
 from events.envelope import Actor
 
@@ -42,10 +43,16 @@ class Context:
 
 
 class Command(BaseModel, Generic[A, E]):
-    """Something asked of one aggregate ``A``, whose answer is events ``E`` or a refusal."""
+    """Something asked of one aggregate ``A``, whose answer is events ``E`` or a refusal.
+
+    Attributes:
+        rules: those that ``decide`` may refuse by, for the API's documents; a test finds a history
+            for each, and no other.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    rules: ClassVar[tuple[type[Refused], ...]] = ()
     references: ClassVar[dict[str, str]]
     nested: ClassVar[dict[str, dict[str, str]]]
     refers: ClassVar[bool]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from functools import cache
 from typing import Annotated
 from zoneinfo import available_timezones
 
@@ -29,8 +30,13 @@ def _a_whole_pipeline(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
     return stages
 
 
+@cache
+def _zones() -> set[str]:
+    return available_timezones() - {"localtime"}
+
+
 def _known_zone(name: str) -> str:
-    if name == "localtime" or name not in available_timezones():
+    if name not in _zones():
         raise ValueError("must be a time zone of the IANA database, like Europe/Paris")
     return name
 

@@ -5,6 +5,15 @@ from uuid import UUID
 
 from pydantic import Field, StrictBool, model_validator
 
+from aggregates.base import (
+    ContactExists,
+    ContactUnknown,
+    CustomerOwned,
+    CustomerUnowned,
+    PromiseExists,
+    PromiseSettled,
+    PromiseUnknown,
+)
 from aggregates.customer import Customer
 from commands.base import Command, Context
 from events.customer import (
@@ -78,6 +87,8 @@ class ChangeCustomerDetails(Command[Customer, CustomerEvent]):
 class AddContact(Command[Customer, CustomerEvent]):
     """Let a person speak for the customer."""
 
+    rules = (ContactExists,)
+
     contact_id: UUID | None = None
     name: Line
     email: Email | None = None
@@ -93,12 +104,16 @@ class AddContact(Command[Customer, CustomerEvent]):
 class ClaimCustomer(Command[Customer, CustomerEvent]):
     """Take a customer from the public sea."""
 
+    rules = (CustomerOwned,)
+
     def decide(self, customer: Customer, context: Context, /) -> list[CustomerEvent]:
         return customer.claim(context.actor.id)
 
 
 class ReleaseCustomer(Command[Customer, CustomerEvent]):
     """Put a customer back into the public sea."""
+
+    rules = (CustomerUnowned,)
 
     reason: Line
 
@@ -109,6 +124,8 @@ class ReleaseCustomer(Command[Customer, CustomerEvent]):
 class HandOverCustomer(Command[Customer, CustomerEvent]):
     """Let another rep answer for a customer."""
 
+    rules = (CustomerUnowned,)
+
     owner: ActorId
     reason: Line | None = None
 
@@ -118,6 +135,8 @@ class HandOverCustomer(Command[Customer, CustomerEvent]):
 
 class LogInteraction(Command[Customer, CustomerEvent]):
     """Remember that somebody was in touch with the customer."""
+
+    rules = (ContactUnknown,)
 
     channel: Channel
     summary: Text
@@ -135,6 +154,8 @@ class MakePromise(Command[Customer, CustomerEvent]):
     Promises on one `topic` are held against each other: two open ones that differ in amount or
     in due date contradict.
     """
+
+    rules = (ContactUnknown, PromiseExists)
 
     promise_id: UUID | None = None
     promised_by: ActorId | None = None
@@ -157,6 +178,8 @@ class MakePromise(Command[Customer, CustomerEvent]):
 class KeepPromise(Command[Customer, CustomerEvent]):
     """Say that what was promised was done."""
 
+    rules = (PromiseSettled, PromiseUnknown)
+
     promise_id: UUID
     note: Text | None = None
 
@@ -167,6 +190,8 @@ class KeepPromise(Command[Customer, CustomerEvent]):
 class BreakPromise(Command[Customer, CustomerEvent]):
     """Own up to not doing what was promised."""
 
+    rules = (PromiseSettled, PromiseUnknown)
+
     promise_id: UUID
     reason: Text
 
@@ -176,6 +201,8 @@ class BreakPromise(Command[Customer, CustomerEvent]):
 
 class WithdrawPromise(Command[Customer, CustomerEvent]):
     """Take a promise back, with the customer's knowledge."""
+
+    rules = (PromiseSettled, PromiseUnknown)
 
     promise_id: UUID
     reason: Text

@@ -3,6 +3,13 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
+from aggregates.base import (
+    LeadAlreadyQualified,
+    LeadClosed,
+    LeadNotQualified,
+    LeadOwned,
+    LeadUnowned,
+)
 from aggregates.lead import Lead
 from commands.base import Command, Context, Reference
 from events.lead import LeadCaptured, LeadEvent
@@ -30,12 +37,16 @@ class CaptureLead(Command[Lead, LeadEvent]):
 class ClaimLead(Command[Lead, LeadEvent]):
     """Take a lead from the pool."""
 
+    rules = (LeadClosed, LeadOwned)
+
     def decide(self, lead: Lead, context: Context, /) -> list[LeadEvent]:
         return lead.claim(context.actor.id)
 
 
 class ReturnLead(Command[Lead, LeadEvent]):
     """Put a lead back into the pool."""
+
+    rules = (LeadClosed, LeadUnowned)
 
     reason: Line
 
@@ -45,6 +56,8 @@ class ReturnLead(Command[Lead, LeadEvent]):
 
 class QualifyLead(Command[Lead, LeadEvent]):
     """Find a lead worth a deal."""
+
+    rules = (LeadAlreadyQualified, LeadClosed, LeadUnowned)
 
     budget: Money | None = None
     note: Text | None = None
@@ -56,6 +69,8 @@ class QualifyLead(Command[Lead, LeadEvent]):
 class DisqualifyLead(Command[Lead, LeadEvent]):
     """Give a lead up."""
 
+    rules = (LeadClosed,)
+
     reason: Line
     note: Text | None = None
 
@@ -65,6 +80,8 @@ class DisqualifyLead(Command[Lead, LeadEvent]):
 
 class ConvertLead(Command[Lead, LeadEvent]):
     """Make a lead a customer with a deal to win; what is not known already is made anew."""
+
+    rules = (LeadClosed, LeadNotQualified)
 
     customer_id: Annotated[UUID | None, Reference("customer")] = None
     opportunity_id: Annotated[UUID | None, Reference("opportunity")] = None

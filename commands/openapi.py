@@ -6,6 +6,8 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
+from aggregates.base import IdTaken, Refused
+from commands.catalog import BY_TYPE
 from commands.wire import ENTRIES, LINES, Entry
 
 REF = "#/components/schemas/{model}"
@@ -78,10 +80,24 @@ COMMAND_PROBLEM: dict[str, Any] = {
         "position": 1284,
     },
 }
+LINE_ANSWER: dict[str, Any] = {
+    "title": "LineAnswer",
+    "description": "A line of the answer: what the command alone would have got, and which it was.",
+    "type": "object",
+    "required": ["line", "status"],
+    "properties": {
+        "line": {"type": "integer", "description": "The command's line, from 1."},
+        "status": {"type": "integer"},
+    },
+    "anyOf": [
+        {"$ref": REF.format(model="CommandAnswer")},
+        {"$ref": REF.format(model="CommandProblem")},
+    ],
+}
 ERRORS = {
     401: "Nobody is named in X-Actor.",
     404: "There is no such thing with this id; the refusal is on record.",
-    409: "A rule refused; the refusal is on record.",
+    409: "A rule refused; the refusal is on record: {rules}.",
     412: "If-Match named another version than the stream has.",
     413: "The body is too large.",
     422: "The body or a header is malformed, or the Idempotency-Key stands for another body.",
@@ -126,6 +142,7 @@ def document() -> tuple[dict[str, Any], dict[str, Any]]:
     paths["/commands"] = {"post": _bulk()}
     schemas["CommandAnswer"] = ANSWER
     schemas["CommandProblem"] = COMMAND_PROBLEM
+    schemas["LineAnswer"] = LINE_ANSWER
     return paths, schemas
 
 
@@ -155,11 +172,17 @@ def _summary(entry: Entry) -> str:
 
 
 def _operation(entry: Entry) -> dict[str, Any]:
-    plural, verb = entry.name.split("/")
-    codes = [code for code in ERRORS if not (entry.creates and code == 404)]  # noqa: PLR2004 - a status
+    plural = entry.name.split("/")[0]
+    errors = dict(ERRORS)
+    if rules := _rules(entry):
+        errors[409] = errors[409].format(rules=", ".join(rule.__name__ for rule in rules))
+    else:
+        del errors[409]
+    if entry.creates:
+        del errors[404]
     return {
         "tags": [plural],
-        "operationId": f"{verb}_{entry.streams.stream_type}".replace("-", "_"),
+        "operationId": _operation_id(entry),
         "summary": _summary(entry),
         "description": (entry.command.__doc__ or "").strip(),
         "parameters": HEADERS if entry.creates else [STREAM_ID, *HEADERS],
@@ -176,9 +199,36 @@ def _operation(entry: Entry) -> dict[str, Any]:
                 "content": {
                     "application/json": {"schema": {"$ref": REF.format(model="CommandAnswer")}}
                 },
+                "links": _links(entry),
             },
-            **{str(code): _problem(ERRORS[code]) for code in codes},
+            **{str(code): _problem(about) for code, about in errors.items()},
         },
+    }
+
+
+def _operation_id(entry: Entry) -> str:
+    verb = entry.name.split("/")[1]
+    return f"{verb}_{entry.streams.stream_type}".replace("-", "_")
+
+
+def _rules(entry: Entry) -> list[type[Refused]]:
+    """What may answer 409: the stream is there already, the command's own rules, no such other."""
+    streams, command = entry.streams, entry.command
+    there = [streams.exists, IdTaken] if entry.creates and streams.exists is not None else []
+    others = [*command.references.values()]
+    others += [kind for inner in command.nested.values() for kind in inner.values()]
+    absent = [BY_TYPE[kind].unknown for kind in dict.fromkeys(others)]
+    return [*there, *command.rules, *absent]
+
+
+def _links(entry: Entry) -> dict[str, Any]:
+    """What can be done next with the stream: read it, and every command that acts on it."""
+    if entry.streams.creates is None:
+        return {}
+    acting = [e for e in ENTRIES.values() if e.streams is entry.streams and not e.creates]
+    names = [f"one_{entry.streams.stream_type}", *map(_operation_id, acting)]
+    return {
+        name: {"operationId": name, "parameters": {"id": "$response.body#/id"}} for name in names
     }
 
 
@@ -205,7 +255,9 @@ def _bulk() -> dict[str, Any]:
         "responses": {
             "200": {
                 "description": "An answer a line.",
-                "content": {"application/x-ndjson": {"schema": {"type": "object"}}},
+                "content": {
+                    "application/x-ndjson": {"schema": {"$ref": REF.format(model="LineAnswer")}}
+                },
             },
             **{str(code): _problem(ERRORS[code]) for code in (401, 422, 503)},
         },

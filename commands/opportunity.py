@@ -5,6 +5,15 @@ from uuid import UUID
 
 from pydantic import Field, model_validator
 
+from aggregates.base import (
+    OpportunityClosed,
+    OpportunityHasCustomer,
+    OpportunityStillOpen,
+    PipelineUnknown,
+    QuoteExists,
+    StageCloses,
+    StageUnknown,
+)
 from aggregates.opportunity import Opportunity
 from commands.base import Command, Context, Reference
 from commands.lines import AskedLine, priced
@@ -14,6 +23,8 @@ from events.values import ActorId, Day, Line, Money, Text
 
 class OpenOpportunity(Command[Opportunity, OpportunityEvent]):
     """Begin to work on a deal; its owner is the actor unless another is named."""
+
+    rules = (PipelineUnknown, StageCloses, StageUnknown)
 
     title: Line
     customer_id: Annotated[UUID | None, Reference("customer")] = None
@@ -34,6 +45,8 @@ class OpenOpportunity(Command[Opportunity, OpportunityEvent]):
 class IdentifyCustomer(Command[Opportunity, OpportunityEvent]):
     """Say whose deal this is."""
 
+    rules = (OpportunityHasCustomer,)
+
     customer_id: Annotated[UUID, Reference("customer")]
 
     def decide(self, opportunity: Opportunity, context: Context, /) -> list[OpportunityEvent]:
@@ -43,6 +56,8 @@ class IdentifyCustomer(Command[Opportunity, OpportunityEvent]):
 class MoveStage(Command[Opportunity, OpportunityEvent]):
     """Put a deal into another open stage of its pipeline."""
 
+    rules = (OpportunityClosed, StageCloses, StageUnknown)
+
     stage: Line
 
     def decide(self, opportunity: Opportunity, context: Context, /) -> list[OpportunityEvent]:
@@ -51,6 +66,8 @@ class MoveStage(Command[Opportunity, OpportunityEvent]):
 
 class GiveQuote(Command[Opportunity, OpportunityEvent]):
     """Name a price in writing."""
+
+    rules = (OpportunityClosed, QuoteExists)
 
     quote_id: UUID | None = None
     lines: Annotated[tuple[AskedLine, ...], Field(min_length=1, max_length=500)]
@@ -72,6 +89,8 @@ class GiveQuote(Command[Opportunity, OpportunityEvent]):
 class WinOpportunity(Command[Opportunity, OpportunityEvent]):
     """Close a deal with a yes."""
 
+    rules = (OpportunityClosed,)
+
     amount: Money | None = None
 
     def decide(self, opportunity: Opportunity, context: Context, /) -> list[OpportunityEvent]:
@@ -80,6 +99,8 @@ class WinOpportunity(Command[Opportunity, OpportunityEvent]):
 
 class LoseOpportunity(Command[Opportunity, OpportunityEvent]):
     """Close a deal with a no."""
+
+    rules = (OpportunityClosed,)
 
     reason: Line
     comment: Text | None = None
@@ -91,6 +112,8 @@ class LoseOpportunity(Command[Opportunity, OpportunityEvent]):
 
 class ReopenOpportunity(Command[Opportunity, OpportunityEvent]):
     """Work on a closed deal again, where it last stood or in the stage given."""
+
+    rules = (OpportunityStillOpen, StageCloses, StageUnknown)
 
     reason: Line
     stage: Line | None = None

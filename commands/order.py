@@ -5,6 +5,15 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from aggregates.base import (
+    AmountTooLarge,
+    CurrencyDiffers,
+    OrderInOrder,
+    OrderIsCancelled,
+    OrderIsComplete,
+    PlanDoesNotAddUp,
+    ReturnTooLarge,
+)
 from aggregates.order import Order
 from commands.base import Command, Context, Reference
 from commands.lines import AskedLine, priced
@@ -44,6 +53,8 @@ class PlaceOrder(Command[Order, OrderEvent]):
 class AddOrderLine(Command[Order, OrderEvent]):
     """Let the customer buy one thing more."""
 
+    rules = (AmountTooLarge, CurrencyDiffers, OrderIsCancelled, OrderIsComplete)
+
     line: AskedLine
 
     @model_validator(mode="after")
@@ -67,6 +78,8 @@ class InstalmentAsked(BaseModel):
 class PlanPayments(Command[Order, OrderEvent]):
     """Say by when which part of what is billed is to be paid; the parts must add up to it."""
 
+    rules = (CurrencyDiffers, OrderIsCancelled, PlanDoesNotAddUp)
+
     instalments: Annotated[tuple[InstalmentAsked, ...], Field(min_length=1, max_length=120)]
 
     @model_validator(mode="after")
@@ -84,6 +97,8 @@ class PlanPayments(Command[Order, OrderEvent]):
 class ShipOrder(Command[Order, OrderEvent]):
     """Send the goods."""
 
+    rules = (OrderIsCancelled, OrderIsComplete)
+
     carrier: Line | None = None
 
     def decide(self, order: Order, context: Context, /) -> list[OrderEvent]:
@@ -92,6 +107,8 @@ class ShipOrder(Command[Order, OrderEvent]):
 
 class HoldOrder(Command[Order, OrderEvent]):
     """Let an order wait until something is cleared."""
+
+    rules = (OrderIsCancelled, OrderIsComplete)
 
     reason: Line
 
@@ -102,6 +119,8 @@ class HoldOrder(Command[Order, OrderEvent]):
 class DisputeOrder(Command[Order, OrderEvent]):
     """Note that the customer does not agree with what was delivered or billed."""
 
+    rules = (OrderIsCancelled,)
+
     reason: Line
 
     def decide(self, order: Order, context: Context, /) -> list[OrderEvent]:
@@ -110,6 +129,8 @@ class DisputeOrder(Command[Order, OrderEvent]):
 
 class ResolveOrder(Command[Order, OrderEvent]):
     """Settle what was disputed or held up."""
+
+    rules = (OrderInOrder,)
 
     outcome: Line | None = None
 
@@ -120,12 +141,16 @@ class ResolveOrder(Command[Order, OrderEvent]):
 class CompleteOrder(Command[Order, OrderEvent]):
     """Say that all that was ordered is delivered."""
 
+    rules = (OrderIsCancelled,)
+
     def decide(self, order: Order, context: Context, /) -> list[OrderEvent]:
         return order.complete()
 
 
 class CancelOrder(Command[Order, OrderEvent]):
     """Call an order off; nothing of it is billed any more."""
+
+    rules = (OrderIsCancelled, OrderIsComplete)
 
     reason: Line
 
@@ -135,6 +160,8 @@ class CancelOrder(Command[Order, OrderEvent]):
 
 class ReturnGoods(Command[Order, OrderEvent]):
     """Take goods back; their amount is not billed any more."""
+
+    rules = (CurrencyDiffers, OrderIsCancelled, ReturnTooLarge)
 
     amount: Money
     reason: Line

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from aggregates.base import AllocationTooLarge, CurrencyDiffers, RefundTooLarge, ReleaseTooLarge
 from aggregates.payment import Payment
 from commands.base import Command, Context, Reference
 from events.payment import PaymentEvent, PaymentReceived
@@ -32,6 +33,8 @@ class AllocationAsked(BaseModel):
 class ReceivePayment(Command[Payment, PaymentEvent]):
     """Take money in from a customer; what is allocated to no order is the customer's credit."""
 
+    rules = (AllocationTooLarge, CurrencyDiffers)
+
     customer_id: Annotated[UUID, Reference("customer")]
     amount: Sum
     allocations: Annotated[tuple[AllocationAsked, ...], Field(max_length=500)] = ()
@@ -47,6 +50,8 @@ class ReceivePayment(Command[Payment, PaymentEvent]):
 class AllocatePayment(Command[Payment, PaymentEvent]):
     """Say for which orders how much of a payment is."""
 
+    rules = (AllocationTooLarge, CurrencyDiffers)
+
     allocations: Annotated[tuple[AllocationAsked, ...], Field(min_length=1, max_length=500)]
 
     def decide(self, payment: Payment, context: Context, /) -> list[PaymentEvent]:
@@ -55,6 +60,8 @@ class AllocatePayment(Command[Payment, PaymentEvent]):
 
 class ReleaseAllocation(Command[Payment, PaymentEvent]):
     """Take back that so much of a payment is for an order."""
+
+    rules = (CurrencyDiffers, ReleaseTooLarge)
 
     order_id: Annotated[UUID, Reference("order")]
     amount: Sum
@@ -65,6 +72,8 @@ class ReleaseAllocation(Command[Payment, PaymentEvent]):
 
 class RefundPayment(Command[Payment, PaymentEvent]):
     """Give money back: of what an order got of it, or else of the customer's credit."""
+
+    rules = (CurrencyDiffers, RefundTooLarge)
 
     amount: Sum
     order_id: Annotated[UUID | None, Reference("order")] = None

@@ -5,6 +5,14 @@ from uuid import UUID
 
 from pydantic import Field, StrictBool, model_validator
 
+from aggregates.base import (
+    ComplaintUnresolved,
+    TicketElsewhere,
+    TicketIsClosed,
+    TicketStillOpen,
+    TicketUndispatched,
+    TicketUnresolved,
+)
 from aggregates.ticket import Ticket
 from commands.base import Command, Context, Reference
 from events.customer import Channel
@@ -62,12 +70,16 @@ class DispatchTicket(Command[Ticket, TicketEvent]):
 class ConfirmDispatch(Command[Ticket, TicketEvent]):
     """Say yes to a ticket that one was named for."""
 
+    rules = (TicketElsewhere, TicketIsClosed, TicketUndispatched)
+
     def decide(self, ticket: Ticket, context: Context, /) -> list[TicketEvent]:
         return ticket.confirm(context.actor.id)
 
 
 class DeclineDispatch(Command[Ticket, TicketEvent]):
     """Say no to a ticket that one was named for."""
+
+    rules = (TicketElsewhere, TicketIsClosed, TicketUndispatched)
 
     reason: Line
 
@@ -141,12 +153,16 @@ class ResolveTicket(Command[Ticket, TicketEvent]):
 class CloseTicket(Command[Ticket, TicketEvent]):
     """Be done with a ticket."""
 
+    rules = (ComplaintUnresolved, TicketIsClosed)
+
     def decide(self, ticket: Ticket, context: Context, /) -> list[TicketEvent]:
         return ticket.close()
 
 
 class ReopenTicket(Command[Ticket, TicketEvent]):
     """Begin again with a ticket that was resolved or closed."""
+
+    rules = (TicketStillOpen,)
 
     reason: Line
 
@@ -156,6 +172,8 @@ class ReopenTicket(Command[Ticket, TicketEvent]):
 
 class RateTicket(Command[Ticket, TicketEvent]):
     """Keep what the customer thinks of what was done, from 1 (bad) to 5 (good)."""
+
+    rules = (TicketUnresolved,)
 
     score: Score
     text: Text | None = None

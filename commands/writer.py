@@ -29,7 +29,7 @@ GROUP = 256
 MANY = 16
 """From how many callers on it pays to serve them in two halves, in turn."""
 PATIENCE_SECONDS = 20.0
-"""How long a group waits for a database that is away."""
+"""How long groups wait for a database that is away; after that each tries once."""
 ATTEMPTS = 200
 """How often one command may lose a race before its caller is asked to come back."""
 
@@ -107,6 +107,7 @@ class Writer:
     ) -> None:
         self._connect = connect
         self._decider = Decider(keyring, remembered)
+        self._away_since: float | None = None
         self._appending: Connection | None = None
         self._reading: Connection | None = None
         self._waiting: deque[Ticket] = deque()
@@ -228,6 +229,7 @@ class Writer:
     def _landed(self, plan: Plan, verdicts: list[Verdict]) -> list[Request]:
         again = self._decider.settle(self._reader(), plan, verdicts)
         self._note(plan)
+        self._away_since = None
         return self._give_up_on_the_worn(again)
 
     def _note(self, plan: Plan) -> None:
@@ -236,7 +238,6 @@ class Writer:
 
     def _settle_all(self, left: list[Request]) -> None:
         """Answer all of these, group by group, whatever happens; without a flight beside."""
-        patience = time.monotonic() + PATIENCE_SECONDS
         pause = 0.05
         while left:
             group, rest = left[:GROUP], left[GROUP:]
@@ -252,12 +253,14 @@ class Writer:
                     continue
                 log.warning("the ledger is away", error=str(error).strip())
                 self._drop_connections()
-                if time.monotonic() > patience:
+                self._away_since = self._away_since or time.monotonic()
+                if time.monotonic() > self._away_since + PATIENCE_SECONDS:
                     self._answered.update((id(r), answers.unavailable()) for r in left)
                     return
                 time.sleep(pause)
                 pause = min(pause * 2, 1.0)
             else:
+                self._away_since = None
                 left = again + plan.later + rest
 
     def _bisect(self, group: list[Request], error: Exception) -> None:

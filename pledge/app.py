@@ -90,7 +90,11 @@ def _read_side(reader: Reader) -> FastAPI:
         reader.close()
 
     app: FastAPI = FastAPIOffline(
-        title="Pledge", version=version("pledge-crm"), description=ABOUT, lifespan=life
+        title="Pledge",
+        version=version("pledge-crm"),
+        description=ABOUT,
+        lifespan=life,
+        generate_unique_id_function=lambda route: route.name,
     )
 
     @app.get("/commands", tags=["commands"], response_model=list[dict[str, Any]])

@@ -17,6 +17,9 @@ from read_api.answers import as_json, problem
 from read_api.reading import Reader
 from read_api.shapes import PoliciesShape, Problem, Projections
 
+AWAY: dict[int | str, dict[str, Any]] = {
+    503: {"model": Problem, "description": "The database does not answer."}
+}
 STALLED_SECONDS = 15.0
 """How long a read model may stand before an event that it could take."""
 
@@ -79,13 +82,13 @@ def router(reader: Reader) -> APIRouter:
     """The routes for operators."""
     routes = APIRouter(tags=["operations"])
 
-    @routes.get("/projections", response_model=Projections)
+    @routes.get("/projections", response_model=Projections, responses=AWAY)
     def list_projections() -> Response:
         """How far each read model is behind, whether it halted, what it parked."""
         with reader.connection() as conn:
             return as_json(projections(conn))
 
-    @routes.get("/policies", response_model=PoliciesShape)
+    @routes.get("/policies", response_model=PoliciesShape, responses=AWAY)
     def list_policies() -> Response:
         """Up to where policies have acted, and what they wanted done and a rule refused."""
         with reader.connection() as conn:
@@ -119,7 +122,7 @@ def router(reader: Reader) -> APIRouter:
             )
         return as_json({"status": "ready", "position": found["position"]})
 
-    @routes.get("/metrics", response_class=Response)
+    @routes.get("/metrics", response_class=Response, responses=AWAY)
     def metrics() -> Response:
         """Figures for Prometheus."""
         with reader.connection() as conn:

@@ -42,7 +42,10 @@ Day = Annotated[values.Day | None, Query()]
 
 INVALID: dict[int | str, dict[str, Any]] = {
     422: {"model": Problem, "description": "A parameter is wrong; the problem names it."},
-    503: {"model": Problem, "description": "The position asked for is not reached yet."},
+    503: {
+        "model": Problem,
+        "description": "The position asked for is not reached yet, or the database is away.",
+    },
 }
 MISSING: dict[int | str, dict[str, Any]] = {
     404: {"model": Problem, "description": "There is no such thing."}

@@ -1,13 +1,23 @@
-"""The OpenAPI document held against the service: every operation, by schemathesis."""
+"""The OpenAPI document held against the service: every operation, every error, every link."""
 
 from __future__ import annotations
 
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from random import Random
 from typing import Any
+from uuid import UUID, uuid4
 
+import httpx2
+import orjson
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, settings
-from schemathesis import Case
+from hypothesis.stateful import run_state_machine_as_test
+from schemathesis import Case, GenerationMode
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     negative_data_rejection,
@@ -17,9 +27,21 @@ from schemathesis.specs.openapi.checks import (
     unsupported_method,
 )
 
+from commands.wire import ENTRIES
+from events.company import COMPANY
 from events.keys import Keyring
 from pledge.app import openapi_of
 from read_api.reading import Reader
+from tests.commands.proxy import Proxy
+from tests.commands.witnesses import (
+    CUSTOMERS,
+    DEAL,
+    ORDERS,
+    Step,
+    Witness,
+    asked_at_random,
+    witnesses,
+)
 from tests.end_to_end.running import Service
 
 pytestmark = pytest.mark.slow
@@ -32,6 +54,21 @@ HELD = [
     status_code_conformance,
     unsupported_method,
 ]
+ADA = {"X-Actor": "ada"}
+TEN_EUROS = {"amount": "10", "currency": "EUR"}
+ACTED_ON = r"^/(customers|leads|opportunities|orders|payments|tickets)(/\{id\}(/[a-z-]+)?)?$"
+RULED = ("pipeline", "stage")
+NAMED = re.compile(r"on record: (.*)\.$")
+
+
+@schemathesis.serializer("application/x-ndjson")
+def _one_line(_context: schemathesis.SerializationContext, value: Any) -> bytes:
+    return json.dumps(value).encode() + b"\n"
+
+
+@schemathesis.deserializer("application/x-ndjson")
+def _first_line(_context: Any, response: Any) -> Any:
+    return orjson.loads(response.content.partition(b"\n")[0])
 
 
 def document() -> dict[str, Any]:
@@ -40,7 +77,25 @@ def document() -> dict[str, Any]:
     return openapi_of(reader)
 
 
-described = schemathesis.openapi.from_dict(document())
+DOCUMENT = document()
+described = schemathesis.openapi.from_dict(document())  # which adds links of its own
+OPERATIONS = [
+    (method.upper(), path, operation)
+    for path, item in DOCUMENT["paths"].items()
+    for method, operation in item.items()
+]
+NAME_OF = {entry.path: name for name, entry in ENTRIES.items()}
+ACTING = [name for name, entry in ENTRIES.items() if not entry.creates]
+BY_COMMAND = {
+    name: DOCUMENT["paths"][entry.path]["post"]["responses"] for name, entry in ENTRIES.items()
+}
+
+
+def as_somebody(case: Case) -> None:
+    case.headers = {**(case.headers or {}), "X-Actor": "schemathesis"}
+    if case.query:
+        # To wait for what is never written would take five seconds and give the documented 503.
+        case.query.pop("min_position", None)
 
 
 @described.exclude(path="/commands", method="POST").parametrize()
@@ -51,10 +106,258 @@ described = schemathesis.openapi.from_dict(document())
     phases=[Phase.explicit, Phase.generate],
 )
 def test_an_operation_answers_as_documented(case: Case, service: Service) -> None:
-    case.headers = {**(case.headers or {}), "X-Actor": "schemathesis"}
-    if case.query:
-        # To wait for what is never written would take five seconds and give the documented 503.
-        case.query.pop("min_position", None)
+    as_somebody(case)
     answer = case.call(base_url=service.url)
     assert answer.status_code < 500, answer.text
     case.validate_response(answer, checks=HELD)
+
+
+@described.include(path="/commands", method="POST").parametrize()
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    phases=[Phase.explicit, Phase.generate],
+)
+def test_a_line_of_many_is_answered_as_documented(case: Case, service: Service) -> None:
+    as_somebody(case)
+    answer = case.call(base_url=service.url)
+    if answer.status_code == 200 and not answer.content:
+        return  # to no line at all
+    checks = [check for check in HELD if check is not negative_data_rejection]
+    case.validate_response(answer, checks=checks)
+    if answer.status_code == 200:
+        line = orjson.loads(answer.content.partition(b"\n")[0])
+        assert line["line"] == 1
+        malformed = case.meta is not None and case.meta.generation.mode.is_negative
+        assert line["status"] == 422 if malformed else line["status"] < 500
+
+
+@pytest.fixture(scope="module")
+def stocked(service: Service) -> Service:
+    """With the streams that the witnesses' commands refer to."""
+    for customer in CUSTOMERS:
+        sent(service, "customers/register", {"id": str(customer), "name": "Looms & Sons"})
+    sent(service, "opportunities/open", {"id": str(DEAL), "title": "Looms"})
+    for order in ORDERS:
+        details = {"id": str(order), "customer_id": str(CUSTOMERS[0]), "amount": TEN_EUROS}
+        sent(service, "orders/place", details)
+    return service
+
+
+def _operation_of(name: str) -> str:
+    return str(DOCUMENT["paths"][ENTRIES[name].path]["post"]["operationId"])
+
+
+def test_a_chain_of_operations_answers_as_documented(stocked: Service) -> None:
+    dice = Random("links")
+    answered: Counter[tuple[str, int]] = Counter()
+
+    acted_on = schemathesis.openapi.from_dict(document()).include(path_regex=ACTED_ON)
+    acted_on = acted_on.exclude(method="GET", path_regex="^/[a-z]+$")
+    acted_on.config.generation.update(modes=[GenerationMode.POSITIVE])
+
+    class Linked(acted_on.as_state_machine()):  # type: ignore[misc] - made at run time
+        def before_call(self, case: Case) -> None:
+            as_somebody(case)
+            case.headers.pop("If-Match", None)  # a version guessed at is never that of the stream
+            if case.operation.method.upper() == "POST":
+                name = NAME_OF[case.operation.path]
+                case.body = asked_at_random(name, ENTRIES[name].command, dice)[0].data
+
+        def get_call_kwargs(self, case: Case) -> dict[str, Any]:  # noqa: ARG002 - its contract
+            return {"base_url": stocked.url}
+
+        def validate_response(self, response: Any, case: Case, **_: Any) -> None:
+            answered[case.operation.definition.raw["operationId"], response.status_code] += 1
+            assert response.status_code < 500, response.text
+            case.validate_response(response, checks=HELD)
+
+    run_state_machine_as_test(
+        Linked,
+        settings=settings(
+            max_examples=25,
+            stateful_step_count=12,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+            phases=[Phase.generate],
+        ),
+    )
+    followed = {name for name, status in answered if status == 200}
+    assert followed & {_operation_of(name) for name in ACTING}, answered
+
+
+@pytest.mark.parametrize("name", [name for name, entry in ENTRIES.items() if entry.creates])
+def test_every_link_leads_on(stocked: Service, name: str) -> None:
+    links = BY_COMMAND[name]["201"]["links"]
+    plural = name.partition("/")[0]
+    acting = {_operation_of(other): other for other in ACTING if other.startswith(plural)}
+    reading = {f"one_{ENTRIES[name].streams.stream_type}"}
+    assert links.keys() == acting.keys() | reading
+    for operation, link in links.items():
+        assert link == {"operationId": operation, "parameters": {"id": "$response.body#/id"}}
+        made = sent(stocked, name, some(name)).json()
+        if operation in acting:
+            answer = sent(stocked, acting[operation], some(acting[operation]), UUID(made["id"]))
+        else:
+            params = {"min_position": str(made["position"])}
+            answer = stocked.client.get(f"/{plural}/{made['id']}", params=params)
+        assert answer.status_code in (200, 409), answer.text
+
+
+def sent(
+    service: Service,
+    name: str,
+    data: dict[str, Any],
+    stream_id: UUID | None = None,
+    headers: dict[str, str] = ADA,
+) -> httpx2.Response:
+    path = ENTRIES[name].path.replace("{id}", str(stream_id))
+    return service.client.post(path, content=orjson.dumps(data), headers=headers)
+
+
+def take(service: Service, step: Step, stream_id: UUID) -> httpx2.Response:
+    own = {"id": str(stream_id)} if ENTRIES[step.command].creates else {}
+    return sent(service, step.command, {**step.data, **own}, stream_id, {"X-Actor": step.actor})
+
+
+def some(name: str) -> dict[str, Any]:
+    """Data that the command's model accepts; what begins a stream, no rule refuses."""
+    data = asked_at_random(name, ENTRIES[name].command, Random(name))[0].data
+    if ENTRIES[name].creates:
+        data = {field: value for field, value in data.items() if field not in RULED}
+    return data
+
+
+def rules_of(name: str) -> set[str]:
+    """Those that the document says may answer 409."""
+    conflict = BY_COMMAND[name].get("409")
+    if conflict is None:
+        return set()
+    named = NAMED.search(conflict["description"])
+    assert named is not None
+    return set(named[1].split(", "))
+
+
+def found_by(service: Service, witness: Witness) -> str:
+    stream_id = uuid4()
+    for step in witness.history:
+        assert take(service, step, stream_id).status_code < 300, step
+    answer = take(service, witness.refused, stream_id)
+    assert answer.status_code == 409, answer.text
+    return str(answer.json()["rule"])
+
+
+def test_every_documented_rule_refuses_over_http_and_no_other(stocked: Service) -> None:
+    refused: dict[str, set[str]] = {name: set() for name in ENTRIES}
+    for (name, _), witness in witnesses().items():
+        refused[name].add(found_by(stocked, witness))
+    for name, entry in ENTRIES.items():
+        if entry.creates:
+            for taken in (CUSTOMERS[0], DEAL):
+                answer = sent(stocked, name, {**some(name), "id": str(taken)})
+                refused[name].add(answer.json()["rule"])
+                assert answer.status_code == 409
+            mine = str(uuid4())
+            step = Step(name, "ada", some(name))
+            assert take(stocked, step, UUID(mine)).status_code == 201
+            refused[name].add(take(stocked, step, UUID(mine)).json()["rule"])
+    assert {name: rules for name, rules in refused.items() if rules - rules_of(name)} == {}
+    missing = {name: rules_of(name) - rules for name, rules in refused.items()}
+    for name, absent in missing.items():
+        for rule in absent:
+            assert rule == absent_reference(stocked, name, rule)
+
+
+def absent_reference(service: Service, name: str, rule: str) -> str:
+    """The rule that refuses the command when every stream that it may refer to is unknown."""
+    kind = rule.removesuffix("Unknown").lower()
+    command = ENTRIES[name].command
+    nowhere = str(uuid4())
+    data = some(name)
+    for field, refers_to in command.references.items():
+        if refers_to == kind:
+            data[field] = nowhere
+    for field, inner in command.nested.items():
+        if kind in inner.values():
+            data[field] = [{"order_id": nowhere, "amount": TEN_EUROS}]
+    stream_id = uuid4()
+    plural = name.partition("/")[0]
+    if not ENTRIES[name].creates:
+        creating = next(e.name for e in ENTRIES.values() if e.creates and e.name.startswith(plural))
+        first = Step(creating, "ada", some(creating))
+        assert take(service, first, stream_id).status_code == 201
+    return str(take(service, Step(name, "ada", data), stream_id).json()["rule"])
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_every_other_documented_error_of_a_command_can_be_had(stocked: Service, name: str) -> None:
+    entry, data, stream_id = ENTRIES[name], some(name), uuid4()
+    existing = COMPANY if entry.streams.creates is None else stream_id
+    path = entry.path.replace("{id}", str(existing))
+    errors = {
+        401: sent(stocked, name, data, existing, {}),
+        412: sent(stocked, name, data, existing, {**ADA, "If-Match": '"99"'}),
+        413: stocked.client.post(path, content=b" " * 1_100_000, headers=ADA),
+        422: stocked.client.post(path, content=b"[", headers=ADA),
+    }
+    if not entry.creates:
+        errors[404] = sent(stocked, name, data, stream_id)
+    assert {status: answer.status_code for status, answer in errors.items()} == {
+        status: status for status in errors
+    }
+    documented = {int(status) for status in BY_COMMAND[name] if int(status) >= 400}
+    assert documented - {409, 503} == errors.keys()
+
+
+@pytest.mark.parametrize(
+    ("path", "operation"),
+    [(path, operation) for method, path, operation in OPERATIONS if method == "GET"],
+    ids=lambda part: part if isinstance(part, str) else "",
+)
+def test_every_documented_error_of_a_query_can_be_had(
+    stocked: Service, path: str, operation: dict[str, Any]
+) -> None:
+    documented = {int(status) for status in operation["responses"] if int(status) >= 400}
+    somewhere = path.replace("{id}", str(uuid4()))
+    if 404 in documented:
+        assert stocked.client.get(somewhere).status_code == 404
+    answer = stocked.client.get(f"{somewhere}?nonsense=1")
+    assert (answer.status_code == 422) == (422 in documented), answer.text
+    assert documented <= {404, 422, 503}
+
+
+@pytest.fixture(scope="module")
+def cut_off(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service whose database has gone."""
+    with (
+        Proxy(postgres_url) as proxy,
+        Service(tmp_path_factory.mktemp("cut-off"), proxy.url) as running,
+    ):
+        running.wait_until_shown()
+        proxy.refuse()
+        yield running
+
+
+def test_without_the_database_everything_answers_503_where_it_is_documented(
+    cut_off: Service,
+) -> None:
+    def ask(asked: tuple[str, str, dict[str, Any]]) -> tuple[str, str, int, set[int]]:
+        method, path, operation = asked
+        where = path.replace("{id}", str(uuid4()))
+        content = b""
+        if method == "POST":
+            name = next((n for n, e in ENTRIES.items() if e.path == path), None)
+            content = orjson.dumps(some(name)) if name else b""
+        answer = cut_off.client.request(method, where, content=content, headers=ADA)
+        known = {int(status) for status in operation["responses"]}
+        if answer.status_code == 503:
+            assert answer.headers["retry-after"]
+        return method, path, answer.status_code, known
+
+    with ThreadPoolExecutor(len(OPERATIONS)) as at_once:
+        answers = [*at_once.map(ask, OPERATIONS)]
+    assert [one for one in answers if one[2] not in one[3]] == []
+    # Many commands are answered line by line; as a whole only a service that stops refuses them.
+    unanswered = [one for one in answers if 503 in one[3] and one[2] != 503]
+    assert [path for _, path, _, _ in unanswered] == ["/commands"]

@@ -1,0 +1,167 @@
+"""For every command and every rule that can refuse it: a short history after which it does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import Enum
+from itertools import count
+from random import Random
+from typing import Any, NamedTuple, get_args
+from uuid import UUID
+
+import orjson
+from pydantic import ValidationError
+
+from aggregates.base import Refused
+from aggregates.company import Company
+from commands.base import Command, Context
+from commands.catalog import CATALOG, Streams
+from events.envelope import Actor
+from tests.aggregates.scenario import NOON
+
+CUSTOMERS = [UUID(int=n + (4 << 76) + (1 << 63)) for n in (0xC1, 0xC2)]
+ORDERS = [UUID(int=n + (4 << 76) + (1 << 63)) for n in (0x01, 0x02)]
+DEAL = UUID(int=0xD1 + (4 << 76) + (1 << 63))
+THINGS = [UUID(int=n + (4 << 76) + (1 << 63)) for n in (0xE1, 0xE2)]
+"""Contacts, promises, quotes: what lives inside one stream."""
+ACTORS = ("ada", "ben")
+WALKS = 100
+STEPS = 12
+NEARLY_TOO_LARGE = "999999999999999.00"
+
+
+def _money(amount: str, currency: str = "EUR") -> dict[str, str]:
+    return {"amount": amount, "currency": currency}
+
+
+def _line(amount: str, currency: str = "EUR") -> dict[str, Any]:
+    return {"product": "looms", "quantity": "1", "unit_price": _money(amount, currency)}
+
+
+AMOUNTS = [_money("10"), _money("10", "USD"), _money("500"), _money(NEARLY_TOO_LARGE)]
+ALLOCATIONS = [
+    [{"order_id": str(order), "amount": amount}] for order in ORDERS for amount in AMOUNTS[:3]
+]
+POOL: dict[str, list[Any]] = {
+    "amount": AMOUNTS,
+    "budget": AMOUNTS,
+    "allocations": ALLOCATIONS,
+    "customer_id": CUSTOMERS,
+    "opportunity_id": [DEAL],
+    "order_id": ORDERS,
+    "owner": ACTORS,
+    "promised_by": ACTORS,
+    "technician": ACTORS,
+    "contact_id": THINGS,
+    "promise_id": THINGS,
+    "quote_id": THINGS,
+    "pipeline": ["sales", "nonsense"],
+    "stage": ["discovery", "proposal", "won", "nonsense"],
+    "line": [_line("10"), _line("10", "USD"), _line(NEARLY_TOO_LARGE)],
+    "lines": [[_line("10")], [_line(NEARLY_TOO_LARGE)]],
+    "instalments": [
+        [{"due": "2026-05-01", "amount": _money("10")}],
+        [{"due": "2026-05-01", "amount": _money("10", "USD")}],
+    ],
+    "due": ["2026-05-01"],
+    "valid_until": ["2026-05-01"],
+    "expected_close": ["2026-05-01"],
+    "name": ["Looms"],
+    "email": ["grace@example.org"],
+    "time_zone": ["Europe/Paris"],
+    "stages": [
+        [
+            {"name": "open", "kind": "open"},
+            {"name": "won", "kind": "won"},
+            {"name": "lost", "kind": "lost"},
+        ]
+    ],
+    "annual_revenue": [_money("10")],
+    "founded": [1990],
+    "minutes": [5],
+    "employees": [5],
+    "score": [3],
+    "inbound": [True, False],
+}
+
+
+class Step(NamedTuple):
+    """A command as a caller sends it."""
+
+    command: str
+    actor: str
+    data: dict[str, Any]
+
+
+class Witness(NamedTuple):
+    """What was done before, and what is refused then."""
+
+    history: tuple[Step, ...]
+    refused: Step
+
+
+def witnesses() -> dict[tuple[str, type[Refused]], Witness]:
+    """The shortest found for each pair, by many short random lives of one stream of each kind."""
+    found: dict[tuple[str, type[Refused]], Witness] = {}
+    for plural, streams in CATALOG.items():
+        dice = Random(plural)
+        for _ in range(WALKS):
+            for pair, witness in _life(plural, streams, dice):
+                if pair not in found or len(witness.history) < len(found[pair].history):
+                    found[pair] = witness
+    return found
+
+
+def _life(
+    plural: str, streams: Streams[Any, Any], dice: Random
+) -> Iterator[tuple[tuple[str, type[Refused]], Witness]]:
+    state, history, numbers = streams.blank, list[Step](), count(1_000)
+    verbs = [verb for verb in streams.commands if verb != streams.creates]
+    for step in range(STEPS):
+        verb = streams.creates if step == 0 and streams.creates else dice.choice(verbs)
+        asked, command = asked_at_random(f"{plural}/{verb}", streams.commands[verb], dice)
+        context = Context(
+            stream_id=UUID(int=1),
+            occurred_at=NOON,
+            actor=Actor(asked.actor),
+            settings=Company(),
+            fresh_id=lambda: UUID(int=next(numbers)),
+        )
+        try:
+            events = command.decide(state, context)
+        except Refused as refusal:
+            yield (asked.command, type(refusal)), Witness(tuple(history), asked)
+            if step == 0:
+                return
+            continue
+        for event in events:
+            state = streams.evolve(state, event)
+        history.append(asked)
+
+
+def asked_at_random(
+    name: str, cls: type[Command[Any, Any]], dice: Random
+) -> tuple[Step, Command[Any, Any]]:
+    """A command that its model accepts, of few different values, by one of few people."""
+    while True:
+        data = {
+            field: _value(field, info.annotation, dice)
+            for field, info in cls.model_fields.items()
+            if info.is_required() or dice.random() < 0.5
+        }
+        raw = orjson.dumps(data)
+        try:
+            return Step(name, dice.choice(ACTORS), orjson.loads(raw)), cls.model_validate_json(raw)
+        except ValidationError:
+            continue
+
+
+def _value(field: str, annotation: Any, dice: Random) -> Any:
+    kinds = [
+        kind
+        for kind in (annotation, *get_args(annotation))
+        if isinstance(kind, type) and issubclass(kind, Enum)
+    ]
+    if kinds:
+        return dice.choice([*kinds[0]])
+    return dice.choice(POOL.get(field, ["some words"]))
