@@ -59,7 +59,7 @@ def measure(server: Server, names: list[str], seconds: float) -> Iterator[Result
 @contextmanager
 def ours(url: str, number: int) -> Iterator[Measure]:
     found = ledger_in(url)
-    _fill(found, number)
+    fill_with_deals(found, number)
     events = STEPS * number
 
     def measure(name: str) -> tuple[int, float]:
@@ -87,7 +87,7 @@ def _live(found: Parts, conn: psycopg.Connection[Any], events: int) -> float:
     return time.perf_counter() - began
 
 
-def _fill(found: Parts, number: int) -> None:
+def fill_with_deals(found: Parts, number: int) -> None:
     """Through our own commands."""
     writer = found.writer()
     try:

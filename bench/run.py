@@ -19,12 +19,13 @@ from pathlib import Path
 import over_http
 import project
 import read
+import relay
 import write
 from databases import server
 from measuring import ROUNDS, Result, console
 from rich.table import Table
 
-FAMILIES = (write, over_http, project, read)
+FAMILIES = (write, over_http, project, read, relay)
 RESULTS = Path(__file__).with_name("results.json")
 
 

@@ -29,6 +29,7 @@ class Checkpoint:
         shape: of what the reader makes of the events; another one has to begin anew.
         halted: why the reader stands still, None while it moves.
         halted_at: the position of the event that it cannot take.
+        epoch: of the leader that moves it, where one of several leads.
     """
 
     name: str
@@ -38,13 +39,16 @@ class Checkpoint:
     event_id: UUID | None = None
     halted: str | None = None
     halted_at: int | None = None
+    epoch: int = 0
+
+
+COLUMNS = "name, shape, ledger_id, position, event_id, halted, halted_at, epoch"
 
 
 def fetch(conn: Connection, name: str) -> Checkpoint | None:
     """The reader's checkpoint, if it has one."""
     row = conn.execute(
-        "SELECT name, shape, ledger_id, position, event_id, halted, halted_at "
-        "FROM progress.checkpoints WHERE name = %s AND partition = %s",
+        f"SELECT {COLUMNS} FROM progress.checkpoints WHERE name = %s AND partition = %s",
         (name, PARTITION),
     ).fetchone()
     return Checkpoint(*row) if row else None
@@ -62,6 +66,17 @@ def begin(conn: Connection, name: str, shape: str, position: int, event_id: UUID
     )
 
 
+def raise_epoch(conn: Connection, name: str) -> Checkpoint:
+    """The checkpoint under a new leader; whoever led before cannot move it any more."""
+    row = conn.execute(
+        "UPDATE progress.checkpoints SET epoch = epoch + 1 WHERE name = %s AND partition = %s "
+        f"RETURNING {COLUMNS}",
+        (name, PARTITION),
+    ).fetchone()
+    assert row is not None
+    return Checkpoint(*row)
+
+
 def move(conn: Connection, old: Checkpoint, new: Checkpoint) -> None:
     """Compare and swap.
 
@@ -72,7 +87,7 @@ def move(conn: Connection, old: Checkpoint, new: Checkpoint) -> None:
         "UPDATE progress.checkpoints SET position = %s, event_id = %s, halted = %s, "
         "halted_at = %s, moved_at = clock_timestamp() WHERE name = %s AND partition = %s "
         "AND position = %s AND shape = %s AND ledger_id = %s "
-        "AND event_id IS NOT DISTINCT FROM %s",
+        "AND event_id IS NOT DISTINCT FROM %s AND epoch = %s",
         (
             new.position,
             new.event_id,
@@ -84,6 +99,7 @@ def move(conn: Connection, old: Checkpoint, new: Checkpoint) -> None:
             old.shape,
             old.ledger_id,
             old.event_id,
+            old.epoch,
         ),
         prepare=True,
     )

@@ -56,6 +56,22 @@ def serve() -> None:
     run(Settings(), err)
 
 
+@app.command()
+def relay(
+    *,
+    start_over: Annotated[
+        bool,
+        typer.Option("--from-the-start", help="Carry everything again, into a topic made anew."),
+    ] = False,
+) -> None:
+    """Carry events to Kafka (PLEDGE_KAFKA_BOOTSTRAP); of several relays one leads."""
+    from pledge import serving
+
+    stop = threading.Event()
+    serving.on_signals(stop.set)
+    serving.relay(Settings(), stop, start_over=start_over)
+
+
 @app.command(name="import")
 def import_(
     source: Annotated[Path, typer.Argument(help="A CSV or Excel file, or a folder of them.")],

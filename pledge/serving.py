@@ -16,10 +16,12 @@ from types import FrameType
 
 import structlog
 import uvicorn
+from kafka.errors import KafkaError
 from rich.console import Console
 
 from commands.policies import Policies
 from events import ledger
+from events.relay import Relay, TopicUnfit, from_the_start, prepare_topic
 from pledge import demo
 from pledge.app import Pledge
 from pledge.settings import Settings
@@ -94,6 +96,28 @@ def follow(settings: Settings, stop: threading.Event) -> None:
     """Do what the policies say until told to stop."""
     with parts(settings) as found:
         _follow(found, stop)
+
+
+def relay(settings: Settings, stop: threading.Event, *, start_over: bool = False) -> None:
+    """Carry events to Kafka until told to stop.
+
+    Raises:
+        Misconfigured: when no Kafka is named, or to start over is asked and it does not answer.
+    """
+    bootstrap, topic = settings.kafka_bootstrap, settings.kafka_topic
+    if bootstrap is None:
+        raise Misconfigured(
+            "No Kafka is named. Say where it is: PLEDGE_KAFKA_BOOTSTRAP=host:9092 pledge relay"
+        )
+    with parts(settings) as found:
+        if start_over:
+            try:
+                topic_id = prepare_topic(bootstrap, topic)
+            except (KafkaError, TopicUnfit) as error:
+                raise Misconfigured(f"Kafka at {bootstrap}: {error}") from error
+            with found.connect() as conn:
+                from_the_start(conn, topic_id)
+        Relay(found.connect, bootstrap, topic).run(stop)
 
 
 def _follow(found: Parts, stop: threading.Event) -> None:

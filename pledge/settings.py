@@ -17,6 +17,8 @@ class Settings(BaseSettings):
         master_key: 32 bytes in base64, which wrap every person's key.
         master_key_file: a file that holds the same; made under ``home`` when neither is given.
         demo: whether an empty ledger gets a sample company.
+        kafka_bootstrap: where Kafka is, for the relay.
+        kafka_topic: what carries the events there.
         url: where the commands of this program find a running service.
     """
 
@@ -29,4 +31,6 @@ class Settings(BaseSettings):
     master_key: SecretStr | None = None
     master_key_file: Path | None = None
     demo: bool = True
+    kafka_bootstrap: str | None = None
+    kafka_topic: str = "pledge.events"
     url: str = "http://127.0.0.1:8000"

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from pledge.broker import broker
 from pledge.embedded import create_database, postgres
 
 
@@ -25,6 +26,20 @@ def postgres_url() -> Iterator[str]:
             yield url
     finally:
         shutil.rmtree(home)
+
+
+@pytest.fixture(scope="session")
+def kafka_bootstrap() -> Iterator[str]:
+    """A real Kafka: that of PLEDGE_KAFKA_BOOTSTRAP, else one of this session's own."""
+    if given := os.environ.get("PLEDGE_KAFKA_BOOTSTRAP"):
+        yield given
+        return
+    folder = Path(tempfile.mkdtemp(prefix="pledge-kafka-"))
+    try:
+        with broker(folder) as cluster:
+            yield cluster.bootstrap
+    finally:
+        shutil.rmtree(folder)
 
 
 @pytest.fixture

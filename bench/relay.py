@@ -1,0 +1,102 @@
+"""Events a second from the ledger into Kafka, from the relay's start to its last checkpoint.
+
+relay.throughput  the relay beside a bare kafka-python producer that sends the same records, made
+                  before, with the same headers, settings and acknowledgements, and flushes
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+from bodies import STEPS
+from databases import Server, ledger_in
+from kafka import KafkaProducer
+from measuring import Contender, Measure, Result, compare, process_of
+from project import fill_with_deals
+
+from events import checkpoints, ledger
+from events.relay import NAME, PRODUCING, Relay, from_the_start, headers, prepare_topic
+from pledge.broker import broker
+
+NAMES = ("relay.throughput",)
+DEALS_PER_SECOND = 2_000
+
+
+def measure(server: Server, names: list[str], seconds: float) -> Iterator[Result]:
+    url = server.database("relay")
+    number = int(DEALS_PER_SECOND * seconds)
+    fill_with_deals(ledger_in(url), number)
+    folder = Path(tempfile.mkdtemp(prefix="pledge-kafka-"))
+    try:
+        with (
+            broker(folder) as cluster,
+            process_of(ours, url, cluster.bootstrap, STEPS * number) as our_side,
+            process_of(bare, url, cluster.bootstrap, STEPS * number) as bare_side,
+        ):
+            for name in names:
+                yield compare(
+                    name,
+                    "events/s",
+                    Contender(lambda _: our_side(), url),
+                    Contender(lambda _: bare_side()),
+                    seconds,
+                )
+    finally:
+        shutil.rmtree(folder)
+
+
+@contextmanager
+def ours(url: str, bootstrap: str, events: int) -> Iterator[Measure]:
+    found = ledger_in(url)
+
+    def measure() -> tuple[int, float]:
+        topic = f"pledge.{uuid4().hex[:8]}"
+        topic_id = prepare_topic(bootstrap, topic)
+        stop = threading.Event()
+        relaying = threading.Thread(target=Relay(found.connect, bootstrap, topic).run, args=(stop,))
+        with found.connect() as conn:
+            from_the_start(conn, topic_id)
+            began = time.perf_counter()
+            relaying.start()
+            while True:
+                checkpoint = checkpoints.fetch(conn, NAME)
+                if checkpoint is not None and checkpoint.position == events:
+                    break
+                time.sleep(0.005)
+            took = time.perf_counter() - began
+        stop.set()
+        relaying.join()
+        return events, took
+
+    yield measure
+
+
+@contextmanager
+def bare(url: str, bootstrap: str, events: int) -> Iterator[Measure]:
+    with ledger_in(url).connect() as conn:
+        records = [
+            (str(row[3]).encode(), bytes(row[14]), headers(row, b"urn:pledge:ledger:bench"))
+            for row in ledger.read(conn, 0, events)
+        ]
+    assert len(records) == events
+
+    def measure() -> tuple[int, float]:
+        topic = f"bare.{uuid4().hex[:8]}"
+        prepare_topic(bootstrap, topic)
+        began = time.perf_counter()
+        producer = KafkaProducer(bootstrap_servers=bootstrap, **PRODUCING)
+        acks = [producer.send(topic, value, key, sent) for key, value, sent in records]
+        producer.flush()
+        took = time.perf_counter() - began
+        assert all(ack.succeeded() for ack in acks)
+        producer.close()
+        return events, took
+
+    yield measure
