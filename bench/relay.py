@@ -22,7 +22,7 @@ from measuring import Contender, Measure, Result, compare, process_of
 from project import fill_with_deals
 
 from events import checkpoints, ledger
-from events.relay import NAME, PRODUCING, Relay, from_the_start, headers, prepare_topic
+from events.relay import NAME, PRODUCING, Relay, Tail, from_the_start, headers, prepare_topic
 from pledge.broker import broker
 
 NAMES = ("relay.throughput",)
@@ -62,7 +62,7 @@ def ours(url: str, bootstrap: str, events: int) -> Iterator[Measure]:
         stop = threading.Event()
         relaying = threading.Thread(target=Relay(found.connect, bootstrap, topic).run, args=(stop,))
         with found.connect() as conn:
-            from_the_start(conn, topic_id)
+            from_the_start(conn, topic_id, Tail())
             began = time.perf_counter()
             relaying.start()
             while True:

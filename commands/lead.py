@@ -1,7 +1,9 @@
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self
 from uuid import UUID
+
+from pydantic import model_validator
 
 from aggregates.base import (
     LeadAlreadyQualified,
@@ -85,6 +87,12 @@ class ConvertLead(Command[Lead, LeadEvent]):
 
     customer_id: Annotated[UUID | None, Reference("customer")] = None
     opportunity_id: Annotated[UUID | None, Reference("opportunity")] = None
+
+    @model_validator(mode="after")
+    def _of_a_known_customer(self) -> Self:
+        if self.opportunity_id is not None and self.customer_id is None:
+            raise ValueError("must name the customer of a deal that is known already")
+        return self
 
     def decide(self, lead: Lead, context: Context, /) -> list[LeadEvent]:
         return lead.convert(

@@ -103,7 +103,11 @@ def open_a_deal_when_a_lead_converts(history: Sequence[Recorded]) -> list[Wish]:
             Wish("customers/add-contact", customer_id, {"contact_id": str(contact_id), **person})
         )
     if not cause.event.new_opportunity:
-        return wishes
+        whose = {"customer_id": str(customer_id)}
+        return [
+            *wishes,
+            Wish("opportunities/identify-customer", cause.event.opportunity_id, whose),
+        ]
     # A deal's title is no place for a person's name.
     deal = {
         "title": lead.company or "Deal of a converted lead",

@@ -217,6 +217,8 @@ class Writer:
     def _decided(self, group: list[Request], busy: Collection[UUID] = ()) -> Plan:
         plan = self._decider.prepare(self._reader(), group, busy)
         self._note(plan)
+        if not plan.decided:
+            self._away_since = None
         return plan
 
     def _sent(self, plan: Plan) -> Flight | None:

@@ -13,13 +13,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 from uuid import UUID
 
 import psycopg
 import structlog
-from kafka import KafkaAdminClient, KafkaProducer
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import ConfigResource
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 
@@ -40,11 +40,17 @@ BATCH = 2_000
 BATCH_BYTES = 16_000_000
 IN_FLIGHT = 2
 """Batches on their way at once; the next is read and sent while the last one is acknowledged."""
+SEVERAL = 3
+"""Replicas from which on a record is to outlive a node."""
 LARGEST_RECORD = 4_000_000
 """Bytes; the ledger takes no event near to that."""
 POLL_SECONDS = 0.01
 AWAY_SECONDS = 1.0
 BEAT_SECONDS = 1.0
+LOOK_SECONDS = 5.0
+CLOSE_SECONDS = 5.0
+TAIL = 50
+"""How many of a partition's last records tell whose topic it is."""
 FOREVER_MS = 2**31 - 1
 SETTINGS = {
     "cleanup.policy": "delete",
@@ -63,8 +69,9 @@ PRODUCING: dict[str, Any] = {
     "batch_size": 256_000,
     "max_request_size": LARGEST_RECORD,
 }
+AT = "SELECT event_id FROM ledger.events WHERE position = %s"
 LEADER = "SELECT pg_try_advisory_lock(7203, 2)"
-LEASE = "SET idle_session_timeout = '10s'"
+LEASE = "SET idle_session_timeout = '10s'; SET idle_in_transaction_session_timeout = '10s'"
 """A frozen leader loses its session, and with it the lock; a living one asks more often."""
 
 
@@ -104,19 +111,34 @@ def prepare_topic(bootstrap: str, topic: str = TOPIC) -> UUID:
                 f"the topic {topic} has {len(described['partitions'])} partitions and must have "
                 f"{PARTITIONS}: streams would change their partition, and their order would be lost"
             )
+        if len(described["partitions"][0]["replica_nodes"]) >= SEVERAL:
+            _check_durable(admin, topic)
         return UUID(str(described["topic_id"]))
 
 
-def _check(admin: KafkaAdminClient, topic: str) -> None:
+def _settings_of(admin: KafkaAdminClient, topic: str) -> dict[str, str]:
     found = admin.describe_configs([ConfigResource("topic", topic)], config_filter="all")
+    return {
+        name: str(data["value"])
+        for resources in found.values()
+        for configs in resources.values()
+        for name, data in configs.items()
+    }
+
+
+def _check_durable(admin: KafkaAdminClient, topic: str) -> None:
+    found = _settings_of(admin, topic)
+    if int(found["min.insync.replicas"]) < SEVERAL - 1:
+        raise TopicUnfit(
+            f"the topic {topic} has min.insync.replicas={found['min.insync.replicas']} and must "
+            "have 2: what one node alone acknowledges is lost with it"
+        )
+
+
+def _check(admin: KafkaAdminClient, topic: str) -> None:
+    found = _settings_of(admin, topic)
     for name, wanted in SETTINGS.items():
-        [value] = [
-            str(data["value"])
-            for resources in found.values()
-            for configs in resources.values()
-            for key, data in configs.items()
-            if key == name
-        ]
+        value = found[name]
         fits = int(value) >= int(wanted) if name == "max.message.bytes" else value == wanted
         if not fits:
             raise TopicUnfit(
@@ -149,17 +171,44 @@ def headers(row: Sequence[Any], source: bytes) -> list[Header]:
     return found
 
 
+class _Producer:
+    """A producer that lets nothing in behind a record that failed, and ends when it is told to."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self._producer = KafkaProducer(bootstrap_servers=bootstrap, **PRODUCING)
+        # kafka-python would go on under a new epoch with what comes behind the records that failed.
+        manager = self._producer._transaction_manager  # noqa: SLF001
+        manager.bump_producer_id_and_epoch = manager.reset_producer_id = self._fail
+        self.send = self._producer.send
+
+    def _fail(self, *_: Any) -> None:
+        manager = self._producer._transaction_manager  # noqa: SLF001
+        manager.transition_to_fatal_error(KafkaError("the order of records is in danger"))
+
+    def close(self) -> None:
+        """End at once; what was not acknowledged comes again from the checkpoint."""
+        self._producer._sender.force_close()  # noqa: SLF001 - close() itself waits for all records
+        self._producer._sender.join(CLOSE_SECONDS)  # noqa: SLF001
+        self._producer.close(timeout=CLOSE_SECONDS)
+
+
 @dataclass(slots=True)
 class _Leading:
-    """What a leader holds: its session with the lock, its checkpoint and its producer."""
+    """What a leader holds: its session with the lock, its checkpoint, its producer, its topic."""
 
     conn: Connection
-    producer: Any
+    producer: _Producer
+    admin: KafkaAdminClient
+    topic_id: UUID
     source: bytes
     checkpoint: Checkpoint
     sent: int
-    flights: deque[Flight]
+    stop: threading.Event
+    flights: deque[Flight] = field(default_factory=deque)
+    marks: list[Any] = field(default_factory=list)
     beaten: float = 0.0
+    looked: float = 0.0
+    leaves: float | None = None
 
 
 class Relay:
@@ -181,63 +230,79 @@ class Relay:
         """Carry events until told to stop; outlives a database or a Kafka that goes away."""
         while not stop.is_set():
             try:
-                with self._connect() as conn:
-                    conn.execute(LEASE)
-                    while not stop.is_set() and not self._is_leader(conn):
-                        stop.wait(AWAY_SECONDS)
-                    if not stop.is_set():
-                        self._lead(conn, stop)
+                self._stand_by(stop)
             except (psycopg.OperationalError, KafkaError, Overtaken, Lost, TopicUnfit) as error:
                 log.warning("the relay begins again", error=str(error).strip())
                 stop.wait(AWAY_SECONDS)
+
+    def _stand_by(self, stop: threading.Event) -> None:
+        """Make ready what takes time, then wait for the lead."""
+        topic_id = prepare_topic(self._bootstrap, self._topic)
+        producer = _Producer(self._bootstrap)
+        try:
+            with (
+                KafkaAdminClient(bootstrap_servers=self._bootstrap) as admin,
+                self._connect() as conn,
+            ):
+                conn.execute(LEASE)
+                while not stop.is_set() and not self._is_leader(conn):
+                    stop.wait(AWAY_SECONDS)
+                if not stop.is_set():
+                    self._lead(conn, producer, admin, topic_id, stop)
+        finally:
+            producer.close()
 
     def _is_leader(self, conn: Connection) -> bool:
         row = conn.execute(LEADER).fetchone()
         return bool(row and row[0])
 
-    def _lead(self, conn: Connection, stop: threading.Event) -> None:
-        topic_id = prepare_topic(self._bootstrap, self._topic)
-        checkpoint = take_lead(conn, topic_id)
+    def _lead(
+        self,
+        conn: Connection,
+        producer: _Producer,
+        admin: KafkaAdminClient,
+        topic_id: UUID,
+        stop: threading.Event,
+    ) -> None:
+        tail = tail_of(self._bootstrap, self._topic)
+        checkpoint = take_lead(conn, topic_id, tail)
         if checkpoint.halted is not None:
             log.error("the relay halted", why=checkpoint.halted)
             while not stop.wait(AWAY_SECONDS) and _still_halted(conn):
                 pass
             return
         log.info("the relay leads", epoch=checkpoint.epoch, position=checkpoint.position)
-        producer = KafkaProducer(bootstrap_servers=self._bootstrap, **PRODUCING)
-        source = f"urn:pledge:ledger:{checkpoint.ledger_id}".encode()
-        leading = _Leading(conn, producer, source, checkpoint, checkpoint.position, deque())
-        try:
-            self._mark(leading)
-            while not stop.is_set():
-                self._turn(leading, stop)
-            while leading.flights:
-                self._settle(leading)
-        finally:
-            # What was not acknowledged is sent again from the checkpoint; nothing may follow it.
-            producer.close(timeout=0 if leading.flights else None)
+        source = source_of(checkpoint.ledger_id).encode()
+        leading = _Leading(
+            conn, producer, admin, topic_id, source, checkpoint, checkpoint.position, stop
+        )
+        self._mark(leading)
+        while not stop.is_set():
+            self._turn(leading)
+        while leading.flights:
+            self._settle(leading)
+        self._await(leading, leading.marks)
 
-    def _turn(self, leading: _Leading, stop: threading.Event) -> None:
+    def _turn(self, leading: _Leading) -> None:
         rows = []
+        self._beat(leading)
         if len(leading.flights) < IN_FLIGHT:
             rows = ledger.read(leading.conn, leading.sent, BATCH)
-            leading.beaten = time.monotonic()
         if rows:
             self._send(leading, rows)
         if leading.flights and (not rows or len(leading.flights) == IN_FLIGHT):
             self._settle(leading)
         elif not rows:
-            stop.wait(POLL_SECONDS)
+            leading.stop.wait(POLL_SECONDS)
 
     def _send(self, leading: _Leading, rows: list[tuple[Any, ...]]) -> None:
         size, acks = 0, []
         for row in rows:
-            key = str(row[3]).encode()
             acks.append(
                 leading.producer.send(
                     self._topic,
                     value=bytes(row[14]),
-                    key=key,
+                    key=str(row[3]).encode(),
                     headers=headers(row, leading.source),
                     timestamp_ms=int(row[6].timestamp() * 1000),
                 )
@@ -257,58 +322,110 @@ class Relay:
             Overtaken: when another relay leads by now.
         """
         flight = leading.flights[0]
-        for ack in flight.acks:
-            self._await(leading, ack)
+        self._await(leading, flight.acks)
+        self._await(leading, leading.marks)
         new = replace(leading.checkpoint, position=flight.position, event_id=flight.event_id)
         checkpoints.move(leading.conn, leading.checkpoint, new)
         leading.checkpoint = new
         leading.flights.popleft()
         self._mark(leading)
 
-    def _await(self, leading: _Leading, ack: Any) -> None:
-        while not ack.is_done:
-            if time.monotonic() > leading.beaten + BEAT_SECONDS:
-                leading.conn.execute("SELECT 1")
-                leading.beaten = time.monotonic()
-            time.sleep(0.0005)
-        if ack.exception is not None:
-            raise Lost(f"Kafka did not take a record: {ack.exception}")
+    def _await(self, leading: _Leading, acks: list[Any]) -> None:
+        for ack in acks:
+            while not ack.is_done:
+                self._beat(leading)
+                time.sleep(0.0005)
+            if ack.exception is not None:
+                raise Lost(f"Kafka did not take a record: {ack.exception}")
+
+    def _beat(self, leading: _Leading) -> None:
+        """Keep the lease, look whether the topic is still the same, and wait not for ever to stop.
+
+        Raises:
+            Lost: when the topic is another one by now, or Kafka is away and the relay is to stop.
+        """
+        now = time.monotonic()
+        if now > leading.beaten + BEAT_SECONDS:
+            leading.conn.execute("SELECT 1")
+            leading.beaten = now
+            if leading.stop.is_set():
+                leading.leaves = leading.leaves or now + CLOSE_SECONDS
+                if now > leading.leaves:
+                    raise Lost("Kafka does not answer, and the relay is to stop")
+        if now > leading.looked + LOOK_SECONDS and not leading.stop.is_set():
+            leading.looked = now
+            [described] = leading.admin.describe_topics([self._topic])
+            if UUID(str(described["topic_id"])) != leading.topic_id:
+                raise Lost(f"the topic {self._topic} is not the one that it was")
 
     def _mark(self, leading: _Leading) -> None:
-        position = b"%d" % leading.checkpoint.position
         told = [
             ("ce_specversion", b"1.0"),
             ("ce_type", WATERMARK.encode()),
             ("ce_source", leading.source),
-            ("ce_position", position),
+            ("ce_position", b"%d" % leading.checkpoint.position),
         ]
-        for partition in range(PARTITIONS):
+        leading.marks = [
             leading.producer.send(self._topic, value=b"{}", partition=partition, headers=told)
+            for partition in range(PARTITIONS)
+        ]
 
 
-def take_lead(conn: Connection, topic_id: UUID) -> Checkpoint:
+class Tail(NamedTuple):
+    """The end of what a topic holds.
+
+    Attributes:
+        position: the highest that any of its last records names, 0 of an empty topic.
+        source: of that record; tells one ledger from another.
+        event_id: of the highest event among them, which is at ``event_at``.
+    """
+
+    position: int = 0
+    source: str = ""
+    event_id: str | None = None
+    event_at: int = 0
+
+
+def tail_of(bootstrap: str, topic: str) -> Tail:
+    """The last records of every partition, taken together.
+
+    Raises:
+        KafkaError: when Kafka does not answer.
+    """
+    consumer = KafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
+    try:
+        partitions = [TopicPartition(topic, n) for n in range(PARTITIONS)]
+        consumer.assign(partitions)
+        ends = consumer.end_offsets(partitions)
+        for partition in partitions:
+            consumer.seek(partition, max(0, ends[partition] - TAIL))
+        tail = Tail()
+        while any(consumer.position(p) < ends[p] for p in partitions):
+            for records in consumer.poll(timeout_ms=1_000).values():
+                for record in records:
+                    told = {name: value.decode() for name, value in record.headers}
+                    position = int(told["ce_position"])
+                    if position >= tail.position:
+                        tail = tail._replace(position=position, source=told["ce_source"])
+                    if "ce_id" in told and position >= tail.event_at:
+                        tail = tail._replace(event_id=told["ce_id"], event_at=position)
+        return tail
+    finally:
+        consumer.close()
+
+
+def take_lead(conn: Connection, topic_id: UUID, tail: Tail) -> Checkpoint:
     """The relay's checkpoint, with an epoch above all before; the caller holds the leader's lock.
 
-    It comes back halted when ledger or topic are not those that it was made with.
+    It comes back halted when ledger, topic and checkpoint do not belong together: going on would
+    leave a hole, or have consumers skip events as known that are not.
     """
     shape = str(topic_id)
     with conn.transaction():
         if checkpoints.fetch(conn, NAME) is None:
             checkpoints.begin(conn, NAME, shape, 0, None)
         found = checkpoints.raise_epoch(conn, NAME)
-        strange = None
-        if found.shape != shape:
-            strange = (
-                f"it had carried up to position {found.position} into a topic that is not there "
-                "any more (deleted and made anew?); to fill the new one from the first event on, "
-                "run: pledge relay --from-the-start"
-            )
-        elif not checkpoints.fits(conn, found):
-            strange = (
-                f"it stands at position {found.position} of a ledger that is not this one as it "
-                "is now (restored from a backup?): the topic holds events that the ledger does "
-                "not. Delete the topic, then run: pledge relay --from-the-start"
-            )
+        strange = _strange(conn, found, shape, tail)
         if strange is None:
             return found
         halted = replace(found, halted=strange, halted_at=found.position)
@@ -316,8 +433,42 @@ def take_lead(conn: Connection, topic_id: UUID) -> Checkpoint:
         return halted
 
 
-def from_the_start(conn: Connection, topic_id: UUID) -> None:
-    """Let the next leader carry everything from the first event on."""
+def _strange(conn: Connection, found: Checkpoint, shape: str, tail: Tail) -> str | None:
+    if found.shape != shape:
+        return (
+            f"it had carried up to position {found.position} into a topic that is not there any "
+            "more (deleted and made anew?); to fill the new one from the first event on, run: "
+            "pledge relay --from-the-start"
+        )
+    row = conn.execute(AT, (tail.event_at,)).fetchone()
+    known = tail.event_id is None or (row is not None and str(row[0]) == tail.event_id)
+    theirs = tail.source not in ("", source_of(ledger.ledger_id(conn)))
+    fits = checkpoints.fits(conn, found) and known and not theirs
+    if not fits or tail.position > ledger.head(conn):
+        return (
+            f"the topic holds events up to position {tail.position} that this ledger does not "
+            f"(it is another one, or was restored from a backup?); the relay had carried up to "
+            f"{found.position}. Delete the topic, then run: pledge relay --from-the-start"
+        )
+    return None
+
+
+def source_of(ledger_id: UUID) -> str:
+    """What CloudEvents calls the source: the ledger."""
+    return f"urn:pledge:ledger:{ledger_id}"
+
+
+def from_the_start(conn: Connection, topic_id: UUID, tail: Tail) -> None:
+    """Let the next leader carry everything from the first event on.
+
+    Raises:
+        TopicUnfit: when the topic holds records; consumers would skip the first events behind them.
+    """
+    if tail.position > 0:
+        raise TopicUnfit(
+            f"the topic holds records up to position {tail.position} already; consumers would "
+            "skip what comes again behind them. Delete the topic first."
+        )
     checkpoints.begin(conn, NAME, str(topic_id), 0, None)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -46,6 +46,7 @@ app.add_typer(audit, name="audit")
 out = Console()
 err = Console(stderr=True)
 EXPORT_CHUNK = 1_000
+EARLIEST = date(1903, 1, 1)
 
 
 @app.command()
@@ -124,6 +125,8 @@ def demo_(
 
     today = datetime.now(UTC).date()
     day = until.date() if until is not None else today
+    if day < EARLIEST:
+        raise _Failed(f"{day} is too early; the story has two years before it")
     if day > today:
         raise _Failed(f"{day} lies ahead; what has not happened cannot be told")
     lines = demo.story(size, seed, day)

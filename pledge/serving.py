@@ -21,7 +21,7 @@ from rich.console import Console
 
 from commands.policies import Policies
 from events import ledger
-from events.relay import Relay, TopicUnfit, from_the_start, prepare_topic
+from events.relay import Relay, TopicUnfit, from_the_start, prepare_topic, tail_of
 from pledge import demo
 from pledge.app import Pledge
 from pledge.settings import Settings
@@ -113,10 +113,10 @@ def relay(settings: Settings, stop: threading.Event, *, start_over: bool = False
         if start_over:
             try:
                 topic_id = prepare_topic(bootstrap, topic)
+                with found.connect() as conn:
+                    from_the_start(conn, topic_id, tail_of(bootstrap, topic))
             except (KafkaError, TopicUnfit) as error:
                 raise Misconfigured(f"Kafka at {bootstrap}: {error}") from error
-            with found.connect() as conn:
-                from_the_start(conn, topic_id)
         Relay(found.connect, bootstrap, topic).run(stop)
 
 
@@ -243,6 +243,9 @@ def _fill(found: Parts, console: Console) -> None:
                 begun,
                 lambda done, of: status.update(f"making a sample company: {done} of {of} commands"),
             )
+    except demo.StoryFailed as error:
+        log.error("the sample company stays half made", why=str(error))  # noqa: TRY400 - told whole
+        return
     finally:
         writer.stop()
     console.print("[dim]·[/] made a sample company of two years")

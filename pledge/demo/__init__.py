@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from http import HTTPStatus
@@ -20,7 +21,12 @@ SEED = 1
 CHUNK = 500
 SAMPLE = "sample"
 OURS = Actor(SAMPLE, "import")
-KEYS = "SELECT key FROM ledger.outcomes WHERE actor = %s AND key >= %s AND key < %s"
+KEYS = """
+SELECT key FROM ledger.outcomes
+ WHERE actor = %s AND key >= %s AND key < %s AND actor_kind = 'import'
+"""
+
+NAMED = re.compile(rf"{SAMPLE}:(?P<size>\d+):(?P<seed>-?\d+):(?P<until>[\d-]+):\d+")
 
 Report = Callable[[int, int], None]
 """Is told how many commands are done, and of how many."""
@@ -63,8 +69,10 @@ def cut_short(conn: Connection) -> tuple[int, int, date] | None:
     keys = [str(key) for (key,) in rows]
     if not keys or any(key.endswith(":last") for key in keys):
         return None
-    _, size, seed, until, _ = keys[0].split(":")
-    return int(size), int(seed), date.fromisoformat(until)
+    found = [NAMED.fullmatch(key) for key in keys]
+    return next(
+        ((int(m["size"]), int(m["seed"]), date.fromisoformat(m["until"])) for m in found if m), None
+    )
 
 
 def fill(writer: Writer, begun: tuple[int, int, date] | None, report: Report) -> None:

@@ -147,7 +147,8 @@ def test_a_deal_known_already_is_not_opened_again(ledger_url: str) -> None:
         cause = converted(ledger_url, customer=customer, deal=deal)
         caught_up(made, conn)
     assert [recorded.type for recorded in follow_ups(ledger_url, cause)] == [
-        "customer.contact-added"
+        "customer.contact-added",
+        "opportunity.customer-identified",
     ]
 
 

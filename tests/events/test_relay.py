@@ -13,15 +13,19 @@ from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
+import psycopg
 import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka.errors import KafkaError
 
 from events import checkpoints, ledger, relay
 from events.checkpoints import Overtaken
 from pledge import demo
 from pledge.broker import Cluster, broker
+from pledge.embedded import create_database
 from tests.commands.making import capture, tell, writer_on
 from tests.end_to_end.running import CHECKED_OUT, environment
 
@@ -278,8 +282,8 @@ def test_a_frozen_leader_is_overtaken_and_does_no_harm_when_it_wakes(
 def test_whoever_led_before_cannot_move_the_checkpoint(ledger_url: str) -> None:
     topic_id = uuid4()
     with ledger.connect(ledger_url) as conn:
-        old = relay.take_lead(conn, topic_id)
-        new = relay.take_lead(conn, topic_id)
+        old = relay.take_lead(conn, topic_id, relay.Tail())
+        new = relay.take_lead(conn, topic_id, relay.Tail())
         assert new.epoch == old.epoch + 1
         with pytest.raises(Overtaken):
             checkpoints.move(conn, old, old)
@@ -312,14 +316,100 @@ def test_a_ledger_restored_from_yesterday_halts_it(ledger_url: str) -> None:
     topic_id = uuid4()
     head = fill(ledger_url)
     with ledger.connect(ledger_url) as conn:
-        led = relay.take_lead(conn, topic_id)
+        led = relay.take_lead(conn, topic_id, relay.Tail())
         for strange in ((head + 5, uuid4()), (head, uuid4())):
             checkpoints.begin(conn, relay.NAME, str(topic_id), *strange)
-            assert "restored from a backup" in str(relay.take_lead(conn, topic_id).halted)
-        relay.from_the_start(conn, topic_id)
-        again = relay.take_lead(conn, topic_id)
+            assert "restored from a backup" in str(
+                relay.take_lead(conn, topic_id, relay.Tail()).halted
+            )
+        relay.from_the_start(conn, topic_id, relay.Tail())
+        again = relay.take_lead(conn, topic_id, relay.Tail())
         assert (again.halted, again.position) == (None, 0)
         assert again.epoch > led.epoch
+
+
+def test_a_restored_database_does_not_go_on_into_the_topic_of_the_lost_one(
+    ledger_url: str,
+    postgres_url: str,
+    kafka_bootstrap: str,
+    topic: str,
+    relaying: Callable[[], Relaying],
+    tmp_path: Path,
+) -> None:
+    """Checkpoint and ledger are of yesterday together, so they fit; only the topic knows more."""
+    head = fill(ledger_url)
+    running = relaying().start()
+    carried(ledger_url, head)
+    running.end()
+    lost = urlsplit(ledger_url).path[1:]
+    backup = f"test_{uuid4().hex}"
+    with psycopg.connect(postgres_url, autocommit=True) as conn:
+        conn.execute(f"CREATE DATABASE {backup} TEMPLATE {lost}".encode())
+        conn.execute(f"GRANT CREATE, TEMPORARY ON DATABASE {backup} TO pledge_service".encode())
+    restored = create_database(postgres_url, backup)
+    try:
+        later = fill(ledger_url, seed=2)
+        running.start()
+        carried(ledger_url, later)
+        running.end()
+        again = Relaying(restored, kafka_bootstrap, topic, tmp_path).start()
+        wait_for(lambda: halted(restored), "it goes on")
+        assert f"up to position {later}" in str(halted(restored))
+        assert again.end() == 0
+        fill(restored, seed=3, size=20)
+        with ledger.connect(restored) as conn:
+            assert ledger.head(conn) > later
+            checkpoints.begin(conn, relay.NAME, shape_of(conn), head, event_at(conn, head))
+        again.start()
+        wait_for(lambda: halted(restored), "it goes on where the positions are taken again")
+        assert again.end() == 0
+        assert again.start("--from-the-start").process is not None
+        again.process.wait(PATIENCE_SECONDS)
+        assert "Delete the topic first" in " ".join(again.said().split())
+        assert len([r for r in everything(kafka_bootstrap, topic) if r.is_event]) == later
+    finally:
+        with psycopg.connect(postgres_url, autocommit=True) as conn:
+            conn.execute(f"DROP DATABASE {backup} WITH (FORCE)".encode())
+
+
+def shape_of(conn: ledger.Connection) -> str:
+    found = checkpoints.fetch(conn, relay.NAME)
+    assert found is not None
+    return found.shape
+
+
+def event_at(conn: ledger.Connection, position: int) -> UUID:
+    event_id: UUID = ledger.read(conn, position - 1, 1)[0][1]
+    return event_id
+
+
+def test_a_producer_ends_where_kafka_would_let_later_records_in(
+    kafka_bootstrap: str, topic: str
+) -> None:
+    relay.prepare_topic(kafka_bootstrap, topic)
+    producer = relay._Producer(kafka_bootstrap)
+    inner = producer._producer
+    producer.send(topic, value=b"{}", key=b"a", headers=[]).get(timeout=30)
+    inner._transaction_manager.bump_producer_id_and_epoch()
+    with pytest.raises(KafkaError):
+        producer.send(topic, value=b"{}", key=b"a", headers=[]).get(timeout=30)
+    producer.close()
+    assert not inner._sender.is_alive()
+
+
+def test_a_producer_is_closed_at_once_with_records_on_their_way(topic: str) -> None:
+    with own_cluster(1) as cluster:
+        relay.prepare_topic(cluster.bootstrap, topic)
+        producer = relay._Producer(cluster.bootstrap)
+        producer.send(topic, value=b"{}", key=b"a", headers=[]).get(timeout=30)
+        cluster.nodes[0].kill()
+        cluster.nodes[0].wait()
+        ack = producer.send(topic, value=b"{}", key=b"a", headers=[])
+        began = time.monotonic()
+        producer.close()
+        assert time.monotonic() - began < 15
+        assert not producer._producer._sender.is_alive()
+        assert ack.failed()
 
 
 @pytest.mark.parametrize(
@@ -365,9 +455,11 @@ def test_three_nodes_of_which_one_dies_and_then_none_is_there_for_a_while(
             with writer_on(ledger_url) as writer:
                 assert tell(writer, capture(UUID(int=uuid4().int))).status == 201
             head = fill(ledger_url, seed=3)
+            assert running.end() == 0, "Kafka's absence keeps it from stopping"
             for node in range(3):
                 cluster.start(node)
             cluster.wait()
+            running.start()
             carried(ledger_url, head)
             assert_whole(ledger_url, everything(cluster.bootstrap, topic))
         finally:
