@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from select import POLLIN, poll
 from typing import Any
 
 from psycopg import IsolationLevel
@@ -87,10 +88,22 @@ class Reader:
         options = f"{SESSION} -c search_path={SEARCH_PATH.replace(' ', '')},public"
         common = make_conninfo(conninfo, options=options, application_name="pledge read")
         self._live = ConnectionPool(
-            common, min_size=1, max_size=size, open=False, configure=_configure, timeout=10
+            common,
+            min_size=1,
+            max_size=size,
+            open=False,
+            configure=_configure,
+            check=_check,
+            timeout=10,
         )
         self._past = ConnectionPool(
-            common, min_size=0, max_size=2, open=False, configure=_configure_past, timeout=30
+            common,
+            min_size=0,
+            max_size=2,
+            open=False,
+            configure=_configure_past,
+            check=_check,
+            timeout=30,
         )
 
     def open(self) -> None:
@@ -176,6 +189,18 @@ def _refuse_if_halted(conn: Connection, models: tuple[ReadModel, ...]) -> None:
                 models,
                 is_final=True,
             )
+
+
+def _check(conn: Connection) -> None:
+    """Find out what happened to a session while it waited: PostgreSQL says nothing unasked.
+
+    Raises:
+        psycopg.OperationalError: when the session is dead; the pool then takes another one.
+    """
+    waiting = poll()
+    waiting.register(conn.fileno(), POLLIN)
+    if waiting.poll(0):
+        ConnectionPool.check_connection(conn)
 
 
 def _configure(conn: Connection) -> None:

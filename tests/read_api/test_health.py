@@ -55,6 +55,19 @@ def test_a_read_model_that_does_not_move_is_said_so(
     assert company.ask("/health/ready").status_code == 200
 
 
+def test_sessions_that_died_while_nobody_asked_are_not_felt(company: World) -> None:
+    company.project()
+    company.get("/projections")
+    with company.superuser() as conn:
+        ended = conn.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND application_name = 'pledge read'"
+        ).fetchall()
+    assert ended
+    for _ in range(len(ended) + 1):
+        assert company.ask("/projections").status_code == 200
+
+
 @pytest.mark.slow
 def test_a_service_without_its_database_lives_and_says_that_it_is_away(company: World) -> None:
     lost = Reader(NOWHERE, Keyring(MASTER))
