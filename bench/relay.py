@@ -22,7 +22,8 @@ from measuring import Contender, Measure, Result, compare, process_of
 from project import fill_with_deals
 
 from events import checkpoints, ledger
-from events.relay import NAME, PRODUCING, Relay, Tail, from_the_start, headers, prepare_topic
+from events.relay import NAME, PRODUCING, Relay, from_the_start
+from events.topic import Tail, headers, prepare_topic
 from pledge.broker import broker
 
 NAMES = ("relay.throughput",)

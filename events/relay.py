@@ -12,54 +12,48 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 from uuid import UUID
 
 import psycopg
 import structlog
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.admin import ConfigResource
-from kafka.errors import KafkaError, TopicAlreadyExistsError
+from kafka import KafkaAdminClient, KafkaProducer
+from kafka.errors import KafkaError
 
 from events import checkpoints, ledger
 from events.checkpoints import Checkpoint, Overtaken
+from events.topic import (
+    LARGEST_RECORD,
+    PARTITIONS,
+    TOPIC,
+    WATERMARK,
+    Tail,
+    TopicUnfit,
+    headers,
+    id_of,
+    prepare_topic,
+    source_of,
+    tail_of,
+)
 
 Connection = psycopg.Connection[Any]
-Header = tuple[str, bytes]
 
 log = structlog.get_logger()
 
-TOPIC = "pledge.events"
-PARTITIONS = 12
 NAME = "relay"
-WATERMARK = "pledge.watermark"
 BATCH = 2_000
 """The most events sent before their acknowledgements are awaited."""
 BATCH_BYTES = 16_000_000
 IN_FLIGHT = 2
 """Batches on their way at once; the next is read and sent while the last one is acknowledged."""
-SEVERAL = 3
-"""Replicas from which on a record is to outlive a node."""
-LARGEST_RECORD = 4_000_000
-"""Bytes; the ledger takes no event near to that."""
 POLL_SECONDS = 0.01
 AWAY_SECONDS = 1.0
 BEAT_SECONDS = 1.0
 LOOK_SECONDS = 5.0
 CLOSE_SECONDS = 5.0
-TAIL = 50
-"""How many of a partition's last records tell whose topic it is."""
 FOREVER_MS = 2**31 - 1
-SETTINGS = {
-    "cleanup.policy": "delete",
-    "retention.ms": "-1",
-    "retention.bytes": "-1",
-    "max.message.bytes": str(LARGEST_RECORD),
-    "message.timestamp.type": "CreateTime",
-}
-"""The ledger is for ever, and so is its topic: a consumer from the first offset gets everything."""
 PRODUCING: dict[str, Any] = {
     "acks": "all",
     "enable_idempotence": True,
@@ -75,10 +69,6 @@ LEASE = "SET idle_session_timeout = '10s'; SET idle_in_transaction_session_timeo
 """A frozen leader loses its session, and with it the lock; a living one asks more often."""
 
 
-class TopicUnfit(RuntimeError):
-    """The topic cannot carry the ledger; the message says why and what to do."""
-
-
 class Lost(RuntimeError):
     """A record was not taken; everything from the checkpoint on is sent again."""
 
@@ -89,86 +79,6 @@ class Flight(NamedTuple):
     acks: list[Any]
     position: int
     event_id: UUID
-
-
-def prepare_topic(bootstrap: str, topic: str = TOPIC) -> UUID:
-    """Create the topic, or check the one that is there; its id, which no other topic ever has.
-
-    Raises:
-        TopicUnfit: when it has another number of partitions, or would lose records.
-        KafkaError: when Kafka does not answer.
-    """
-    with KafkaAdminClient(bootstrap_servers=bootstrap) as admin:
-        try:
-            admin.create_topics(
-                {topic: {"num_partitions": PARTITIONS, "configs": SETTINGS}}, wait_for_metadata=True
-            )
-        except TopicAlreadyExistsError:
-            _check(admin, topic)
-        [described] = admin.describe_topics([topic])
-        if len(described["partitions"]) != PARTITIONS:
-            raise TopicUnfit(
-                f"the topic {topic} has {len(described['partitions'])} partitions and must have "
-                f"{PARTITIONS}: streams would change their partition, and their order would be lost"
-            )
-        if len(described["partitions"][0]["replica_nodes"]) >= SEVERAL:
-            _check_durable(admin, topic)
-        return UUID(str(described["topic_id"]))
-
-
-def _settings_of(admin: KafkaAdminClient, topic: str) -> dict[str, str]:
-    found = admin.describe_configs([ConfigResource("topic", topic)], config_filter="all")
-    return {
-        name: str(data["value"])
-        for resources in found.values()
-        for configs in resources.values()
-        for name, data in configs.items()
-    }
-
-
-def _check_durable(admin: KafkaAdminClient, topic: str) -> None:
-    found = _settings_of(admin, topic)
-    if int(found["min.insync.replicas"]) < SEVERAL - 1:
-        raise TopicUnfit(
-            f"the topic {topic} has min.insync.replicas={found['min.insync.replicas']} and must "
-            "have 2: what one node alone acknowledges is lost with it"
-        )
-
-
-def _check(admin: KafkaAdminClient, topic: str) -> None:
-    found = _settings_of(admin, topic)
-    for name, wanted in SETTINGS.items():
-        value = found[name]
-        fits = int(value) >= int(wanted) if name == "max.message.bytes" else value == wanted
-        if not fits:
-            raise TopicUnfit(
-                f"the topic {topic} has {name}={value} and must have {wanted}: "
-                f"kafka-configs.sh --alter --topic {topic} --add-config {name}={wanted}"
-            )
-
-
-def headers(row: Sequence[Any], source: bytes) -> list[Header]:
-    """An event's envelope as CloudEvents 1.0 in binary mode, with ours under their own names."""
-    found = [
-        ("ce_specversion", b"1.0"),
-        ("ce_id", str(row[1]).encode()),
-        ("ce_type", row[12].encode()),
-        ("ce_source", source),
-        ("ce_time", row[5].isoformat().encode()),
-        ("ce_subject", f"{row[2]}/{row[3]}".encode()),
-        ("content-type", b"application/json"),
-        ("ce_position", b"%d" % row[0]),
-        ("ce_streamversion", b"%d" % row[4]),
-        ("ce_schemaversion", b"%d" % row[13]),
-        ("ce_recordedtime", row[6].isoformat().encode()),
-        ("ce_actor", row[7].encode()),
-        ("ce_actorkind", row[8].encode()),
-        ("ce_commandid", str(row[9]).encode()),
-        ("ce_correlationid", str(row[10]).encode()),
-    ]
-    if row[11] is not None:
-        found.append(("ce_causationid", str(row[11]).encode()))
-    return found
 
 
 class _Producer:
@@ -354,8 +264,7 @@ class Relay:
                     raise Lost("Kafka does not answer, and the relay is to stop")
         if now > leading.looked + LOOK_SECONDS and not leading.stop.is_set():
             leading.looked = now
-            [described] = leading.admin.describe_topics([self._topic])
-            if UUID(str(described["topic_id"])) != leading.topic_id:
+            if id_of(leading.admin, self._topic) != leading.topic_id:
                 raise Lost(f"the topic {self._topic} is not the one that it was")
 
     def _mark(self, leading: _Leading) -> None:
@@ -369,49 +278,6 @@ class Relay:
             leading.producer.send(self._topic, value=b"{}", partition=partition, headers=told)
             for partition in range(PARTITIONS)
         ]
-
-
-class Tail(NamedTuple):
-    """The end of what a topic holds.
-
-    Attributes:
-        position: the highest that any of its last records names, 0 of an empty topic.
-        source: of that record; tells one ledger from another.
-        event_id: of the highest event among them, which is at ``event_at``.
-    """
-
-    position: int = 0
-    source: str = ""
-    event_id: str | None = None
-    event_at: int = 0
-
-
-def tail_of(bootstrap: str, topic: str) -> Tail:
-    """The last records of every partition, taken together.
-
-    Raises:
-        KafkaError: when Kafka does not answer.
-    """
-    consumer = KafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
-    try:
-        partitions = [TopicPartition(topic, n) for n in range(PARTITIONS)]
-        consumer.assign(partitions)
-        ends = consumer.end_offsets(partitions)
-        for partition in partitions:
-            consumer.seek(partition, max(0, ends[partition] - TAIL))
-        tail = Tail()
-        while any(consumer.position(p) < ends[p] for p in partitions):
-            for records in consumer.poll(timeout_ms=1_000).values():
-                for record in records:
-                    told = {name: value.decode() for name, value in record.headers}
-                    position = int(told["ce_position"])
-                    if position >= tail.position:
-                        tail = tail._replace(position=position, source=told["ce_source"])
-                    if "ce_id" in told and position >= tail.event_at:
-                        tail = tail._replace(event_id=told["ce_id"], event_at=position)
-        return tail
-    finally:
-        consumer.close()
 
 
 def take_lead(conn: Connection, topic_id: UUID, tail: Tail) -> Checkpoint:
@@ -451,11 +317,6 @@ def _strange(conn: Connection, found: Checkpoint, shape: str, tail: Tail) -> str
             f"{found.position}. Delete the topic, then run: pledge relay --from-the-start"
         )
     return None
-
-
-def source_of(ledger_id: UUID) -> str:
-    """What CloudEvents calls the source: the ledger."""
-    return f"urn:pledge:ledger:{ledger_id}"
 
 
 def from_the_start(conn: Connection, topic_id: UUID, tail: Tail) -> None:

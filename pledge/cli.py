@@ -247,9 +247,9 @@ def skip(
 
     with parts(Settings()) as found, found.connect() as conn, conn.transaction():
         model = _chosen([name])[0]
-        checkpoint = checkpoints.fetch(conn, model.name)
-        if checkpoint is None or checkpoint.halted_at != position:
-            stands = None if checkpoint is None else checkpoint.halted_at
+        places = [checkpoint.halted_at for checkpoint in checkpoints.fetch_all(conn, model.name)]
+        stands = ", ".join(str(place) for place in places if place is not None)
+        if position not in places:
             raise _Failed(
                 f"{name} is not halted at position {position}"
                 + (f" but at {stands}." if stands else "; it is not halted at all.")

@@ -21,7 +21,8 @@ from rich.console import Console
 
 from commands.policies import Policies
 from events import ledger
-from events.relay import Relay, TopicUnfit, from_the_start, prepare_topic, tail_of
+from events.relay import Relay, from_the_start
+from events.topic import TopicUnfit, prepare_topic, tail_of
 from pledge import demo
 from pledge.app import Pledge
 from pledge.settings import Settings

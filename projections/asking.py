@@ -17,7 +17,6 @@ import orjson
 from psycopg.rows import dict_row
 
 from events import ledger
-from events.checkpoints import PARTITION
 from events.company import COMPANY
 from events.values import COINS, EARLIEST, LATEST
 from projections.model import ReadModel
@@ -156,9 +155,8 @@ def _recorded_at(conn: Connection, position: int) -> datetime:
 def position_of(conn: Connection, *models: ReadModel) -> int | None:
     """The position that all these read models have reached; None while one is not built yet."""
     row = conn.execute(
-        "SELECT coalesce(min(position), 0), count(*) FROM progress.checkpoints "
-        "WHERE partition = %s AND name = ANY (%s)",
-        (PARTITION, [model.name for model in models]),
+        "SELECT coalesce(min(position), 0), count(*) FROM progress.readers WHERE name = ANY (%s)",
+        ([model.name for model in models],),
         prepare=True,
     ).fetchone()
     assert row is not None

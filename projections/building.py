@@ -18,6 +18,7 @@ from psycopg.conninfo import make_conninfo
 from events import ledger
 from events.base import REGISTRY
 from events.keys import Keyring
+from events.topic import partition_of
 from projections.folding import Parked, Poison, fold, readable, without_cycle_collection
 from projections.model import ReadModel
 from projections.tables import Connection, Rows, Table, ready
@@ -64,6 +65,7 @@ class Build(NamedTuple):
         head: the last position that counts.
         skipped: positions that an operator told the read model to pass over.
         shuffle: a seed that decides the order of the streams; None for the order of their ids.
+        heads: for each partition of a topic the last position that counts; None of the ledger.
     """
 
     keyring: Keyring
@@ -72,6 +74,11 @@ class Build(NamedTuple):
     head: int
     skipped: set[int]
     shuffle: str | None = None
+    heads: dict[int, int] | None = None
+
+    def counts(self, row: tuple[Any, ...]) -> bool:
+        """Whether the read model has taken this event already."""
+        return self.heads is None or row[0] <= self.heads[partition_of(row[3])]
 
 
 def build(conn: Connection, asked: Build, report: Progress | None = None) -> Aside:
@@ -238,7 +245,7 @@ def _streams(
             while cut and rows[cut - 1][3] == rows[-1][3]:
                 cut -= 1
             if cut:
-                yield rows[:cut]
+                yield [row for row in rows[:cut] if asked.counts(row)]
             kept = rows[cut:]
         if kept:
-            yield kept
+            yield [row for row in kept if asked.counts(row)]

@@ -46,6 +46,18 @@ class Batch:
     events: list[Recorded]
     broken: dict[int, Poison]
 
+    @classmethod
+    def of(cls, parts: Sequence[Batch]) -> Batch:
+        """Several batches as one."""
+        if len(parts) == 1:
+            return parts[0]
+        broken = {p: poison for part in parts for p, poison in part.broken.items()}
+        return cls([recorded for part in parts for recorded in part.events], broken)
+
+    def holds(self, position: int) -> bool:
+        """Whether the event at this position is one of them."""
+        return position in self.broken or any(r.position == position for r in self.events)
+
     def between(self, after: int, before: float = inf) -> Batch:
         """The part above one position and below another."""
         return Batch(

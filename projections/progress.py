@@ -18,9 +18,8 @@ def mismatch(conn: Connection, checkpoint: Checkpoint) -> str | None:
     if checkpoints.fits(conn, checkpoint):
         return None
     return (
-        f"read model {checkpoint.name} stands at position {checkpoint.position} of a ledger that "
-        "is not this one as it is now (restored from a backup?); "
-        f"run: pledge project rebuild {checkpoint.name}"
+        f"stands at position {checkpoint.position} of a ledger that is not this one as it is now "
+        "(restored from a backup?)"
     )
 
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
 from psycopg import IsolationLevel
 
 from events import checkpoints, ledger
@@ -26,6 +27,8 @@ from projections.building import (
 from projections.model import ReadModel
 from projections.tables import Connection, Rows
 
+log = structlog.get_logger()
+
 
 @dataclass(frozen=True, slots=True)
 class Difference:
@@ -38,7 +41,9 @@ class Difference:
 
 
 def create(conn: Connection, model: ReadModel) -> None:
-    """Make a read model's empty tables, with its checkpoint at the beginning of the ledger."""
+    """Make a read model's empty tables, with its checkpoint at the beginning, if it has none."""
+    if checkpoints.fetch(conn, model.name) is not None:
+        return
     with conn.transaction():
         conn.execute("SELECT pg_advisory_xact_lock(7201, 3)")
         if checkpoints.fetch(conn, model.name) is None:
@@ -47,6 +52,24 @@ def create(conn: Connection, model: ReadModel) -> None:
                 for statement in table.index_ddl(f"{model.schema}."):
                     conn.execute(statement.encode())
             checkpoints.begin(conn, model.name, model.shape, 0, None)
+
+
+def rebuild_if_changed(conn: Connection, keyring: Keyring, model: ReadModel) -> None:
+    """Rebuild a read model whose shape is not the code's; of several processes one does.
+
+    Raises:
+        CannotBuild: as ``rebuild`` says.
+    """
+    if not _is_changed(conn, model):
+        return
+    with _alone(conn, model):
+        if _is_changed(conn, model):
+            log.info("a read model changed its shape and is rebuilt", model=model.name)
+            _rebuild(conn, keyring, model, None)
+
+
+def _is_changed(conn: Connection, model: ReadModel) -> bool:
+    return any(found.shape != model.shape for found in checkpoints.fetch_all(conn, model.name))
 
 
 def rebuild(
@@ -109,7 +132,8 @@ def differences(
         limit: the most differences returned a table and side.
 
     Returns:
-        The position compared at, and the rows that differ; everything made is undone.
+        The position up to which everything was compared, and the rows that differ; everything
+        made is undone.
     """
     before = conn.isolation_level
     conn.isolation_level = IsolationLevel.REPEATABLE_READ
@@ -119,17 +143,14 @@ def differences(
             # A lock takes no snapshot: the one after it sees the tables that the names stand for.
             live_names = ", ".join(f"{model.schema}.{table.name}" for table in model.tables)
             conn.execute(f"LOCK TABLE {live_names} IN ACCESS SHARE MODE".encode())
-            checkpoint = checkpoints.fetch(conn, model.name)
-            if checkpoint is None:
+            taken = {c.partition: c.taken for c in checkpoints.fetch_all(conn, model.name)}
+            if not taken:
                 raise CannotBuild(f"read model {model.name} was never built")
             schema = f"{model.schema}_replay"
             _make_schema(conn, model, schema)
             skipped = progress.skipped(conn, model.name)
-            build(
-                conn,
-                Build(keyring, model, f"{schema}.", checkpoint.position, skipped, shuffle),
-                report,
-            )
+            asked = Build(keyring, model, f"{schema}.", max(taken.values()), skipped, shuffle)
+            build(conn, asked if len(taken) == 1 else asked._replace(heads=taken), report)
             for table in model.tables:
                 live, replay = f"{model.schema}.{table.name}", f"{schema}.{table.name}"
                 for side, one, other in (("live", live, replay), ("replay", replay, live)):
@@ -138,7 +159,7 @@ def differences(
                         f"SELECT * FROM {other} LIMIT {limit}) t".encode()
                     )
                     found += [Difference(model.name, table.name, side, row[0]) for row in rows]
-            return checkpoint.position, found
+            return min(taken.values()), found
     finally:
         conn.isolation_level = before
 

@@ -1,19 +1,21 @@
-"""Projectors: they tail the ledger and keep the read models' rows up to it, batch by batch."""
+"""Projectors: they take events batch by batch and keep the read models' rows up to them."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import NamedTuple
 from uuid import UUID
 
 import psycopg
 import structlog
 
 from events import checkpoints, ledger
-from events.checkpoints import Checkpoint, Overtaken
+from events.checkpoints import LEDGER, Checkpoint, Overtaken
 from events.envelope import Recorded
 from events.keys import Keyring
 from projections import progress
@@ -26,66 +28,80 @@ from projections.folding import (
     without_cycle_collection,
 )
 from projections.model import ReadModel
-from projections.rebuild import create, rebuild
+from projections.rebuild import create, rebuild_if_changed
+from projections.sources import FromLedger, Piece, Source, SourceAway
 from projections.tables import Connection, Rows
 
 log = structlog.get_logger()
 
 BATCH = 5_000
 """The most events taken at once."""
-POLL_SECONDS = 0.01
 AWAY_SECONDS = 1.0
+
+
+class Taken(NamedTuple):
+    """What a partition brought, and the events that its rows hold."""
+
+    piece: Piece
+    batch: Batch
 
 
 @dataclass(slots=True)
 class Projector:
-    """One read model at work."""
+    """One read model at work.
+
+    Attributes:
+        checkpoints: of the partitions that this process reads.
+    """
 
     model: ReadModel
-    checkpoint: Checkpoint
+    checkpoints: dict[int, Checkpoint] = field(default_factory=dict)
     parked: Parked = field(default_factory=dict)
     skipped: set[int] = field(default_factory=set)
 
-    def take(self, conn: Connection, batch: Batch, last: tuple[int, UUID]) -> None:
-        """Fold a batch that ends at ``last``, a position and event id; commit rows and checkpoint.
+    def take(self, conn: Connection, taken: Sequence[Taken]) -> None:
+        """Fold what partitions brought; commit rows and checkpoints.
 
-        A poison event halts a critical model, after the good events before it are committed;
-        elsewhere its stream is parked. An event of unknown type halts every model.
+        A poison event halts a critical model in its partition, after the good events before it are
+        committed; elsewhere its stream is parked. An event of unknown type halts every model.
 
         Raises:
             Overtaken: when another process was faster; nothing was written.
         """
-        old = self.checkpoint
-        new = replace(old, position=last[0], event_id=last[1])
-        batch = batch.between(old.position)
+        moves: dict[int, tuple[Checkpoint, Checkpoint]] = {}
+        batches: dict[int, Batch] = {}
+        for piece, batch in taken:
+            old = self.checkpoints.get(piece.partition)
+            if old is not None and old.halted is None and not piece.is_behind(old):
+                moves[piece.partition] = old, _behind(old, piece)
+                batches[piece.partition] = batch.between(old.taken)
+        if not moves:
+            return
         while True:
+            whole = Batch.of(list(batches.values()))
             try:
                 rows, parking = fold(
-                    self.model, partial(self._stored, conn, batch), batch, self.parked, self.skipped
+                    self.model, partial(self._stored, conn, whole), whole, self.parked, self.skipped
                 )
                 break
             except Poison as poison:
-                batch = batch.between(old.position, poison.position)
-                good = batch.events[-1] if batch.events else None
-                new = replace(
-                    old,
-                    position=good.position if good else old.position,
-                    event_id=good.event_id if good else old.event_id,
-                    halted=str(poison),
-                    halted_at=poison.position,
-                )
+                [place] = [p for p, batch in batches.items() if batch.holds(poison.position)]
+                old, _ = moves[place]
+                good = batches[place] = batches[place].between(old.taken, poison.position)
+                moves[place] = old, _halted(old, good, poison)
         with conn.transaction():
-            checkpoints.move(conn, old, new)
+            checkpoints.move_all(conn, list(moves.values()))
             rows.flush(conn)
             for stream_id, why in parking.items():
                 progress.park(conn, self.model.name, stream_id, why.position, str(why))
-        self.checkpoint = new
         name = self.model.name
+        for place, (_, new) in moves.items():
+            self.checkpoints[place] = new
+            if new.halted is not None:
+                log.error("a read model halted", model=name, why=new.halted)
         for stream_id, why in parking.items():
             self.parked[stream_id] = why.position
             log.error("a stream was parked", model=name, stream=str(stream_id), why=str(why))
-        if new.halted is not None:
-            log.error("a read model halted", model=name, why=new.halted)
 
     def _stored(self, conn: Connection, batch: Batch) -> Rows:
         rows = Rows(self.model.tables, f"{self.model.schema}.")
@@ -104,12 +120,33 @@ class Projector:
         return seen
 
 
+def _behind(old: Checkpoint, piece: Piece) -> Checkpoint:
+    """The checkpoint once the whole piece is taken."""
+    new = replace(old, offset=piece.offset)
+    if piece.rows and piece.rows[-1][0] > old.position:
+        new.position, new.event_id = piece.rows[-1][:2]
+    if piece.watermark is not None:
+        new.watermark = max(old.watermark or 0, piece.watermark)
+    if piece.strange is not None:
+        new.halted, new.halted_at = piece.strange, new.taken
+    return new
+
+
+def _halted(old: Checkpoint, good: Batch, poison: Poison) -> Checkpoint:
+    new = replace(old, halted=str(poison), halted_at=poison.position)
+    if good.events:
+        new.position, new.event_id = good.events[-1].position, good.events[-1].event_id
+    if old.watermark is not None:
+        new.watermark = max(old.watermark, poison.position - 1)
+    return new
+
+
 class Runner:
-    """Runs the projectors of some read models in one thread, on one reading of the ledger.
+    """Runs the projectors of some read models in one thread, on one reading of the source.
 
     Args:
         connect: opens an autocommit session, able to send what ``Rows`` sends.
-        on_move: called after each batch with the least position of all running models.
+        source: the ledger where none is given.
     """
 
     def __init__(
@@ -118,102 +155,151 @@ class Runner:
         keyring: Keyring,
         models: Iterable[ReadModel],
         *,
+        source: Source | None = None,
         batch: int = BATCH,
-        on_move: Callable[[int], None] | None = None,
     ) -> None:
         self._connect = connect
         self._keyring = keyring
         self._models = tuple(models)
+        self._source = source or FromLedger()
         self._batch = batch
-        self._on_move = on_move
-        self.projectors: list[Projector] = []
+        self._partitions: frozenset[int] = frozenset()
         self._next_look = 0.0
-
-    def prepare(self, conn: Connection) -> None:
-        """Create what is missing and rebuild what has another shape than the code."""
-        self.projectors = []
-        for model in self._models:
-            checkpoint = checkpoints.fetch(conn, model.name)
-            if checkpoint is None:
-                create(conn, model)
-            elif checkpoint.shape != model.shape:
-                log.info("a read model changed its shape and is rebuilt", model=model.name)
-                rebuild(conn, self._keyring, model)
-            self.projectors.append(self._projector(conn, model))
+        self.projectors: list[Projector] = []
 
     def run(self, stop: threading.Event) -> None:
-        """Keep the read models up to the ledger until told to stop; outlives a database restart."""
+        """Keep the read models up to the source until told to stop; outlives whatever goes away."""
         while not stop.is_set():
             try:
-                with self._connect() as conn:
+                with self._connect() as conn, closing(self):
                     self.prepare(conn)
                     while not stop.is_set():
                         if not self.step(conn):
-                            stop.wait(POLL_SECONDS)
-            except (psycopg.OperationalError, Overtaken) as error:
+                            self._source.rest(stop)
+            except (psycopg.OperationalError, Overtaken, SourceAway) as error:
                 log.warning("projectors begin again", error=str(error).strip())
                 stop.wait(AWAY_SECONDS)
 
+    def prepare(self, conn: Connection) -> None:
+        """Create what is missing, rebuild what has another shape than the code, open the source.
+
+        Raises:
+            SourceAway: when the source does not answer.
+        """
+        for model in self._models:
+            create(conn, model)
+            rebuild_if_changed(conn, self._keyring, model)
+        self.projectors = [Projector(model) for model in self._models]
+        self._source.open(conn)
+        self._take_over(conn)
+
     def step(self, conn: Connection) -> int:
-        """Take one batch; how many events it held.
+        """Take what comes next, if anything; how many events it held.
 
         Raises:
             psycopg.OperationalError: when the database is away.
+            SourceAway: when Kafka is.
         """
+        self._take_over(conn)
         self._look_for_resumed(conn)
-        running = [p for p in self.projectors if p.checkpoint.halted is None]
-        if not running:
+        pieces = self._source.read(self._batch)
+        if not pieces:
             return 0
-        after = min(p.checkpoint.position for p in running)
-        rows = ledger.read(conn, after, self._batch)
-        if not rows:
-            return 0
-        last = (rows[-1][0], rows[-1][1])
+        rows = [row for piece in pieces for row in piece.rows]
         with without_cycle_collection():
-            batch = readable(conn, self._keyring, rows)
-            for projector in running:
-                if projector.checkpoint.position < last[0]:
-                    try:
-                        projector.take(conn, batch, last)
-                    except Overtaken:
-                        self._reload(conn, projector)
-        if self._on_move is not None:
-            self._on_move(min(p.checkpoint.position for p in self.projectors))
+            taken = _apart(pieces, readable(conn, self._keyring, rows))
+            overtaken = []
+            for projector in self.projectors:
+                try:
+                    projector.take(conn, taken)
+                except Overtaken:
+                    overtaken.append(projector)
+        for projector in overtaken:
+            self._load(conn, projector)
+        if overtaken:
+            self._seek()
         return len(rows)
 
+    def close(self) -> None:
+        """Let go of the source."""
+        self._source.close()
+
     def catch_up(self, conn: Connection) -> int:
-        """Take batches until there is nothing left; how many events that were."""
-        taken = 0
-        while step := self.step(conn):
-            taken += step
-        return taken
+        """Take everything that is in the ledger by now; how many events that were."""
+        head, taken = ledger.head(conn), 0
+        while True:
+            taken += self.step(conn)
+            running = self._running()
+            if self._partitions and all(c.taken >= head for c in running):
+                return taken
 
-    def _projector(self, conn: Connection, model: ReadModel) -> Projector:
-        checkpoint = checkpoints.fetch(conn, model.name)
-        assert checkpoint is not None
-        strange = progress.mismatch(conn, checkpoint)
-        if strange is not None and checkpoint.halted is None:
-            halted = replace(checkpoint, halted=strange, halted_at=checkpoint.position)
-            checkpoints.move(conn, checkpoint, halted)
-            checkpoint = halted
-            log.error("a read model halted", model=model.name, why=strange)
-        return Projector(
-            model,
-            checkpoint,
-            progress.parked(conn, model.name),
-            progress.skipped(conn, model.name),
-        )
+    def _take_over(self, conn: Connection) -> None:
+        partitions = self._source.assigned()
+        if partitions is None:
+            return
+        if self._source.id != LEDGER:
+            log.info("projectors read these partitions", partitions=sorted(partitions))
+        self._partitions = partitions
+        for projector in self.projectors:
+            self._load(conn, projector)
+        self._seek()
 
-    def _reload(self, conn: Connection, projector: Projector) -> None:
-        fresh = self._projector(conn, projector.model)
-        projector.checkpoint = fresh.checkpoint
-        projector.parked, projector.skipped = fresh.parked, fresh.skipped
+    def _load(self, conn: Connection, projector: Projector) -> None:
+        name = projector.model.name
+        found = checkpoints.fetch_all(conn, name)
+        if found[0].source == LEDGER != self._source.id:
+            checkpoints.split(conn, name, self._source.id, self._source.partitions)
+            found = checkpoints.fetch_all(conn, name)
+        projector.checkpoints = {
+            checkpoint.partition: self._fitting(conn, checkpoint)
+            for checkpoint in found
+            if checkpoint.partition in self._partitions
+        }
+        projector.parked = progress.parked(conn, name)
+        projector.skipped = progress.skipped(conn, name)
+
+    def _fitting(self, conn: Connection, checkpoint: Checkpoint) -> Checkpoint:
+        """The checkpoint, halted where it does not fit what there is to read."""
+        strange = self._source.strange(checkpoint) or progress.mismatch(conn, checkpoint)
+        if strange is None or checkpoint.halted is not None:
+            return checkpoint
+        name = checkpoint.name
+        strange = f"read model {name} {strange}; run: pledge project rebuild {name}"
+        halted = replace(checkpoint, halted=strange, halted_at=checkpoint.taken)
+        checkpoints.move(conn, checkpoint, halted)
+        log.error("a read model halted", model=name, why=strange)
+        return halted
+
+    def _running(self) -> list[Checkpoint]:
+        every = [c for projector in self.projectors for c in projector.checkpoints.values()]
+        return [checkpoint for checkpoint in every if checkpoint.halted is None]
+
+    def _seek(self) -> None:
+        wanted: dict[int, list[Checkpoint]] = {}
+        for checkpoint in self._running():
+            wanted.setdefault(checkpoint.partition, []).append(checkpoint)
+        self._source.seek(wanted)
 
     def _look_for_resumed(self, conn: Connection) -> None:
         now = time.monotonic()
         if now < self._next_look:
             return
         self._next_look = now + AWAY_SECONDS
+        before = len(self._running())
         for projector in self.projectors:
-            if projector.checkpoint.halted is not None:
-                self._reload(conn, projector)
+            if any(c.halted is not None for c in projector.checkpoints.values()):
+                self._load(conn, projector)
+        if len(self._running()) != before:
+            self._seek()
+
+
+def _apart(pieces: Sequence[Piece], whole: Batch) -> list[Taken]:
+    """What was read at once, again by partition."""
+    taken = []
+    at = 0
+    for piece in pieces:
+        broken = {row[0]: whole.broken[row[0]] for row in piece.rows if row[0] in whole.broken}
+        until = at + len(piece.rows) - len(broken)
+        taken.append(Taken(piece, Batch(whole.events[at:until], broken)))
+        at = until
+    return taken

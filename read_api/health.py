@@ -36,7 +36,7 @@ SELECT c.name, c.position, greatest(h.position - c.position, 0) AS lag_positions
            AS lag_seconds,
        ARRAY(SELECT stream_id FROM progress.parked p WHERE p.name = c.name
               ORDER BY position LIMIT 100) AS parked
-  FROM progress.checkpoints c,
+  FROM progress.readers c,
        (SELECT coalesce(max(position), 0) AS position FROM ledger.events) h
  WHERE c.name = ANY (%s) ORDER BY c.name
 """

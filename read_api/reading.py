@@ -25,7 +25,7 @@ from projections.tables import Connection
 
 WAIT_SECONDS = 5.0
 """How long a query waits for ``min_position`` before it answers 503."""
-POSITIONS = "SELECT name, position, halted IS NOT NULL FROM progress.checkpoints"
+POSITIONS = "SELECT name, position, halted IS NOT NULL FROM progress.readers"
 
 
 class NotThereYet(RuntimeError):
@@ -181,14 +181,14 @@ def hold(conn: Connection, *models: ReadModel) -> bool:
 
 def _refuse_if_halted(conn: Connection, models: tuple[ReadModel, ...]) -> None:
     for model in models:
-        checkpoint = checkpoints.fetch(conn, model.name)
-        if checkpoint is not None and checkpoint.halted is not None:
-            raise NotThereYet(
-                f"read model {model.name} halted at position {checkpoint.halted_at}: "
-                f"{checkpoint.halted}",
-                models,
-                is_final=True,
-            )
+        for checkpoint in checkpoints.fetch_all(conn, model.name):
+            if checkpoint.halted is not None:
+                raise NotThereYet(
+                    f"read model {model.name} halted at position {checkpoint.halted_at}: "
+                    f"{checkpoint.halted}",
+                    models,
+                    is_final=True,
+                )
 
 
 def _check(conn: Connection) -> None:

@@ -23,6 +23,7 @@ from kafka.errors import KafkaError
 
 from events import checkpoints, ledger, relay
 from events.checkpoints import Overtaken
+from events.topic import PARTITIONS, SETTINGS, WATERMARK, Tail, TopicUnfit, prepare_topic
 from pledge import demo
 from pledge.broker import Cluster, broker
 from pledge.embedded import create_database
@@ -46,7 +47,7 @@ class Taken(NamedTuple):
 
     @property
     def is_event(self) -> bool:
-        return self.headers["ce_type"] != relay.WATERMARK
+        return self.headers["ce_type"] != WATERMARK
 
 
 def fill(url: str, seed: int = 1, size: int = 3) -> int:
@@ -62,7 +63,7 @@ def everything(bootstrap: str, topic: str) -> list[Taken]:
     consumer = KafkaConsumer(
         bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="earliest"
     )
-    partitions = [TopicPartition(topic, n) for n in range(relay.PARTITIONS)]
+    partitions = [TopicPartition(topic, n) for n in range(PARTITIONS)]
     consumer.assign(partitions)
     ends = consumer.end_offsets(partitions)
     taken: list[Taken] = []
@@ -103,7 +104,7 @@ def assert_whole(url: str, taken: list[Taken]) -> None:
         assert record.value == bytes(row[14])
         assert record.key == str(row[3]).encode()
         assert at_home.setdefault(str(row[3]), record.partition) == record.partition
-    for partition in range(relay.PARTITIONS):
+    for partition in range(PARTITIONS):
         positions = [r.position for r in first_occurrences(taken) if r.partition == partition]
         assert positions == sorted(positions)
 
@@ -199,7 +200,7 @@ def test_a_consumer_from_the_first_offset_gets_everything(
     taken = everything(kafka_bootstrap, topic)
     assert_whole(ledger_url, taken)
     assert len([record for record in taken if record.is_event]) == head
-    for partition in range(relay.PARTITIONS):
+    for partition in range(PARTITIONS):
         marks = [r.position for r in taken if r.partition == partition and not r.is_event]
         assert max(marks) == head
     with ledger.connect(ledger_url) as conn:
@@ -282,8 +283,8 @@ def test_a_frozen_leader_is_overtaken_and_does_no_harm_when_it_wakes(
 def test_whoever_led_before_cannot_move_the_checkpoint(ledger_url: str) -> None:
     topic_id = uuid4()
     with ledger.connect(ledger_url) as conn:
-        old = relay.take_lead(conn, topic_id, relay.Tail())
-        new = relay.take_lead(conn, topic_id, relay.Tail())
+        old = relay.take_lead(conn, topic_id, Tail())
+        new = relay.take_lead(conn, topic_id, Tail())
         assert new.epoch == old.epoch + 1
         with pytest.raises(Overtaken):
             checkpoints.move(conn, old, old)
@@ -316,14 +317,12 @@ def test_a_ledger_restored_from_yesterday_halts_it(ledger_url: str) -> None:
     topic_id = uuid4()
     head = fill(ledger_url)
     with ledger.connect(ledger_url) as conn:
-        led = relay.take_lead(conn, topic_id, relay.Tail())
+        led = relay.take_lead(conn, topic_id, Tail())
         for strange in ((head + 5, uuid4()), (head, uuid4())):
             checkpoints.begin(conn, relay.NAME, str(topic_id), *strange)
-            assert "restored from a backup" in str(
-                relay.take_lead(conn, topic_id, relay.Tail()).halted
-            )
-        relay.from_the_start(conn, topic_id, relay.Tail())
-        again = relay.take_lead(conn, topic_id, relay.Tail())
+            assert "restored from a backup" in str(relay.take_lead(conn, topic_id, Tail()).halted)
+        relay.from_the_start(conn, topic_id, Tail())
+        again = relay.take_lead(conn, topic_id, Tail())
         assert (again.halted, again.position) == (None, 0)
         assert again.epoch > led.epoch
 
@@ -386,7 +385,7 @@ def event_at(conn: ledger.Connection, position: int) -> UUID:
 def test_a_producer_ends_where_kafka_would_let_later_records_in(
     kafka_bootstrap: str, topic: str
 ) -> None:
-    relay.prepare_topic(kafka_bootstrap, topic)
+    prepare_topic(kafka_bootstrap, topic)
     producer = relay._Producer(kafka_bootstrap)
     inner = producer._producer
     producer.send(topic, value=b"{}", key=b"a", headers=[]).get(timeout=30)
@@ -399,7 +398,7 @@ def test_a_producer_ends_where_kafka_would_let_later_records_in(
 
 def test_a_producer_is_closed_at_once_with_records_on_their_way(topic: str) -> None:
     with own_cluster(1) as cluster:
-        relay.prepare_topic(cluster.bootstrap, topic)
+        prepare_topic(cluster.bootstrap, topic)
         producer = relay._Producer(cluster.bootstrap)
         producer.send(topic, value=b"{}", key=b"a", headers=[]).get(timeout=30)
         cluster.nodes[0].kill()
@@ -414,7 +413,7 @@ def test_a_producer_is_closed_at_once_with_records_on_their_way(topic: str) -> N
 
 @pytest.mark.parametrize(
     ("partitions", "settings", "said"),
-    [(3, relay.SETTINGS, "3 partitions"), (12, {"retention.ms": "1000"}, "retention.ms=1000")],
+    [(3, SETTINGS, "3 partitions"), (12, {"retention.ms": "1000"}, "retention.ms=1000")],
 )
 def test_a_topic_that_would_lose_order_or_records_is_refused(
     kafka_bootstrap: str, topic: str, partitions: int, settings: dict[str, str], said: str
@@ -423,8 +422,8 @@ def test_a_topic_that_would_lose_order_or_records_is_refused(
         admin.create_topics(
             {topic: {"num_partitions": partitions, "configs": settings}}, wait_for_metadata=True
         )
-    with pytest.raises(relay.TopicUnfit, match=said):
-        relay.prepare_topic(kafka_bootstrap, topic)
+    with pytest.raises(TopicUnfit, match=said):
+        prepare_topic(kafka_bootstrap, topic)
 
 
 @contextmanager

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import httpx2
 import orjson
@@ -20,10 +21,13 @@ from commands.writer import Writer
 from events import ledger
 from events.envelope import Actor, Recorded
 from events.keys import Keyring
+from events.relay import Relay
+from events.topic import prepare_topic
 from projections.catalog import MODELS
 from projections.model import ReadModel
 from projections.rebuild import differences
 from projections.runner import Runner
+from projections.sources import FromLedger, FromTopic, Source
 from projections.tables import Connection
 from read_api.app import install
 from read_api.reading import Reader
@@ -58,6 +62,7 @@ class World:
         self.reader.open()
         self.app = FastAPI()
         install(self.app, self.reader)
+        self.source: Callable[[], Source] = FromLedger
         self._keys = count()
 
     def close(self) -> None:
@@ -96,14 +101,14 @@ class World:
         return int(row[0])
 
     def runner(self, conn: Connection, models: Iterable[ReadModel] = MODELS, **how: Any) -> Runner:
-        runner = Runner(self.connect, Keyring(MASTER), models, **how)
+        runner = Runner(self.connect, Keyring(MASTER), models, source=self.source(), **how)
         runner.prepare(conn)
         return runner
 
     def project(self, models: Iterable[ReadModel] = MODELS) -> None:
         """Bring the read models up to the ledger."""
-        with self.connect() as conn:
-            self.runner(conn, models).catch_up(conn)
+        with self.connect() as conn, closing(self.runner(conn, models)) as runner:
+            runner.catch_up(conn)
 
     def head(self) -> int:
         with self.connect() as conn:
@@ -160,6 +165,21 @@ def world(url: str) -> Iterator[World]:
         yield made
     finally:
         made.close()
+
+
+@contextmanager
+def carried(company: World, bootstrap: str) -> Iterator[World]:
+    """Inside, a relay carries the company's events, and its read models follow the topic."""
+    topic, stop = f"pledge.{uuid4().hex[:8]}", threading.Event()
+    prepare_topic(bootstrap, topic)
+    thread = threading.Thread(target=Relay(company.connect, bootstrap, topic).run, args=(stop,))
+    thread.start()
+    company.source = lambda: FromTopic(bootstrap, topic)
+    try:
+        yield company
+    finally:
+        stop.set()
+        thread.join()
 
 
 def instant(text: str) -> datetime:

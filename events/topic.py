@@ -1,0 +1,220 @@
+"""The topic that carries the ledger: how it is made, what its records look like, where it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka.admin import ConfigResource
+from kafka.errors import TopicAlreadyExistsError, for_code
+from kafka.partitioner.default import murmur2
+
+Header = tuple[str, bytes]
+
+TOPIC = "pledge.events"
+PARTITIONS = 12
+WATERMARK = "pledge.watermark"
+SEVERAL = 3
+"""Replicas from which on a record is to outlive a node."""
+LARGEST_RECORD = 4_000_000
+"""Bytes; the ledger takes no event near to that."""
+TAIL = 50
+"""How many of a partition's last records tell whose topic it is."""
+SETTINGS = {
+    "cleanup.policy": "delete",
+    "retention.ms": "-1",
+    "retention.bytes": "-1",
+    "max.message.bytes": str(LARGEST_RECORD),
+    "message.timestamp.type": "CreateTime",
+}
+"""The ledger is for ever, and so is its topic: a consumer from the first offset gets everything."""
+
+
+class TopicUnfit(RuntimeError):
+    """The topic cannot carry the ledger; the message says why and what to do."""
+
+
+def prepare_topic(bootstrap: str, topic: str = TOPIC) -> UUID:
+    """Create the topic, or check the one that is there; its id, which no other topic ever has.
+
+    Raises:
+        TopicUnfit: when it has another number of partitions, or would lose records.
+        KafkaError: when Kafka does not answer.
+    """
+    with KafkaAdminClient(bootstrap_servers=bootstrap) as admin:
+        try:
+            admin.create_topics(
+                {topic: {"num_partitions": PARTITIONS, "configs": SETTINGS}}, wait_for_metadata=True
+            )
+        except TopicAlreadyExistsError:
+            _check(admin, topic)
+        [described] = admin.describe_topics([topic])
+        if len(described["partitions"]) != PARTITIONS:
+            raise TopicUnfit(
+                f"the topic {topic} has {len(described['partitions'])} partitions and must have "
+                f"{PARTITIONS}: streams would change their partition, and their order would be lost"
+            )
+        if len(described["partitions"][0]["replica_nodes"]) >= SEVERAL:
+            _check_durable(admin, topic)
+        return UUID(str(described["topic_id"]))
+
+
+def _settings_of(admin: KafkaAdminClient, topic: str) -> dict[str, str]:
+    found = admin.describe_configs([ConfigResource("topic", topic)], config_filter="all")
+    return {
+        name: str(data["value"])
+        for resources in found.values()
+        for configs in resources.values()
+        for name, data in configs.items()
+    }
+
+
+def _check_durable(admin: KafkaAdminClient, topic: str) -> None:
+    found = _settings_of(admin, topic)
+    if int(found["min.insync.replicas"]) < SEVERAL - 1:
+        raise TopicUnfit(
+            f"the topic {topic} has min.insync.replicas={found['min.insync.replicas']} and must "
+            "have 2: what one node alone acknowledges is lost with it"
+        )
+
+
+def _check(admin: KafkaAdminClient, topic: str) -> None:
+    found = _settings_of(admin, topic)
+    for name, wanted in SETTINGS.items():
+        value = found[name]
+        fits = int(value) >= int(wanted) if name == "max.message.bytes" else value == wanted
+        if not fits:
+            raise TopicUnfit(
+                f"the topic {topic} has {name}={value} and must have {wanted}: "
+                f"kafka-configs.sh --alter --topic {topic} --add-config {name}={wanted}"
+            )
+
+
+def id_of(admin: KafkaAdminClient, topic: str) -> UUID:
+    """The id that the topic has from its creation to its deletion.
+
+    Raises:
+        KafkaError: when there is none, or Kafka does not answer.
+    """
+    [described] = admin.describe_topics([topic])
+    if described["error_code"]:
+        raise for_code(described["error_code"])(topic)
+    return UUID(str(described["topic_id"]))
+
+
+def headers(row: Sequence[Any], source: bytes) -> list[Header]:
+    """An event's envelope as CloudEvents 1.0 in binary mode, with ours under their own names."""
+    found = [
+        ("ce_specversion", b"1.0"),
+        ("ce_id", str(row[1]).encode()),
+        ("ce_type", row[12].encode()),
+        ("ce_source", source),
+        ("ce_time", row[5].isoformat().encode()),
+        ("ce_subject", f"{row[2]}/{row[3]}".encode()),
+        ("content-type", b"application/json"),
+        ("ce_position", b"%d" % row[0]),
+        ("ce_streamversion", b"%d" % row[4]),
+        ("ce_schemaversion", b"%d" % row[13]),
+        ("ce_recordedtime", row[6].isoformat().encode()),
+        ("ce_actor", row[7].encode()),
+        ("ce_actorkind", row[8].encode()),
+        ("ce_commandid", str(row[9]).encode()),
+        ("ce_correlationid", str(row[10]).encode()),
+    ]
+    if row[11] is not None:
+        found.append(("ce_causationid", str(row[11]).encode()))
+    return found
+
+
+def position_of(told: Mapping[str, bytes], source: bytes) -> int:
+    """The place in the ledger that a record's headers name.
+
+    Raises:
+        KeyError, ValueError: when it is not of this source.
+    """
+    if told["ce_source"] != source:
+        raise ValueError(f"it is of {told['ce_source'].decode(errors='replace')}")
+    return int(told["ce_position"])
+
+
+def row_of(told: Mapping[str, bytes], value: bytes) -> tuple[Any, ...]:
+    """An event's record as the ledger's row: what ``headers`` made headers of.
+
+    Raises:
+        KeyError, ValueError: when it is none of ours.
+    """
+    kind, _, stream_id = told["ce_subject"].decode().partition("/")
+    cause = told.get("ce_causationid")
+    return (
+        int(told["ce_position"]),
+        UUID(told["ce_id"].decode()),
+        kind,
+        UUID(stream_id),
+        int(told["ce_streamversion"]),
+        datetime.fromisoformat(told["ce_time"].decode()),
+        datetime.fromisoformat(told["ce_recordedtime"].decode()),
+        told["ce_actor"].decode(),
+        told["ce_actorkind"].decode(),
+        UUID(told["ce_commandid"].decode()),
+        UUID(told["ce_correlationid"].decode()),
+        None if cause is None else UUID(cause.decode()),
+        told["ce_type"].decode(),
+        int(told["ce_schemaversion"]),
+        value,
+    )
+
+
+def partition_of(stream_id: UUID) -> int:
+    """The partition that Kafka's own partitioner gives a stream's key."""
+    return int(murmur2(str(stream_id).encode()) & 0x7FFFFFFF) % PARTITIONS
+
+
+def source_of(ledger_id: UUID) -> str:
+    """What CloudEvents calls the source: the ledger."""
+    return f"urn:pledge:ledger:{ledger_id}"
+
+
+class Tail(NamedTuple):
+    """The end of what a topic holds.
+
+    Attributes:
+        position: the highest that any of its last records names, 0 of an empty topic.
+        source: of that record; tells one ledger from another.
+        event_id: of the highest event among them, which is at ``event_at``.
+    """
+
+    position: int = 0
+    source: str = ""
+    event_id: str | None = None
+    event_at: int = 0
+
+
+def tail_of(bootstrap: str, topic: str) -> Tail:
+    """The last records of every partition, taken together.
+
+    Raises:
+        KafkaError: when Kafka does not answer.
+    """
+    consumer = KafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
+    try:
+        partitions = [TopicPartition(topic, n) for n in range(PARTITIONS)]
+        consumer.assign(partitions)
+        ends = consumer.end_offsets(partitions)
+        for partition in partitions:
+            consumer.seek(partition, max(0, ends[partition] - TAIL))
+        tail = Tail()
+        while any(consumer.position(p) < ends[p] for p in partitions):
+            for records in consumer.poll(timeout_ms=1_000).values():
+                for record in records:
+                    told = {name: value.decode() for name, value in record.headers}
+                    position = int(told["ce_position"])
+                    if position >= tail.position:
+                        tail = tail._replace(position=position, source=told["ce_source"])
+                    if "ce_id" in told and position >= tail.event_at:
+                        tail = tail._replace(event_id=told["ce_id"], event_at=position)
+        return tail
+    finally:
+        consumer.close()

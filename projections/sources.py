@@ -1,0 +1,354 @@
+"""Where projectors take events from: the ledger itself, or the topic that carries it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from typing import Any, NamedTuple, Protocol
+
+from kafka import ConsumerRebalanceListener, KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka.errors import KafkaError
+
+from events import ledger
+from events.checkpoints import LEDGER, Checkpoint
+from events.topic import (
+    PARTITIONS,
+    TOPIC,
+    WATERMARK,
+    id_of,
+    position_of,
+    row_of,
+    source_of,
+)
+from projections.tables import Connection
+
+POLL_SECONDS = 0.01
+POLL_MS = 100
+LOOK_SECONDS = 5.0
+CLOSE_MS = 2_000
+SESSION_MS = 10_000
+"""After which a projector that says nothing loses its partitions to the others."""
+CONSUMING: dict[str, Any] = {
+    "auto_offset_reset": "earliest",
+    "enable_auto_commit": False,
+    "session_timeout_ms": SESSION_MS,
+    "fetch_max_bytes": 8_000_000,
+}
+RECORDED_AT = "SELECT recorded_at FROM ledger.events WHERE position = %s"
+
+
+class Piece(NamedTuple):
+    """What one partition brought.
+
+    Attributes:
+        rows: of ``ledger.COLUMNS``, each position above the one before.
+        offset: in a topic, of the record after the last one read; None of the ledger.
+        watermark: in a topic, up to where nothing of this partition is missing; None of the ledger.
+        strange: why nothing behind it can be taken.
+    """
+
+    partition: int
+    rows: list[tuple[Any, ...]]
+    offset: int | None = None
+    watermark: int | None = None
+    strange: str | None = None
+
+    def is_behind(self, checkpoint: Checkpoint) -> bool:
+        """Whether it brings nothing that the checkpoint does not have."""
+        if self.strange is not None:
+            return False
+        if self.offset is None:
+            return bool(self.rows[-1][0] <= checkpoint.position)
+        return checkpoint.offset is not None and self.offset <= checkpoint.offset
+
+
+class SourceAway(RuntimeError):
+    """The source does not answer; come back later."""
+
+
+class Source(Protocol):
+    """A source of events in partitions; all events of a stream are in one, in order.
+
+    Attributes:
+        id: what checkpoints call it.
+        partitions: how many there are.
+    """
+
+    id: str
+    partitions: int
+
+    def open(self, conn: Connection) -> None:
+        """Begin, with a session on the ledger.
+
+        Raises:
+            SourceAway: when the source does not answer, here and in everything below.
+        """
+
+    def close(self) -> None:
+        """Let go of what was opened, if anything was."""
+
+    def assigned(self) -> frozenset[int] | None:
+        """The partitions that are this process's to read, if that is news; None if not.
+
+        After news the caller seeks all of them before it reads.
+        """
+
+    def strange(self, checkpoint: Checkpoint) -> str | None:
+        """Why the checkpoint does not belong to this source; None when it does."""
+
+    def seek(self, wanted: Mapping[int, Sequence[Checkpoint]]) -> None:
+        """Read next what any of a partition's checkpoints lacks; nothing of those not named."""
+
+    def read(self, limit: int) -> list[Piece]:
+        """What comes next, none or more of it; at most so many events."""
+
+    def rest(self, stop: threading.Event) -> None:
+        """Wait a little, after nothing came."""
+
+
+class FromLedger:
+    """The ledger, one partition."""
+
+    id = LEDGER
+    partitions = 1
+
+    def __init__(self) -> None:
+        self._is_news = False
+        self._after: int | None = None
+
+    def open(self, conn: Connection) -> None:
+        """See ``Source``."""
+        self._conn = conn
+        self._is_news = True
+
+    def close(self) -> None:
+        """See ``Source``."""
+
+    def assigned(self) -> frozenset[int] | None:
+        """See ``Source``."""
+        if not self._is_news:
+            return None
+        self._is_news = False
+        return frozenset([0])
+
+    def strange(self, checkpoint: Checkpoint) -> str | None:
+        """See ``Source``."""
+        if checkpoint.source != LEDGER:
+            name = checkpoint.name
+            raise SourceAway(
+                f"read model {name} follows Kafka, and this process the ledger; to have it follow "
+                "the ledger again, stop the processes that follow Kafka, and run: "
+                f"pledge project rebuild {name}"
+            )
+        return None
+
+    def seek(self, wanted: Mapping[int, Sequence[Checkpoint]]) -> None:
+        """See ``Source``."""
+        found = wanted.get(0, ())
+        self._after = min((checkpoint.position for checkpoint in found), default=None)
+
+    def read(self, limit: int) -> list[Piece]:
+        """See ``Source``."""
+        if self._after is None:
+            return []
+        rows = ledger.read(self._conn, self._after, limit)
+        if not rows:
+            return []
+        self._after = rows[-1][0]
+        return [Piece(0, rows)]
+
+    def rest(self, stop: threading.Event) -> None:
+        """See ``Source``."""
+        stop.wait(POLL_SECONDS)
+
+
+class FromTopic:
+    """The topic of events. Several processes share its partitions, as members of one group.
+
+    Kafka's own record of offsets is not used: an offset ahead of a checkpoint would be a hole. So
+    a partition that is assigned begins at its first record, until it is sought.
+
+    Args:
+        bootstrap: Kafka's servers, ``host:port`` with commas between them.
+    """
+
+    partitions = PARTITIONS
+
+    def __init__(self, bootstrap: str, topic: str = TOPIC) -> None:
+        self._bootstrap = bootstrap
+        self._topic = topic
+        self._news = threading.Event()
+        self._looked = 0.0
+        self._opened = ExitStack()
+        self._ends: dict[int, int] = {}
+        self._highest: dict[int, int] = {}
+        self._source = b""
+
+    def open(self, conn: Connection) -> None:
+        """See ``Source``: join the group."""
+        self._conn = conn
+        self._source = source_of(ledger.ledger_id(conn)).encode()
+        try:
+            self._admin = KafkaAdminClient(bootstrap_servers=self._bootstrap)
+            self._opened.callback(self._admin.close)
+            self.id = str(id_of(self._admin, self._topic))
+            consumer = KafkaConsumer(
+                bootstrap_servers=self._bootstrap,
+                group_id=f"{self._topic}.projections",
+                **CONSUMING,
+            )
+        except KafkaError as error:
+            raise SourceAway(f"Kafka at {self._bootstrap}, {self._topic}: {error}") from error
+        self._opened.callback(consumer.close, autocommit=False, timeout_ms=CLOSE_MS)
+        self._consumer = consumer
+        self._news.clear()
+        consumer.subscribe([self._topic], listener=_Listener(self._news))
+        # kafka-python would let a leader that knows no partitions yet give none to anybody.
+        if not self._asked(consumer.partitions_for_topic, self._topic):
+            raise SourceAway(f"Kafka at {self._bootstrap} says nothing of the topic {self._topic}")
+
+    def close(self) -> None:
+        """See ``Source``: leave the group."""
+        with suppress(KafkaError):
+            self._opened.close()
+
+    def assigned(self) -> frozenset[int] | None:
+        """See ``Source``."""
+        self._look()
+        if not self._news.is_set():
+            return None
+        self._news.clear()
+        partitions = frozenset(found.partition for found in self._consumer.assignment())
+        self._ends = self._ends_of(partitions) if partitions else {}
+        return partitions
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        if now < self._looked + LOOK_SECONDS:
+            return
+        self._looked = now
+        try:
+            found = str(id_of(self._admin, self._topic))
+        except KafkaError as error:
+            raise SourceAway(f"the topic {self._topic}: {error}") from error
+        if found != self.id:
+            self.id = found
+            self._news.set()
+
+    def strange(self, checkpoint: Checkpoint) -> str | None:
+        """See ``Source``."""
+        if checkpoint.source != self.id:
+            return f"followed a topic that is not there any more (was {self._topic} made anew?)"
+        partition = checkpoint.partition
+        if checkpoint.offset is not None and checkpoint.offset > self._ends.get(partition, 0):
+            self._ends |= self._ends_of([partition])
+            if checkpoint.offset > self._ends[partition]:
+                return (
+                    f"had read partition {partition} of {self._topic} up to offset "
+                    f"{checkpoint.offset}, and it ends at {self._ends[partition]} (did Kafka lose "
+                    "records?)"
+                )
+        return None
+
+    def _ends_of(self, partitions: Collection[int]) -> dict[int, int]:
+        asked = [TopicPartition(self._topic, partition) for partition in partitions]
+        found = self._asked(self._consumer.end_offsets, asked)
+        return {partition.partition: offset for partition, offset in found.items()}
+
+    def seek(self, wanted: Mapping[int, Sequence[Checkpoint]]) -> None:
+        """See ``Source``."""
+        self._highest = {}
+        try:
+            for partition in self._consumer.assignment():
+                self._seek(partition, wanted.get(partition.partition, ()))
+        except (ValueError, KeyError):
+            self._news.set()  # it was taken away in this very moment
+
+    def _seek(self, partition: TopicPartition, checkpoints: Sequence[Checkpoint]) -> None:
+        if not checkpoints:
+            self._consumer.pause(partition)
+            return
+        offset = min(
+            self._offset_after(partition, c.taken) if c.offset is None else c.offset
+            for c in checkpoints
+        )
+        self._consumer.seek(partition, offset)
+        self._consumer.resume(partition)
+        self._highest[partition.partition] = min(c.taken for c in checkpoints)
+
+    def _offset_after(self, partition: TopicPartition, position: int) -> int:
+        """An offset before which the partition holds nothing above the position.
+
+        Records bear the time at which the ledger took their event, and that never falls.
+        """
+        row = self._conn.execute(RECORDED_AT, (position,)).fetchone()
+        if row is None:
+            return 0
+        moment = int(row[0].timestamp() * 1000)
+        [end] = self._ends_of([partition.partition]).values()
+        found = self._asked(self._consumer.offsets_for_times, {partition: moment})[partition]
+        return end if found is None else int(found.offset)
+
+    def _asked(self, ask: Any, *what: Any) -> Any:
+        try:
+            return ask(*what)
+        except KafkaError as error:
+            raise SourceAway(f"Kafka at {self._bootstrap}: {error}") from error
+
+    def read(self, limit: int) -> list[Piece]:
+        """See ``Source``."""
+        polled = self._asked(self._poll, limit)
+        if self._news.is_set():
+            return []  # these may be of partitions that were not sought yet
+        return [
+            self._piece(partition.partition, records)
+            for partition, records in polled.items()
+            if partition.partition in self._highest
+        ]
+
+    def _poll(self, limit: int) -> Any:
+        return self._consumer.poll(timeout_ms=POLL_MS, max_records=limit)
+
+    def _piece(self, partition: int, records: Sequence[Any]) -> Piece:
+        """The records without late repeats, of which relays that were frozen and woke make some."""
+        highest, watermark = self._highest[partition], 0
+        rows = []
+        strange = None
+        offset = records[0].offset
+        for record in records:
+            told = dict(record.headers)
+            try:
+                position = position_of(told, self._source)
+                is_mark = told["ce_type"] == WATERMARK.encode()
+                if position > highest and not is_mark:
+                    rows.append(row_of(told, record.value))
+            except (KeyError, ValueError) as error:
+                strange = (
+                    f"the record at offset {record.offset} of partition {partition} of "
+                    f"{self._topic} is no event of this ledger ({error})"
+                )
+                break
+            offset = record.offset + 1
+            if is_mark:
+                watermark = max(watermark, position)
+            highest = max(highest, position)
+        self._highest[partition] = highest
+        return Piece(partition, rows, offset, watermark, strange)
+
+    def rest(self, stop: threading.Event) -> None:
+        """See ``Source``: reading waits by itself."""
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-python is untyped
+    """Notes that partitions come or go; Kafka's own thread calls it, and waits for it."""
+
+    def __init__(self, news: threading.Event) -> None:
+        self._news = news
+
+    def on_partitions_revoked(self, _: object) -> None:
+        self._news.set()
+
+    def on_partitions_assigned(self, _: object) -> None:
+        self._news.set()
