@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format generated bench clean
+.PHONY: help run run-kafka test check format generated bench clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
@@ -19,6 +19,9 @@ $(READY): pyproject.toml constraints.txt
 
 run: $(READY) ## the whole product on http://127.0.0.1:8000, with a sample company
 	@exec $(BIN)/pledge serve
+
+run-kafka: $(READY) ## the same as separate processes around Kafka, all on this machine
+	@exec $(BIN)/pledge stack
 
 test: $(READY) ## every test, on a real PostgreSQL
 	@exec $(BIN)/python -m pytest

@@ -146,6 +146,7 @@ class Policies:
         while not stop.is_set():
             try:
                 with self._connect() as conn:
+                    conn.execute(checkpoints.LEASE)
                     while not stop.is_set() and not self.lead(conn):
                         stop.wait(AWAY_SECONDS)
                     looked = 0.0

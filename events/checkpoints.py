@@ -16,6 +16,10 @@ Connection = psycopg.Connection[Any]
 LEDGER = "ledger"
 """The source that is one partition, 0, whose offsets are the positions."""
 
+LEASE = "SET idle_session_timeout = '10s'; SET idle_in_transaction_session_timeout = '10s'"
+"""For the session that holds a leader's lock: a frozen leader loses both, a living one asks more
+often than that."""
+
 
 class Overtaken(RuntimeError):
     """Another process moved the checkpoint; what was done here is undone."""

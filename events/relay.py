@@ -65,8 +65,6 @@ PRODUCING: dict[str, Any] = {
 }
 AT = "SELECT event_id FROM ledger.events WHERE position = %s"
 LEADER = "SELECT pg_try_advisory_lock(7203, 2)"
-LEASE = "SET idle_session_timeout = '10s'; SET idle_in_transaction_session_timeout = '10s'"
-"""A frozen leader loses its session, and with it the lock; a living one asks more often."""
 
 
 class Lost(RuntimeError):
@@ -154,7 +152,7 @@ class Relay:
                 KafkaAdminClient(bootstrap_servers=self._bootstrap) as admin,
                 self._connect() as conn,
             ):
-                conn.execute(LEASE)
+                conn.execute(checkpoints.LEASE)
                 while not stop.is_set() and not self._is_leader(conn):
                     stop.wait(AWAY_SECONDS)
                 if not stop.is_set():

@@ -1,4 +1,4 @@
-"""One application: every POST goes to the write side, everything else to the read side."""
+"""The applications: both sides as one, or each in a process of its own."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from fastapi_offline import FastAPIOffline
 
 from commands.http import Receive, Scope, Send, WriteApi, respond, takes
 from commands.openapi import catalog, document
-from commands.request import stopping
+from commands.request import problem, stopping
 from commands.writer import Writer
-from read_api import pages
-from read_api.answers import as_json
+from read_api import health, pages
+from read_api.answers import as_json, handle_problems
 from read_api.app import install
 from read_api.reading import Reader
 
@@ -32,19 +32,33 @@ Commands are `POST`; each answer carries the ledger's `position`. Give it to a q
 """
 
 
-class Pledge:
-    """The whole product as one ASGI application."""
+ELSEWHERE = problem(
+    HTTPStatus.METHOD_NOT_ALLOWED,
+    "commands-elsewhere",
+    "This process answers questions only. Send commands to one that runs: pledge commands",
+)
 
-    def __init__(self, writer: Writer, reader: Reader) -> None:
-        self._writes = WriteApi(writer)
-        self._reads = _read_side(reader)
+
+class Pledge:
+    """The product, or one side of it, as one ASGI application.
+
+    Args:
+        writer: decides commands; None where another process does.
+        reads: answers everything else.
+    """
+
+    def __init__(self, writer: Writer | None, reads: FastAPI) -> None:
+        self._writes = None if writer is None else WriteApi(writer)
+        self._reads = reads
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or the server's life cycle."""
-        if scope["type"] == "http" and scope["method"] == "POST" and takes(scope["path"]):
-            await self._writes(scope, receive, send)
-        else:
+        if scope["type"] != "http" or scope["method"] != "POST" or not takes(scope["path"]):
             await self._read(scope, receive, send)
+        elif self._writes is None:
+            await respond(send, ELSEWHERE)
+        else:
+            await self._writes(scope, receive, send)
 
     async def _read(self, scope: Scope, receive: Receive, send: Send) -> None:
         begun = False
@@ -54,7 +68,7 @@ class Pledge:
             begun = True
             if message.get("status") == HTTPStatus.METHOD_NOT_ALLOWED and takes(scope["path"]):
                 message["headers"] = [
-                    (name, value + b", POST" if name == b"allow" else value)
+                    (name, value + b", POST" if name == b"allow" and self._writes else value)
                     for name, value in message["headers"]
                 ]
             await send(message)
@@ -77,12 +91,37 @@ def _say_how_problems_look(document: dict[str, Any]) -> None:
                     content["application/problem+json"] = content.pop("application/json")
 
 
+def whole(writer: Writer, reader: Reader) -> Pledge:
+    """The whole product."""
+    return Pledge(writer, _questions(reader, with_commands=True))
+
+
+def questions_only(reader: Reader) -> Pledge:
+    """The read side; it names the write side to whoever brings a command."""
+    return Pledge(None, _questions(reader, with_commands=False))
+
+
+def commands_only(writer: Writer, reader: Reader) -> Pledge:
+    """The write side, with what operators and a load balancer ask of it."""
+    app = _application(reader, with_commands=True)
+    app.include_router(health.write_router(reader))
+    handle_problems(app)
+    return Pledge(writer, app)
+
+
 def openapi_of(reader: Reader) -> dict[str, Any]:
     """The OpenAPI document of both sides; nothing is connected to."""
-    return _read_side(reader).openapi()
+    return _questions(reader, with_commands=True).openapi()
 
 
-def _read_side(reader: Reader) -> FastAPI:
+def _questions(reader: Reader, *, with_commands: bool) -> FastAPI:
+    app = _application(reader, with_commands=with_commands)
+    install(app, reader)
+    pages.install(app, reader)
+    return app
+
+
+def _application(reader: Reader, *, with_commands: bool) -> FastAPI:
     @asynccontextmanager
     async def life(_: Any) -> AsyncIterator[None]:
         reader.open()
@@ -102,18 +141,16 @@ def _read_side(reader: Reader) -> FastAPI:
         """Everything that can be asked, with the JSON Schema of its data."""
         return as_json(catalog())
 
-    install(app, reader)
-    pages.install(app, reader)
-
     @cache
     def openapi() -> dict[str, Any]:
         made = get_openapi(
             title=app.title, version=app.version, description=app.description, routes=app.routes
         )
-        paths, schemas = document()
-        for path, item in paths.items():
-            made["paths"].setdefault(path, {}).update(item)
-        made["components"]["schemas"].update(schemas)
+        if with_commands:
+            paths, schemas = document()
+            for path, item in paths.items():
+                made["paths"].setdefault(path, {}).update(item)
+            made["components"]["schemas"].update(schemas)
         _say_how_problems_look(made)
         return made
 

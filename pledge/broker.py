@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
+import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,36 +110,24 @@ class Cluster:
 def broker(folder: Path, nodes: int = 1) -> Iterator[Cluster]:
     """A cluster in KRaft mode on loopback, as long as the block; its data stay in the folder.
 
+    A folder that held a cluster before has it again, on the same ports. Nodes that a killed owner
+    left behind are ended first.
+
     Raises:
         BrokerFailed: when it does not start.
     """
     folder.mkdir(parents=True, exist_ok=True)
     java = _java(folder)
-    ports = _free_ports(2 * nodes)
-    quorum = ",".join(f"127.0.0.1:{port}" for port in ports[nodes:])
-    cluster_id, ids = _tool(java, "random-uuid"), [_tool(java, "random-uuid") for _ in range(nodes)]
-    voters = ",".join(f"{n + 1}@127.0.0.1:{ports[nodes + n]}:{ids[n]}" for n in range(nodes))
-    commands = []
-    for n in range(nodes):
-        properties = folder / f"node{n + 1}.properties"
-        data = folder / f"node{n + 1}"
-        properties.write_text(
-            PROPERTIES.format(
-                node=n + 1,
-                port=ports[n],
-                controller=ports[nodes + n],
-                quorum=quorum,
-                folder=data,
-                replicas=nodes,
-                in_sync=max(1, nodes - 1),
-            )
-        )
-        asked = ("-t", cluster_id, "-c", str(properties), "--initial-controllers", voters)
-        _tool(java, "format", *asked)
-        commands.append([*java, "kafka.Kafka", str(properties)])
-    logs = [folder / f"node{n + 1}.log" for n in range(nodes)]
-    bootstrap = ",".join(f"127.0.0.1:{port}" for port in ports[:nodes])
-    cluster = Cluster(bootstrap, [], commands, logs)
+    if not (folder / f"node{nodes}" / "meta.properties").exists():
+        _format(folder, java, nodes)
+    files = [folder / f"node{n + 1}.properties" for n in range(nodes)]
+    _end_left_behind(files)
+    cluster = Cluster(
+        ",".join(_listener(file) for file in files),
+        [],
+        [[*java, "kafka.Kafka", str(file)] for file in files],
+        [file.with_suffix(".log") for file in files],
+    )
     try:
         for n in range(nodes):
             cluster.start(n)
@@ -151,6 +142,55 @@ def broker(folder: Path, nodes: int = 1) -> Iterator[Cluster]:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def _format(folder: Path, java: list[str], nodes: int) -> None:
+    ports = _free_ports(2 * nodes)
+    quorum = ",".join(f"127.0.0.1:{port}" for port in ports[nodes:])
+    cluster_id, ids = _tool(java, "random-uuid"), [_tool(java, "random-uuid") for _ in range(nodes)]
+    voters = ",".join(f"{n + 1}@127.0.0.1:{ports[nodes + n]}:{ids[n]}" for n in range(nodes))
+    for n in range(nodes):
+        file, data = folder / f"node{n + 1}.properties", folder / f"node{n + 1}"
+        shutil.rmtree(data, ignore_errors=True)  # of an attempt that was cut short
+        file.write_text(
+            PROPERTIES.format(
+                node=n + 1,
+                port=ports[n],
+                controller=ports[nodes + n],
+                quorum=quorum,
+                folder=data,
+                replicas=nodes,
+                in_sync=max(1, nodes - 1),
+            )
+        )
+        _tool(java, "format", "-t", cluster_id, "-c", str(file), "--initial-controllers", voters)
+
+
+def _listener(file: Path) -> str:
+    found = re.search(r"^advertised\.listeners=PLAINTEXT://(\S+)$", file.read_text(), re.MULTILINE)
+    assert found is not None, file
+    return found[1]
+
+
+def _end_left_behind(files: Collection[Path]) -> None:
+    """End nodes on these files whose owner was killed; they would hold ports and data."""
+    deadline = time.monotonic() + STOP_SECONDS
+    while (left := _running_on(files)) and time.monotonic() < deadline:
+        for pid in left:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        time.sleep(0.2)
+
+
+def _running_on(files: Collection[Path]) -> list[int]:
+    named = {os.fsencode(file) for file in files}
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            words = (process / "cmdline").read_bytes().split(b"\0")
+            if b"kafka.Kafka" in words and named & set(words):
+                found.append(int(process.name))
+    return found
 
 
 def _java(folder: Path) -> list[str]:

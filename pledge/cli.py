@@ -28,7 +28,6 @@ from projections.model import ReadModel
 
 app = typer.Typer(
     name="pledge",
-    help="An event-sourced CRM: who promised what to which customer, and the evidence for it.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -49,12 +48,44 @@ EXPORT_CHUNK = 1_000
 EARLIEST = date(1903, 1, 1)
 
 
+@app.callback()
+def begin(*, until_eof: Annotated[bool, typer.Option("--until-eof", hidden=True)] = False) -> None:
+    """An event-sourced CRM: who promised what to which customer, and the evidence for it."""
+    if until_eof:
+        from pledge import serving
+
+        serving.end_with_input()
+
+
 @app.command()
 def serve() -> None:
     """Run the whole product on one port (PLEDGE_PORT, PLEDGE_HOME, PLEDGE_DATABASE_URL)."""
     from pledge.serving import serve as run
 
     run(Settings(), err)
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database to this version, as every process does at its start; then end."""
+    with parts(Settings()):
+        err.print("the database is of this version")
+
+
+@app.command(name="commands")
+def commands_() -> None:
+    """Take commands over HTTP, and nothing else (PLEDGE_PORT)."""
+    from pledge import serving
+
+    serving.serve_commands(Settings(), err)
+
+
+@app.command(name="read-api")
+def read_api() -> None:
+    """Answer questions over HTTP, and nothing else (PLEDGE_PORT)."""
+    from pledge import serving
+
+    serving.serve_questions(Settings(), err)
 
 
 @app.command()
@@ -71,6 +102,23 @@ def relay(
     stop = threading.Event()
     serving.on_signals(stop.set)
     serving.relay(Settings(), stop, start_over=start_over)
+
+
+@app.command()
+def stack(
+    nodes: Annotated[int, typer.Option(help="Of Kafka: 1, or 3 of which one may die.")] = 1,
+    projections: Annotated[int, typer.Option(min=1, max=12, help="Projectors' processes.")] = 2,
+) -> None:
+    """Run every process of the deployment with Kafka on this machine, watched, on two ports."""
+    from pledge import stack as deployment
+    from pledge.broker import BrokerFailed
+
+    if nodes not in (1, 3):
+        raise _Failed("A Kafka has 1 node or 3; of two none could be spared.")
+    try:
+        deployment.run(Settings(), err, nodes=nodes, projections=projections)
+    except BrokerFailed as error:
+        raise _Failed(str(error)) from error
 
 
 @app.command(name="import")
@@ -307,9 +355,9 @@ def policies_resume() -> None:
     err.print("policies go on from the ledger's end")
 
 
-@policies.command("run", hidden=True)
+@policies.command("run")
 def policies_run() -> None:
-    """Run the policies in this process."""
+    """Do what follows from events; of several such processes one acts."""
     from pledge import serving
 
     stop = threading.Event()
@@ -317,16 +365,22 @@ def policies_run() -> None:
     serving.follow(Settings(), stop)
 
 
-@project.command(hidden=True)
-def run(*, until_eof: Annotated[bool, typer.Option("--until-eof")] = False) -> None:
-    """Run the projectors in this process."""
+@project.command()
+def run(
+    *,
+    from_ledger: Annotated[
+        bool, typer.Option("--from-ledger", help="Even if a Kafka is named.")
+    ] = False,
+) -> None:
+    """Keep the read models up to date; from Kafka, if PLEDGE_KAFKA_BOOTSTRAP names one.
+
+    Several such processes share the topic's partitions.
+    """
     from pledge import serving
 
     stop = threading.Event()
     serving.on_signals(stop.set)
-    if until_eof:
-        serving.until_eof(stop)
-    serving.project(Settings(), stop)
+    serving.project(Settings(), stop, from_ledger=from_ledger)
 
 
 @audit.command()

@@ -1,4 +1,4 @@
-"""``pledge serve``: database, projectors and both APIs, started and stopped together."""
+"""The processes of the product: all of it in one, or each part in its own."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ from kafka.errors import KafkaError
 from rich.console import Console
 
 from commands.policies import Policies
+from commands.writer import Writer
 from events import ledger
 from events.relay import Relay, from_the_start
 from events.topic import TopicUnfit, prepare_topic, tail_of
-from pledge import demo
-from pledge.app import Pledge
+from pledge import app, demo
 from pledge.settings import Settings
 from pledge.wiring import Misconfigured, Parts, parts
 from projections.catalog import MODELS
 from projections.runner import Runner
+from projections.sources import FromLedger, FromTopic
 from read_api.reading import Reader
 
 log = structlog.get_logger()
@@ -37,6 +38,14 @@ SWITCH_SECONDS = 0.0005
 """How long a busy thread keeps the interpreter from the writer's thread."""
 STOP_SECONDS = 10
 RESTART_SECONDS = 1.0
+Places = tuple[tuple[str, str], ...]
+PLACES: Places = (
+    ("/", "what is here"),
+    ("/docs", "the API, to read and to try"),
+    ("/promises", "who promised what to whom"),
+    ("/payments/receivables", "who owes what"),
+    ("/audit/events", "every event there ever was"),
+)
 
 
 def serve(settings: Settings, console: Console) -> None:
@@ -45,9 +54,7 @@ def serve(settings: Settings, console: Console) -> None:
     Raises:
         Misconfigured: when the port is taken, or the database or the key cannot be used.
     """
-    _refuse_taken_port(settings)
-    signal.signal(signal.SIGTERM, _leave)
-    signal.signal(signal.SIGINT, _leave)
+    _make_ready(settings)
     console.print(
         "[dim]·[/] starting PostgreSQL"
         if settings.database_url is None
@@ -55,42 +62,78 @@ def serve(settings: Settings, console: Console) -> None:
     )
     with parts(settings) as found:
         if settings.demo:
-            _fill(found, console)
-        with projecting(found, settings), following(found):
-            _serve_http(settings, found, console)
+            fill_if_empty(found, console)
+        reader = Reader(found.conninfo, found.keyring())
+        with projecting(found, settings), following(found), _deciding(found) as writer:
+            _serve_http(settings, app.whole(writer, reader), console, PLACES)
 
 
-def _serve_http(settings: Settings, found: Parts, console: Console) -> None:
+def serve_commands(settings: Settings, console: Console) -> None:
+    """Take commands over HTTP, and nothing else, until SIGINT or SIGTERM.
+
+    Raises:
+        Misconfigured: as ``serve``.
+    """
+    _make_ready(settings)
+    with parts(settings) as found, _deciding(found) as writer:
+        reader = Reader(found.conninfo, found.keyring(), size=1)
+        places = (("/commands", "what can be asked"), ("/docs", "the API, to read and to try"))
+        _serve_http(settings, app.commands_only(writer, reader), console, places)
+
+
+def serve_questions(settings: Settings, console: Console) -> None:
+    """Answer questions over HTTP, and nothing else, until SIGINT or SIGTERM.
+
+    Raises:
+        Misconfigured: as ``serve``.
+    """
+    _make_ready(settings)
+    with parts(settings) as found:
+        reader = Reader(found.conninfo, found.keyring())
+        _serve_http(settings, app.questions_only(reader), console, PLACES)
+
+
+@contextmanager
+def _deciding(found: Parts) -> Iterator[Writer]:
     writer = found.writer()
-    reader = Reader(found.conninfo, found.keyring())
     writer.start()
     try:
-        config = uvicorn.Config(
-            Pledge(writer, reader),
-            host=settings.host,
-            port=settings.port,
-            access_log=False,
-            log_level="warning",
-            timeout_graceful_shutdown=5,
-            server_header=False,
-        )
-        server = uvicorn.Server(config)
-        threading.Thread(
-            target=_greet, args=(server, settings, console), name="greeting", daemon=True
-        ).start()
-        sys.setswitchinterval(SWITCH_SECONDS)
-        gc.freeze()
-        gc.set_threshold(50_000, 20, 50)
-        server.run()
+        yield writer
     finally:
         writer.stop()
+
+
+def _serve_http(
+    settings: Settings, application: app.Pledge, console: Console, places: Places
+) -> None:
+    config = uvicorn.Config(
+        application,
+        host=settings.host,
+        port=settings.port,
+        access_log=False,
+        log_level="warning",
+        timeout_graceful_shutdown=5,
+        server_header=False,
+    )
+    server = uvicorn.Server(config)
+    threading.Thread(
+        target=_greet, args=(server, settings, console, places), name="greeting", daemon=True
+    ).start()
+    sys.setswitchinterval(SWITCH_SECONDS)
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+    try:
+        server.run()
+    finally:
         console.print("[dim]·[/] stopped")
 
 
-def project(settings: Settings, stop: threading.Event) -> None:
-    """Run the projectors of all read models until told to stop."""
+def project(settings: Settings, stop: threading.Event, *, from_ledger: bool = False) -> None:
+    """Run the projectors of all read models until told to stop; from Kafka, if one is named."""
+    bootstrap = None if from_ledger else settings.kafka_bootstrap
+    source = FromLedger() if bootstrap is None else FromTopic(bootstrap, settings.kafka_topic)
     with parts(settings) as found:
-        Runner(found.connect, found.keyring(), MODELS).run(stop)
+        Runner(found.connect, found.keyring(), MODELS, source=source).run(stop)
 
 
 def follow(settings: Settings, stop: threading.Event) -> None:
@@ -154,7 +197,7 @@ def projecting(found: Parts, settings: Settings) -> Iterator[None]:
         "PLEDGE_DATABASE_URL": found.conninfo,
         "PLEDGE_HOME": str(settings.home.absolute()),
     }
-    command = [sys.executable, "-P", "-m", "pledge.cli", "project", "run", "--until-eof"]
+    command = program("--until-eof", "project", "run", "--from-ledger")
     children: list[subprocess.Popen[bytes]] = []
 
     def start() -> None:
@@ -193,13 +236,18 @@ def _end(child: subprocess.Popen[bytes]) -> None:
         child.wait()
 
 
-def until_eof(stop: threading.Event) -> None:
-    """Set ``stop`` when standard input ends."""
+def program(*arguments: str) -> list[str]:
+    """The command line of another of our processes."""
+    return [sys.executable, "-P", "-m", "pledge.cli", *arguments]
+
+
+def end_with_input() -> None:
+    """End this process as SIGTERM does once standard input ends: when its parent is gone."""
 
     def wait() -> None:
         while os.read(0, 1):
             pass
-        stop.set()
+        os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=wait, name="until eof", daemon=True).start()
 
@@ -218,7 +266,18 @@ def _leave(_number: int, _frame: FrameType | None) -> None:
     raise SystemExit(0)
 
 
-def _refuse_taken_port(settings: Settings) -> None:
+def _make_ready(settings: Settings) -> None:
+    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGINT, _leave)
+    refuse_taken_port(settings)
+
+
+def refuse_taken_port(settings: Settings) -> None:
+    """Look whether the port can be had.
+
+    Raises:
+        Misconfigured: when it cannot.
+    """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -231,7 +290,8 @@ def _refuse_taken_port(settings: Settings) -> None:
             ) from error
 
 
-def _fill(found: Parts, console: Console) -> None:
+def fill_if_empty(found: Parts, console: Console) -> None:
+    """Give an empty ledger its sample company; one that was cut short is completed."""
     with found.connect() as conn:
         begun = demo.cut_short(conn)
         if ledger.head(conn) > 0 and begun is None:
@@ -252,7 +312,7 @@ def _fill(found: Parts, console: Console) -> None:
     console.print("[dim]·[/] made a sample company of two years")
 
 
-def _greet(server: uvicorn.Server, settings: Settings, console: Console) -> None:
+def _greet(server: uvicorn.Server, settings: Settings, console: Console, places: Places) -> None:
     while not server.started:
         if server.should_exit:
             return
@@ -260,12 +320,6 @@ def _greet(server: uvicorn.Server, settings: Settings, console: Console) -> None
     host = "127.0.0.1" if settings.host == "0.0.0.0" else settings.host  # noqa: S104 - only compared
     base = f"http://{host}:{settings.port}"
     console.print(f"\n[bold]Pledge runs on[/] {base}")
-    for path, about in (
-        ("/", "what is here"),
-        ("/docs", "the API, to read and to try"),
-        ("/promises", "who promised what to whom"),
-        ("/payments/receivables", "who owes what"),
-        ("/audit/events", "every event there ever was"),
-    ):
+    for path, about in places:
         console.print(f"  {base}{path:<22} {about}")
     console.print("Ctrl-C stops it; the data stay.\n", style="dim")

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from http import HTTPStatus
 from typing import Any
+from uuid import UUID
 
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, Gauge, generate_latest
 from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
 
+from events import ledger
 from projections.asking import fetch
 from projections.catalog import MODELS
 from projections.tables import Connection
 from read_api.answers import as_json, problem
 from read_api.reading import Reader
-from read_api.shapes import PoliciesShape, Problem, Projections
+from read_api.shapes import PoliciesShape, Problem, Projections, RelayShape
 
 AWAY: dict[int | str, dict[str, Any]] = {
     503: {"model": Problem, "description": "The database does not answer."}
@@ -25,7 +27,7 @@ STALLED_SECONDS = 15.0
 
 STATUS = """
 SELECT c.name, c.position, greatest(h.position - c.position, 0) AS lag_positions,
-       c.halted, c.halted_at,
+       c.halted, c.halted_at, c.source <> 'ledger' AS by_topic,
        h.position > c.position AND EXISTS (
            SELECT FROM ledger.events e
             WHERE e.position = c.position + 1
@@ -48,6 +50,16 @@ SELECT policy, position, event_id, stream_id, command, rule, detail, attempts, p
 """
 POLICIES_AT = "SELECT position, halted FROM progress.checkpoints WHERE name = 'policies'"
 
+RELAY = """
+SELECT h.position AS ledger_position, c.position, h.position - c.position AS lag_positions,
+       coalesce((SELECT greatest(extract(epoch FROM clock_timestamp() - e.recorded_at), 0)
+                   FROM ledger.events e WHERE e.position = c.position + 1), 0)::float8
+           AS lag_seconds,
+       c.halted, c.epoch, c.shape AS topic_id
+  FROM (SELECT coalesce(max(position), 0) AS position FROM ledger.events) h
+  LEFT JOIN progress.checkpoints c ON c.name = 'relay'
+"""
+
 HEAD = Gauge("pledge_ledger_position", "The ledger's last position")
 POSITION = Gauge("pledge_projection_position", "Position that a read model reflects", ["name"])
 LAG = Gauge("pledge_projection_lag_positions", "Events that a read model is behind", ["name"])
@@ -56,16 +68,28 @@ HALTED = Gauge("pledge_projection_halted", "1 while a read model stands still", 
 PARKED = Gauge("pledge_projection_parked_streams", "Streams set aside", ["name"])
 POLICY_POSITION = Gauge("pledge_policies_position", "Position up to which policies have acted")
 POLICY_PARKED = Gauge("pledge_policies_parked", "What policies wanted done and a rule refused")
+RELAY_POSITION = Gauge("pledge_relay_position", "Position up to which Kafka has acknowledged")
+RELAY_LAG = Gauge("pledge_relay_lag_positions", "Events that Kafka does not have yet")
+RELAY_LAG_SECONDS = Gauge("pledge_relay_lag_seconds", "Age of the first event not carried")
+RELAY_HALTED = Gauge("pledge_relay_halted", "1 while the relay stands still")
 
 
 def projections(conn: Connection) -> dict[str, Any]:
     """Every read model against the ledger's end."""
     items = fetch(conn, STATUS, (STALLED_SECONDS, [model.name for model in MODELS]))
     for item in items:
-        stalled = item.pop("stalled")
-        item["status"] = "halted" if item["halted"] else "stalled" if stalled else "running"
+        stalled, by_topic = item.pop("stalled"), item.pop("by_topic")
+        # Behind a topic it may be Kafka or the relay that is away; what is there can be asked for.
+        late = "behind" if by_topic else "stalled"
+        item["status"] = "halted" if item["halted"] else late if stalled else "running"
     head = fetch(conn, "SELECT coalesce(max(position), 0) AS head FROM ledger.events")[0]["head"]
     return {"position": head, "items": items}
+
+
+def relay(conn: Connection) -> dict[str, Any]:
+    """How far the relay has carried the ledger to Kafka; a position of None where there is none."""
+    found = fetch(conn, RELAY)[0]
+    return {**found, "topic_id": found["topic_id"] and UUID(found["topic_id"])}
 
 
 def policies(conn: Connection) -> dict[str, Any]:
@@ -93,6 +117,12 @@ def router(reader: Reader) -> APIRouter:
         """Up to where policies have acted, and what they wanted done and a rule refused."""
         with reader.connection() as conn:
             return as_json(policies(conn))
+
+    @routes.get("/relay", response_model=RelayShape, responses=AWAY)
+    def show_relay() -> Response:
+        """How far the ledger has been carried to Kafka, where a relay is at work."""
+        with reader.connection() as conn:
+            return as_json(relay(conn))
 
     @routes.get("/health/live")
     async def live() -> dict[str, str]:
@@ -128,6 +158,12 @@ def router(reader: Reader) -> APIRouter:
         with reader.connection() as conn:
             found = projections(conn)
             acted = policies(conn)
+            carried = relay(conn)
+        if carried["position"] is not None:
+            RELAY_POSITION.set(carried["position"])
+            RELAY_LAG.set(carried["lag_positions"])
+            RELAY_LAG_SECONDS.set(carried["lag_seconds"])
+            RELAY_HALTED.set(carried["halted"] is not None)
         POLICY_POSITION.set(acted["position"])
         POLICY_PARKED.set(len(acted["items"]))
         HEAD.set(found["position"])
@@ -138,6 +174,31 @@ def router(reader: Reader) -> APIRouter:
             LAG_SECONDS.labels(name).set(item["lag_seconds"])
             HALTED.labels(name).set(item["halted"] is not None)
             PARKED.labels(name).set(len(item["parked"]))
+        return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
+
+    return routes
+
+
+def write_router(reader: Reader) -> APIRouter:
+    """The routes for operators of a process that takes commands and nothing else."""
+    routes = APIRouter(tags=["operations"])
+
+    @routes.get("/health/live")
+    async def live() -> dict[str, str]:
+        """The process answers."""
+        return {"status": "live"}
+
+    @routes.get("/health/ready", responses={503: {"model": Problem}})
+    def ready() -> Response:
+        """The database answers."""
+        with reader.connection() as conn:
+            return as_json({"status": "ready", "position": ledger.head(conn)})
+
+    @routes.get("/metrics", response_class=Response, responses=AWAY)
+    def metrics() -> Response:
+        """Figures for Prometheus."""
+        with reader.connection() as conn:
+            HEAD.set(ledger.head(conn))
         return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
 
     return routes

@@ -631,7 +631,7 @@ class ProjectionShape(Shape):
     position: int
     lag_positions: int
     lag_seconds: float
-    status: str = Field(examples=["running", "stalled", "halted"])
+    status: str = Field(examples=["running", "stalled", "behind", "halted"])
     halted: str | None
     halted_at: int | None
     parked: list[UUID]
@@ -642,6 +642,21 @@ class Projections(Shape):
 
     position: int
     items: list[ProjectionShape]
+
+
+class RelayShape(Shape):
+    """How far the relay has carried the ledger to Kafka; nulls where none ever ran.
+
+    ``epoch`` rises with each relay that takes the lead.
+    """
+
+    ledger_position: int
+    position: int | None
+    lag_positions: int | None
+    lag_seconds: float
+    halted: str | None
+    epoch: int | None
+    topic_id: UUID | None
 
 
 class ParkedPolicy(Shape):
