@@ -27,12 +27,14 @@ from events.checkpoints import Checkpoint, Overtaken
 from events.topic import (
     LARGEST_RECORD,
     PARTITIONS,
+    RECONNECT_MS,
     TOPIC,
     WATERMARK,
     Tail,
     TopicUnfit,
     headers,
     id_of,
+    partition_of,
     prepare_topic,
     source_of,
     tail_of,
@@ -62,6 +64,7 @@ PRODUCING: dict[str, Any] = {
     "linger_ms": 1,
     "batch_size": 256_000,
     "max_request_size": LARGEST_RECORD,
+    "reconnect_backoff_max_ms": RECONNECT_MS,
 }
 AT = "SELECT event_id FROM ledger.events WHERE position = %s"
 LEADER = "SELECT pg_try_advisory_lock(7203, 2)"
@@ -211,6 +214,7 @@ class Relay:
                     self._topic,
                     value=bytes(row[14]),
                     key=str(row[3]).encode(),
+                    partition=partition_of(row[3]),
                     headers=headers(row, leading.source),
                     timestamp_ms=int(row[6].timestamp() * 1000),
                 )
@@ -308,6 +312,12 @@ def _strange(conn: Connection, found: Checkpoint, shape: str, tail: Tail) -> str
     known = tail.event_id is None or (row is not None and str(row[0]) == tail.event_id)
     theirs = tail.source not in ("", source_of(ledger.ledger_id(conn)))
     fits = checkpoints.fits(conn, found) and known and not theirs
+    if fits and tail.position < found.position:
+        return (
+            f"it had carried up to position {found.position}, and the topic ends at "
+            f"{tail.position} (did Kafka lose records?). Delete the topic, then run: "
+            "pledge relay --from-the-start"
+        )
     if not fits or tail.position > ledger.head(conn):
         return (
             f"the topic holds events up to position {tail.position} that this ledger does not "

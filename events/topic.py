@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -21,6 +22,8 @@ SEVERAL = 3
 """Replicas from which on a record is to outlive a node."""
 LARGEST_RECORD = 4_000_000
 """Bytes; the ledger takes no event near to that."""
+RECONNECT_MS = 2_000
+"""The longest pause before a Kafka that is away is tried again."""
 TAIL = 50
 """How many of a partition's last records tell whose topic it is."""
 SETTINGS = {
@@ -167,6 +170,7 @@ def row_of(told: Mapping[str, bytes], value: bytes) -> tuple[Any, ...]:
     )
 
 
+@lru_cache(100_000)
 def partition_of(stream_id: UUID) -> int:
     """The partition that Kafka's own partitioner gives a stream's key."""
     return int(murmur2(str(stream_id).encode()) & 0x7FFFFFFF) % PARTITIONS

@@ -8,7 +8,15 @@ from uuid import UUID
 import psycopg
 
 from events import checkpoints
-from events.checkpoints import Checkpoint
+from events.checkpoints import LEDGER, Checkpoint
+from events.topic import partition_of
+from projections.model import ReadModel
+
+FAR = 100_000
+NEXT = """
+SELECT stream_id FROM ledger.events WHERE position > %s AND position <= %s AND type = ANY (%s)
+ ORDER BY position LIMIT 1000
+"""
 
 Connection = psycopg.Connection[Any]
 
@@ -21,6 +29,33 @@ def mismatch(conn: Connection, checkpoint: Checkpoint) -> str | None:
         f"stands at position {checkpoint.position} of a ledger that is not this one as it is now "
         "(restored from a backup?)"
     )
+
+
+def set_back(conn: Connection, model: ReadModel, checkpoint: Checkpoint) -> str | None:
+    """Why rows and checkpoint do not belong together; None when they do.
+
+    Rows that know the events behind their checkpoint would take them twice.
+    """
+    types = list(model.types)
+    streams = {
+        row[0]
+        for row in conn.execute(NEXT, (checkpoint.taken, checkpoint.taken + FAR, types))
+        if checkpoint.source == LEDGER or partition_of(row[0]) == checkpoint.partition
+    }
+    for table in model.tables if streams else ():
+        if "position" not in table.columns:
+            continue
+        ahead = conn.execute(
+            f"SELECT FROM {model.schema}.{table.name} "
+            f"WHERE {table.key[0]} = ANY (%s) AND position > %s LIMIT 1".encode(),
+            (list(streams), checkpoint.taken),
+        ).fetchone()
+        if ahead is not None:
+            return (
+                f"stands at position {checkpoint.taken}, and its rows know more (was the "
+                "checkpoint restored from a backup?)"
+            )
+    return None
 
 
 def parked(conn: Connection, name: str) -> dict[UUID, int]:

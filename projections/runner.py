@@ -128,8 +128,12 @@ def _behind(old: Checkpoint, piece: Piece) -> Checkpoint:
     if piece.watermark is not None:
         new.watermark = max(old.watermark or 0, piece.watermark)
     if piece.strange is not None:
-        new.halted, new.halted_at = piece.strange, new.taken
+        new.halted, new.halted_at = _say(old.name, piece.strange), new.taken
     return new
+
+
+def _say(name: str, strange: str) -> str:
+    return f"read model {name} {strange}; run: pledge project rebuild {name}"
 
 
 def _halted(old: Checkpoint, good: Batch, poison: Poison) -> Checkpoint:
@@ -251,23 +255,25 @@ class Runner:
             checkpoints.split(conn, name, self._source.id, self._source.partitions)
             found = checkpoints.fetch_all(conn, name)
         projector.checkpoints = {
-            checkpoint.partition: self._fitting(conn, checkpoint)
+            checkpoint.partition: self._fitting(conn, projector.model, checkpoint)
             for checkpoint in found
             if checkpoint.partition in self._partitions
         }
         projector.parked = progress.parked(conn, name)
         projector.skipped = progress.skipped(conn, name)
 
-    def _fitting(self, conn: Connection, checkpoint: Checkpoint) -> Checkpoint:
+    def _fitting(self, conn: Connection, model: ReadModel, checkpoint: Checkpoint) -> Checkpoint:
         """The checkpoint, halted where it does not fit what there is to read."""
-        strange = self._source.strange(checkpoint) or progress.mismatch(conn, checkpoint)
+        strange = (
+            self._source.strange(checkpoint)
+            or progress.mismatch(conn, checkpoint)
+            or progress.set_back(conn, model, checkpoint)
+        )
         if strange is None or checkpoint.halted is not None:
             return checkpoint
-        name = checkpoint.name
-        strange = f"read model {name} {strange}; run: pledge project rebuild {name}"
-        halted = replace(checkpoint, halted=strange, halted_at=checkpoint.taken)
+        halted = replace(checkpoint, halted=_say(model.name, strange), halted_at=checkpoint.taken)
         checkpoints.move(conn, checkpoint, halted)
-        log.error("a read model halted", model=name, why=strange)
+        log.error("a read model halted", model=model.name, why=halted.halted)
         return halted
 
     def _running(self) -> list[Checkpoint]:

@@ -15,6 +15,7 @@ from events import ledger
 from events.checkpoints import LEDGER, Checkpoint
 from events.topic import (
     PARTITIONS,
+    RECONNECT_MS,
     TOPIC,
     WATERMARK,
     id_of,
@@ -35,7 +36,9 @@ CONSUMING: dict[str, Any] = {
     "enable_auto_commit": False,
     "session_timeout_ms": SESSION_MS,
     "fetch_max_bytes": 8_000_000,
+    "reconnect_backoff_max_ms": RECONNECT_MS,
 }
+AT = "SELECT position, event_id FROM ledger.events WHERE position = ANY (%s)"
 RECORDED_AT = "SELECT recorded_at FROM ledger.events WHERE position = %s"
 
 
@@ -302,10 +305,29 @@ class FromTopic:
         polled = self._asked(self._poll, limit)
         if self._news.is_set():
             return []  # these may be of partitions that were not sought yet
-        return [
+        pieces = [
             self._piece(partition.partition, records)
             for partition, records in polled.items()
             if partition.partition in self._highest
+        ]
+        return self._known(pieces)
+
+    def _known(self, pieces: list[Piece]) -> list[Piece]:
+        """The pieces; one that ends with an event that the ledger does not have brings nothing."""
+        last = [piece.rows[-1][0] for piece in pieces if piece.rows]
+        if not last:
+            return pieces
+        there = dict(self._conn.execute(AT, (last,), prepare=True).fetchall())
+        return [
+            piece
+            if not piece.rows or there.get(piece.rows[-1][0]) == piece.rows[-1][1]
+            else piece._replace(
+                rows=[],
+                watermark=0,
+                strange=f"follows {self._topic}, which holds an event at position "
+                f"{piece.rows[-1][0]} that this ledger does not (was it restored from a backup?)",
+            )
+            for piece in pieces
         ]
 
     def _poll(self, limit: int) -> Any:
@@ -326,8 +348,8 @@ class FromTopic:
                     rows.append(row_of(told, record.value))
             except (KeyError, ValueError) as error:
                 strange = (
-                    f"the record at offset {record.offset} of partition {partition} of "
-                    f"{self._topic} is no event of this ledger ({error})"
+                    f"follows {self._topic}, whose record at offset {record.offset} of partition "
+                    f"{partition} is no event of this ledger ({error})"
                 )
                 break
             offset = record.offset + 1

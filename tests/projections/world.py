@@ -101,9 +101,12 @@ class World:
         return int(row[0])
 
     def runner(self, conn: Connection, models: Iterable[ReadModel] = MODELS, **how: Any) -> Runner:
-        runner = Runner(self.connect, Keyring(MASTER), models, source=self.source(), **how)
+        runner = self.new_runner(models, **how)
         runner.prepare(conn)
         return runner
+
+    def new_runner(self, models: Iterable[ReadModel] = MODELS, **how: Any) -> Runner:
+        return Runner(self.connect, Keyring(MASTER), models, source=self.source(), **how)
 
     def project(self, models: Iterable[ReadModel] = MODELS) -> None:
         """Bring the read models up to the ledger."""

@@ -1,0 +1,310 @@
+"""Projectors that share the topic: who reads what, who comes back, and what does not fit."""
+
+from __future__ import annotations
+
+import base64
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from kafka import KafkaAdminClient, KafkaProducer
+
+from events import checkpoints, ledger
+from events.relay import NAME, from_the_start
+from events.topic import PARTITIONS, Tail, headers, partition_of, prepare_topic, source_of
+from projections.catalog import MODELS
+from projections.rebuild import rebuild
+from projections.sources import FromLedger
+from tests.end_to_end.running import CHECKED_OUT, environment
+from tests.events.test_relay import own_cluster, wait_for
+from tests.projections.conftest import NewWorld
+from tests.projections.world import MASTER, World, carried
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def company(new_world: NewWorld, kafka_bootstrap: str) -> Iterator[World]:
+    """A company whose events a relay carries."""
+    with new_world() as made, carried(made, kafka_bootstrap):
+        yield made
+
+
+def positions(company: World) -> dict[str, int]:
+    return {item["name"]: item["position"] for item in company.get("/projections")["items"]}
+
+
+def halted(company: World) -> dict[str, str]:
+    items = company.get("/projections")["items"]
+    return {item["name"]: item["halted"] for item in items if item["status"] == "halted"}
+
+
+def some_promises(company: World, count: int = 40) -> None:
+    """Customers in all partitions, each with a promise."""
+    for _ in range(count):
+        customer = uuid4()
+        company.do("customers/register", customer, name="Ann")
+        company.do("customers/make-promise", customer, promise_id=uuid4(), what="a reply")
+
+
+def caught_up(company: World) -> bool:
+    found = positions(company)
+    return len(found) == len(MODELS) and set(found.values()) == {company.head()}
+
+
+class Projecting:
+    """``pledge project run`` as a process."""
+
+    def __init__(self, company: World, folder: Path) -> None:
+        source: Any = company.source()
+        key = folder / "master.key"
+        key.write_bytes(base64.b64encode(MASTER))
+        self._log = folder / f"{uuid4().hex[:6]}.log"
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "pledge.cli", "project", "run"],
+                cwd=CHECKED_OUT,
+                env=environment(
+                    folder / "home",
+                    company.url,
+                    master_key_file=str(key),
+                    kafka_bootstrap=source._bootstrap,
+                    kafka_topic=source._topic,
+                ),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    def partitions(self) -> set[int]:
+        """Those that it said last that it reads."""
+        said = re.findall(r'"partitions": \[([0-9, ]*)\]', self._log.read_text())
+        return {int(n) for n in said[-1].split(",") if n} if said else set()
+
+
+@pytest.fixture
+def projecting(company: World, tmp_path: Path) -> Iterator[Callable[[], Projecting]]:
+    made: list[Projecting] = []
+
+    def start() -> Projecting:
+        made.append(Projecting(company, tmp_path))
+        return made[-1]
+
+    yield start
+    for one in made:
+        one.process.kill()
+        one.process.wait()
+
+
+def shared(among: list[Projecting]) -> bool:
+    """Whether these processes read every partition, each of them as many as the others."""
+    held = [one.partitions() for one in among]
+    return sorted(n for one in held for n in one) == list(range(PARTITIONS)) and {
+        len(one) for one in held
+    } == {PARTITIONS // len(among)}
+
+
+def test_processes_share_the_partitions_and_a_frozen_one_that_wakes_does_no_harm(
+    company: World, projecting: Callable[[], Projecting]
+) -> None:
+    some_promises(company)
+    among = [projecting(), projecting()]
+    wait_for(lambda: shared(among), "two do not share")
+    wait_for(lambda: caught_up(company), "two do not catch up")
+    among += [projecting(), projecting()]
+    some_promises(company)
+    wait_for(lambda: shared(among), "four do not share")
+    frozen = among[0]
+    frozen.process.send_signal(signal.SIGSTOP)
+    some_promises(company)
+    wait_for(lambda: caught_up(company), "the others do not take over")
+    some_promises(company)
+    frozen.process.send_signal(signal.SIGCONT)
+    some_promises(company)
+    wait_for(lambda: shared(among), "it does not come back")
+    wait_for(lambda: caught_up(company), "they do not catch up")
+    for one in among:
+        one.process.terminate()
+        assert one.process.wait(30) == 0
+    assert company.differing() == []
+    assert company.differing("shuffled") == []
+
+
+def test_projectors_that_follow_the_ledger_go_on_with_the_topic(company: World) -> None:
+    topic = company.source
+    company.source = FromLedger
+    some_promises(company)
+    company.project()
+    company.source = topic
+    some_promises(company)
+    company.project()
+    assert caught_up(company)
+    assert company.differing() == []
+
+
+def test_a_read_model_is_rebuilt_under_projectors_that_go_on(
+    company: World, projecting: Callable[[], Projecting]
+) -> None:
+    some_promises(company)
+    projecting()
+    wait_for(lambda: caught_up(company), "it does not catch up")
+    for _ in range(3):
+        with company.connect() as conn:
+            for model in MODELS:
+                rebuild(conn, company.reader.keyring, model)
+        some_promises(company, 10)
+    wait_for(lambda: caught_up(company), "it does not go on")
+    assert halted(company) == {}
+    assert company.differing() == []
+
+
+def test_records_that_come_again_late_change_nothing(company: World) -> None:
+    some_promises(company)
+    source: Any = company.source()
+    with company.connect() as conn, closing(company.runner(conn)) as runner:
+        runner.catch_up(conn)
+        rows = ledger.read(conn, 0, 1_000)
+        producer = KafkaProducer(bootstrap_servers=source._bootstrap)
+        urn = source_of(ledger.ledger_id(conn)).encode()
+        for row in rows[10:40]:
+            producer.send(
+                source._topic,
+                value=bytes(row[14]),
+                key=str(row[3]).encode(),
+                partition=partition_of(row[3]),
+                headers=headers(row, urn),
+            ).get(timeout=30)
+        producer.close()
+        some_promises(company, 5)
+        runner.catch_up(conn)
+    assert company.differing() == []
+
+
+def restarted(company: World) -> None:
+    """What a new process finds, once it has its partitions."""
+    with company.connect() as conn, closing(company.runner(conn)) as runner:
+        wait_for(lambda: runner.step(conn) or len(halted(company)) == len(MODELS), "no halt")
+
+
+def rebuilt(company: World) -> None:
+    """Do what the message says."""
+    for name, said in halted(company).items():
+        assert f"pledge project rebuild {name}" in said
+    with company.connect() as conn:
+        for model in MODELS:
+            rebuild(conn, company.reader.keyring, model)
+    some_promises(company, 5)
+    company.project()
+    assert halted(company) == {}
+    assert caught_up(company)
+    assert company.differing() == []
+
+
+@pytest.mark.parametrize("source", ["ledger", "topic"])
+def test_checkpoints_restored_from_yesterday_are_noticed(company: World, source: str) -> None:
+    if source == "ledger":
+        company.source = FromLedger
+    some_promises(company)
+    for n in range(3):
+        company.do("leads/capture", UUID(int=n + 11), name="Grace Hopper")
+    company.project()
+    with company.superuser() as conn:
+        conn.execute("CREATE TABLE yesterday AS TABLE progress.checkpoints")
+    some_promises(company)
+    for n in range(3):
+        company.do("leads/claim", UUID(int=n + 11))
+    company.project()
+    with company.superuser() as conn:
+        conn.execute("TRUNCATE progress.checkpoints")
+        conn.execute("INSERT INTO progress.checkpoints TABLE yesterday")
+    with company.connect() as conn, closing(company.runner(conn)) as runner:
+        wait_for(lambda: runner.step(conn) or "leads" in halted(company), "no halt")
+        runner.catch_up(conn)
+    assert {"customers", "leads", "promises", "timeline"} <= halted(company).keys()
+    assert all("know more" in said for said in halted(company).values())
+    rebuilt(company)
+
+
+def test_a_topic_made_anew_is_noticed(company: World) -> None:
+    some_promises(company)
+    company.project()
+    source: Any = company.source()
+    with KafkaAdminClient(bootstrap_servers=source._bootstrap) as admin:
+        admin.delete_topics([source._topic])
+        wait_for(lambda: source._topic not in admin.list_topics(), "the topic stays")
+    topic_id = prepare_topic(source._bootstrap, source._topic)
+    with company.connect() as conn:
+        wait_for(lambda: relay_halted(conn), "the relay goes on")
+        restarted(company)
+        assert all("made anew" in said for said in halted(company).values())
+        from_the_start(conn, topic_id, Tail())
+    rebuilt(company)
+
+
+def relay_halted(conn: ledger.Connection) -> bool:
+    found = checkpoints.fetch(conn, NAME)
+    return found is not None and found.halted is not None
+
+
+def test_a_topic_that_knows_more_than_a_restored_ledger_is_noticed(company: World) -> None:
+    """Ledger, read models and checkpoints are of yesterday together; only the topic knows more."""
+    some_promises(company)
+    company.project()
+    head = company.head()
+    with company.superuser() as conn:
+        conn.execute("CREATE TABLE yesterday AS TABLE progress.checkpoints")
+    some_promises(company, 30)
+    with company.connect() as conn:
+        wait_for(
+            lambda: (found := checkpoints.fetch(conn, NAME)) and found.position == company.head(),
+            "not carried",
+        )
+    with company.superuser() as conn:
+        conn.execute("SET session_replication_role = replica")
+        conn.execute("DELETE FROM ledger.events WHERE position > %s", (head,))
+    restarted(company)
+    assert all("restored from a backup" in said for said in halted(company).values())
+    assert company.differing() == []
+
+
+def test_while_kafka_is_away_commands_are_taken_and_answers_say_how_far_they_are(
+    new_world: NewWorld,
+) -> None:
+    with own_cluster(1) as cluster, new_world() as company:
+        with carried(company, cluster.bootstrap):
+            some_promises(company, 5)
+            stop = threading.Event()
+            runner = company.new_runner()
+            thread = threading.Thread(target=runner.run, args=(stop,))
+            thread.start()
+            try:
+                wait_for(lambda: caught_up(company), "it does not catch up")
+                shown = company.head()
+                cluster.nodes[0].kill()
+                cluster.nodes[0].wait()
+                some_promises(company, 5)
+                time.sleep(2)
+                answer = company.get("/promises")
+                assert (answer["position"], len(answer["items"])) == (shown, 5)
+                [item] = [
+                    i for i in company.get("/projections")["items"] if i["name"] == "promises"
+                ]
+                assert item["lag_positions"] == company.head() - shown
+                assert item["lag_seconds"] > 1
+                assert company.get("/relay")["lag_positions"] == company.head() - shown
+                assert company.ask("/promises", min_position=company.head()).status_code == 503
+                cluster.start(0)
+                wait_for(lambda: caught_up(company), "it does not catch up afterwards")
+            finally:
+                stop.set()
+                thread.join()
+        assert company.differing() == []
