@@ -13,7 +13,7 @@ COPY . .
 RUN python -m pip install --no-cache-dir --disable-pip-version-check --root-user-action=ignore \
     --constraint constraints.txt .
 
-USER pledge
+USER 10001
 WORKDIR /var/lib/pledge
 EXPOSE 8000
 CMD ["pledge", "serve"]

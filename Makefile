@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run run-kafka test check format generated bench clean
+.PHONY: help run run-kafka test test-faults check format generated bench clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
@@ -26,12 +26,16 @@ run-kafka: $(READY) ## the same as separate processes around Kafka, all on this 
 test: $(READY) ## every test, on a real PostgreSQL
 	@exec $(BIN)/python -m pytest
 
-check: $(READY) ## format, lint, types, import contracts, compose file
+test-faults: $(READY) ## for an hour: load on the deployment around Kafka while any part of it dies
+	@PLEDGE_TEST_FAULT_SECONDS=$${PLEDGE_TEST_FAULT_SECONDS:-3600} exec $(BIN)/python -m pytest -s -k whatever_dies tests/end_to_end/test_distributed.py
+
+check: $(READY) ## format, lint, types, import contracts, compose file, Dockerfile
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+	$(BIN)/hadolint Dockerfile
 
 format: $(READY) ## let ruff mend what it can
 	$(BIN)/ruff format .

@@ -20,14 +20,14 @@ from uuid import UUID
 import psycopg
 import structlog
 from kafka import KafkaAdminClient, KafkaProducer
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, UnknownTopicOrPartitionError
 
 from events import checkpoints, ledger
 from events.checkpoints import Checkpoint, Overtaken
 from events.topic import (
     LARGEST_RECORD,
     PARTITIONS,
-    RECONNECT_MS,
+    PATIENT,
     TOPIC,
     WATERMARK,
     Tail,
@@ -38,6 +38,7 @@ from events.topic import (
     prepare_topic,
     source_of,
     tail_of,
+    watcher,
 )
 
 Connection = psycopg.Connection[Any]
@@ -64,7 +65,7 @@ PRODUCING: dict[str, Any] = {
     "linger_ms": 1,
     "batch_size": 256_000,
     "max_request_size": LARGEST_RECORD,
-    "reconnect_backoff_max_ms": RECONNECT_MS,
+    **PATIENT,
 }
 AT = "SELECT event_id FROM ledger.events WHERE position = %s"
 LEADER = "SELECT pg_try_advisory_lock(7203, 2)"
@@ -152,7 +153,7 @@ class Relay:
         producer = _Producer(self._bootstrap)
         try:
             with (
-                KafkaAdminClient(bootstrap_servers=self._bootstrap) as admin,
+                watcher(self._bootstrap) as admin,
                 self._connect() as conn,
             ):
                 conn.execute(checkpoints.LEASE)
@@ -266,8 +267,18 @@ class Relay:
                     raise Lost("Kafka does not answer, and the relay is to stop")
         if now > leading.looked + LOOK_SECONDS and not leading.stop.is_set():
             leading.looked = now
-            if id_of(leading.admin, self._topic) != leading.topic_id:
-                raise Lost(f"the topic {self._topic} is not the one that it was")
+            self._look(leading)
+
+    def _look(self, leading: _Leading) -> None:
+        try:
+            found = id_of(leading.admin, self._topic)
+        except UnknownTopicOrPartitionError:
+            found = None
+        except KafkaError as error:
+            log.warning("the topic cannot be looked at", error=str(error))
+            return
+        if found != leading.topic_id:
+            raise Lost(f"the topic {self._topic} is not the one that it was")
 
     def _mark(self, leading: _Leading) -> None:
         told = [

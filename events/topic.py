@@ -22,8 +22,9 @@ SEVERAL = 3
 """Replicas from which on a record is to outlive a node."""
 LARGEST_RECORD = 4_000_000
 """Bytes; the ledger takes no event near to that."""
-RECONNECT_MS = 2_000
-"""The longest pause before a Kafka that is away is tried again."""
+PATIENT: dict[str, Any] = {"reconnect_backoff_max_ms": 2_000}
+"""Of every client: a Kafka that is away is tried again at least that often."""
+LOOK_MS = 5_000
 TAIL = 50
 """How many of a partition's last records tell whose topic it is."""
 SETTINGS = {
@@ -47,7 +48,7 @@ def prepare_topic(bootstrap: str, topic: str = TOPIC) -> UUID:
         TopicUnfit: when it has another number of partitions, or would lose records.
         KafkaError: when Kafka does not answer.
     """
-    with KafkaAdminClient(bootstrap_servers=bootstrap) as admin:
+    with KafkaAdminClient(bootstrap_servers=bootstrap, **PATIENT) as admin:
         try:
             admin.create_topics(
                 {topic: {"num_partitions": PARTITIONS, "configs": SETTINGS}}, wait_for_metadata=True
@@ -94,6 +95,15 @@ def _check(admin: KafkaAdminClient, topic: str) -> None:
                 f"the topic {topic} has {name}={value} and must have {wanted}: "
                 f"kafka-configs.sh --alter --topic {topic} --add-config {name}={wanted}"
             )
+
+
+def watcher(bootstrap: str) -> KafkaAdminClient:
+    """A client that looks at the topic now and then, and does not wait long for an answer.
+
+    Raises:
+        KafkaError: when Kafka does not answer.
+    """
+    return KafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=LOOK_MS, **PATIENT)
 
 
 def id_of(admin: KafkaAdminClient, topic: str) -> UUID:
@@ -202,7 +212,7 @@ def tail_of(bootstrap: str, topic: str) -> Tail:
     Raises:
         KafkaError: when Kafka does not answer.
     """
-    consumer = KafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
+    consumer = KafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False, **PATIENT)
     try:
         partitions = [TopicPartition(topic, n) for n in range(PARTITIONS)]
         consumer.assign(partitions)

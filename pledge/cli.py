@@ -105,6 +105,26 @@ def relay(
 
 
 @app.command()
+def healthy(
+    part: Annotated[str, typer.Argument(help="relay, projections or policies.")],
+) -> None:
+    """For health checks: end with 1, and say why, if a part that speaks no HTTP stands still."""
+    from read_api import health
+
+    looks = {
+        "relay": health.relay_stands,
+        "projections": health.projections_stand,
+        "policies": health.policies_stand,
+    }
+    if part not in looks:
+        raise _Failed(f"No part is called {part}. There are: {', '.join(looks)}.")
+    with parts(Settings()) as found, found.connect() as conn:
+        why = looks[part](conn)
+    if why is not None:
+        raise _Failed(f"{part}: {why}")
+
+
+@app.command()
 def stack(
     nodes: Annotated[int, typer.Option(help="Of Kafka: 1, or 3 of which one may die.")] = 1,
     projections: Annotated[int, typer.Option(min=1, max=12, help="Projectors' processes.")] = 2,

@@ -29,6 +29,7 @@ from events.base import REGISTRY, Event
 from events.codec import encode, subjects
 from events.keys import SubjectKey
 from events.values import Money
+from pledge.asyncapi import document
 
 ROOT = Path(__file__).resolve().parent.parent
 SCHEMAS = Path("docs/events")
@@ -37,6 +38,7 @@ CATALOGUE = SCHEMAS / "README.md"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 NAMESPACE = UUID("6a7e5f1c-3c34-4bb0-9a51-9f0a3a3a2b61")
 
+ASYNCAPI = Path("docs/asyncapi.json")
 RULES = Path("docs/rules.md")
 RULES_HEAD = """\
 # Rules
@@ -130,12 +132,17 @@ def rules() -> str:
     return "\n".join([*lines, ""])
 
 
+def asyncapi() -> dict[str, Any]:
+    """What Kafka carries."""
+    return document(event_classes(), lambda cls: f"{SCHEMAS.name}/{_stem(cls)}.schema.json")
+
+
 def files() -> dict[Path, str]:
     """What must stand on disk, by path from the root: a function of the code alone."""
     schemas = {
         SCHEMAS / f"{_stem(cls)}.schema.json": _json(schema_of(cls)) for cls in event_classes()
     }
-    return {**schemas, CATALOGUE: catalogue(), RULES: rules()}
+    return {**schemas, CATALOGUE: catalogue(), RULES: rules(), ASYNCAPI: _json(asyncapi())}
 
 
 def orphans(root: Path = ROOT) -> list[Path]:

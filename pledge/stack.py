@@ -138,9 +138,10 @@ class Stack:
         self._tell()
 
     def _tell(self) -> None:
-        """Keep a file of who runs under which process id."""
-        told = {member.name: _pid(member) for member in self.members}
-        told |= {f"kafka {n + 1}": node.pid for n, node in enumerate(self.kafka.nodes)}
+        """Keep a file of where Kafka is, and who runs under which process id."""
+        processes = {member.name: _pid(member) for member in self.members}
+        processes |= {f"kafka {n + 1}": node.pid for n, node in enumerate(self.kafka.nodes)}
+        told = {"kafka": self.kafka.bootstrap, "processes": processes}
         if told != self.told:
             fresh = self.home / f"{STATE}.new"
             fresh.write_bytes(orjson.dumps(told))

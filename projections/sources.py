@@ -8,22 +8,26 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from typing import Any, NamedTuple, Protocol
 
-from kafka import ConsumerRebalanceListener, KafkaAdminClient, KafkaConsumer, TopicPartition
+import structlog
+from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
 from events import ledger
 from events.checkpoints import LEDGER, Checkpoint
 from events.topic import (
     PARTITIONS,
-    RECONNECT_MS,
+    PATIENT,
     TOPIC,
     WATERMARK,
     id_of,
     position_of,
     row_of,
     source_of,
+    watcher,
 )
 from projections.tables import Connection
+
+log = structlog.get_logger()
 
 POLL_SECONDS = 0.01
 POLL_MS = 100
@@ -36,7 +40,7 @@ CONSUMING: dict[str, Any] = {
     "enable_auto_commit": False,
     "session_timeout_ms": SESSION_MS,
     "fetch_max_bytes": 8_000_000,
-    "reconnect_backoff_max_ms": RECONNECT_MS,
+    **PATIENT,
 }
 AT = "SELECT position, event_id FROM ledger.events WHERE position = ANY (%s)"
 RECORDED_AT = "SELECT recorded_at FROM ledger.events WHERE position = %s"
@@ -194,7 +198,7 @@ class FromTopic:
         self._conn = conn
         self._source = source_of(ledger.ledger_id(conn)).encode()
         try:
-            self._admin = KafkaAdminClient(bootstrap_servers=self._bootstrap)
+            self._admin = watcher(self._bootstrap)
             self._opened.callback(self._admin.close)
             self.id = str(id_of(self._admin, self._topic))
             consumer = KafkaConsumer(
@@ -235,7 +239,8 @@ class FromTopic:
         try:
             found = str(id_of(self._admin, self._topic))
         except KafkaError as error:
-            raise SourceAway(f"the topic {self._topic}: {error}") from error
+            log.warning("the topic cannot be looked at", topic=self._topic, error=str(error))
+            return
         if found != self.id:
             self.id = found
             self._news.set()

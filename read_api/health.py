@@ -102,6 +102,32 @@ def policies(conn: Connection) -> dict[str, Any]:
     }
 
 
+def relay_stands(conn: Connection) -> str | None:
+    """Why nothing is carried to Kafka; None when it is."""
+    found = relay(conn)
+    if found["position"] is None:
+        return "no relay has begun yet"
+    if found["halted"] is not None:
+        return f"halted: {found['halted']}"
+    if found["lag_seconds"] > STALLED_SECONDS:
+        return f"{found['lag_positions']} events behind, for {found['lag_seconds']:.0f} seconds"
+    return None
+
+
+def projections_stand(conn: Connection) -> str | None:
+    """Why a read model is not brought up to date; None when all are."""
+    for item in projections(conn)["items"]:
+        if item["status"] != "running":
+            return f"{item['name']} is {item['status']}: {item['halted'] or 'it does not move'}"
+    return None
+
+
+def policies_stand(conn: Connection) -> str | None:
+    """Why policies do not act; None when they do."""
+    found = policies(conn)["halted"]
+    return None if found is None else f"halted: {found}"
+
+
 def router(reader: Reader) -> APIRouter:
     """The routes for operators."""
     routes = APIRouter(tags=["operations"])

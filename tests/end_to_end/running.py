@@ -63,9 +63,13 @@ class Service:
         self.client.close()
         self._log.close()
 
+    def command(self) -> list[str]:
+        """What is run."""
+        return ["serve"]
+
     def start(self, *, wait: bool = True) -> Self:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "pledge.cli", "serve"],
+            [sys.executable, "-m", "pledge.cli", *self.command()],
             cwd=CHECKED_OUT,
             env=self.env,
             stdin=subprocess.DEVNULL,
@@ -149,9 +153,9 @@ class Service:
         """The ledger's last position."""
         return int(self.get("/projections")["position"])
 
-    def wait_until_shown(self) -> int:
+    def wait_until_shown(self, seconds: float = READY_SECONDS) -> int:
         """Wait until all read models reflect the whole ledger; its position."""
-        deadline = time.monotonic() + READY_SECONDS
+        deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             found = self.get("/projections")
             assert not [item for item in found["items"] if item["halted"]], found
@@ -163,6 +167,75 @@ class Service:
     def run(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
         """Run another of the product's commands on the same data."""
         return run(self.env | {"PLEDGE_URL": self.url}, *arguments)
+
+
+class ByMethod(httpx2.BaseTransport):
+    """Takes commands to one process and questions to another, as a proxy in front of them would."""
+
+    def __init__(self, commands: int, questions: int) -> None:
+        self._ports = {"POST": commands}
+        self._questions = questions
+        self._transport = httpx2.HTTPTransport()
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        request.url = request.url.copy_with(port=self._ports.get(request.method, self._questions))
+        return self._transport.handle_request(request)
+
+    def close(self) -> None:
+        self._transport.close()
+
+
+class Deployment(Service):
+    """``pledge stack``: every process of the deployment around Kafka."""
+
+    def __init__(self, home: Path, *, nodes: int = 1, projections: int = 2) -> None:
+        port = free_port_with_the_next()
+        super().__init__(home, port=port)
+        self.client.close()
+        self._command = ["stack", f"--nodes={nodes}", f"--projections={projections}"]
+        self.client = httpx2.Client(
+            base_url=self.url, timeout=60, trust_env=False, transport=ByMethod(port, port + 1)
+        )
+
+    def command(self) -> list[str]:
+        return self._command
+
+    def wait_until_ready(self, seconds: float = 3 * READY_SECONDS) -> None:
+        super().wait_until_ready(seconds)
+        with httpx2.Client(base_url=self.url, trust_env=False) as commands:
+            deadline = time.monotonic() + seconds
+            while time.monotonic() < deadline:
+                with suppress(httpx2.TransportError):
+                    if commands.get("/health/ready").status_code == 200:
+                        return
+                time.sleep(0.05)
+        raise AssertionError(f"no commands after {seconds} seconds:\n{self.said()}")
+
+    def pids(self) -> dict[str, int | None]:
+        """The process of each part that the deployment watches; None while it is dead."""
+        found: dict[str, int | None] = self._told()["processes"]
+        return found
+
+    def _told(self) -> Any:
+        return orjson.loads((self.home / "stack.json").read_bytes())
+
+    def postmaster(self) -> int:
+        file = self.home / "postgres" / "postmaster.pid"
+        return int(file.read_text().partition("\n")[0])
+
+    def database(self) -> str:
+        return f"postgresql://postgres@/pledge?host={self.home / 'postgres'}"
+
+    def bootstrap(self) -> str:
+        """Where its Kafka is."""
+        return str(self._told()["kafka"])
+
+
+def free_port_with_the_next() -> int:
+    while True:
+        port = free_port()
+        with suppress(OSError, OverflowError), socket.create_server(("127.0.0.1", port + 1)):
+            return port
 
 
 def run(env: dict[str, str], *arguments: str | Path) -> subprocess.CompletedProcess[str]:

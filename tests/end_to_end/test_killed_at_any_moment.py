@@ -165,17 +165,27 @@ class Story:
         self.tell("leads/claim", lead, Expected(lead, rule="LeadUnknown", status=404), by)
 
 
-def story(chance: random.Random, commands: int) -> Story:
-    told = Story(chance)
+def begin(told: Story) -> None:
     for first in (told.register, told.make_promise, told.capture, told.open_deal):
         first("ada")
+
+
+def go_on(told: Story, commands: int) -> None:
+    """Tell so many more of them."""
+    chance = told.chance
     kinds = [
         *(told.register, told.make_promise, told.keep_promise, told.capture, told.claim),
         *(told.claim, told.open_deal, told.move_deal, told.move_deal, told.win),
     ]
-    while len(told.lines) < commands:
+    for _ in range(commands):
         kind = chance.choice(kinds) if chance.random() < 0.98 else told.claim_nothing
         kind(chance.choice(["ada", "bob", "eve"]))
+
+
+def story(chance: random.Random, commands: int) -> Story:
+    told = Story(chance)
+    begin(told)
+    go_on(told, commands - len(told.lines))
     return told
 
 

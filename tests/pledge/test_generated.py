@@ -1,12 +1,16 @@
 import json
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from jsonschema import Draft202012Validator, FormatChecker
+from pydantic_asyncapi.v3 import AsyncAPI as AsyncAPI3
 
 from events.base import REGISTRY
+from events.topic import WATERMARK, headers
 from pledge import generated
 from pledge.generated import ROOT, SCHEMAS
 
@@ -78,7 +82,8 @@ def test_the_catalogue_has_a_line_for_every_event() -> None:
 def test_making_everything_anew_changes_nothing(tmp_path: Path) -> None:
     for folder in (SCHEMAS, generated.GOLDEN):
         shutil.copytree(ROOT / folder, tmp_path / folder)
-    shutil.copy(ROOT / generated.RULES, tmp_path / generated.RULES)
+    for file in (generated.RULES, generated.ASYNCAPI):
+        shutil.copy(ROOT / file, tmp_path / file)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
     generated.main(tmp_path)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before
@@ -115,3 +120,29 @@ def test_a_schema_of_nothing_goes_and_one_of_an_earlier_version_stays(
     left = {path.name for path in (tmp_path / SCHEMAS).glob("lead.claimed.*")}
     assert left == {"lead.claimed.1.schema.json", "lead.claimed.7.schema.json"}
     assert not (tmp_path / SCHEMAS / "pump.exploded.1.schema.json").exists()
+
+
+def test_the_asyncapi_document_is_valid_and_names_every_event() -> None:
+    made = json.loads((ROOT / generated.ASYNCAPI).read_text("utf-8"))
+    AsyncAPI3.model_validate(made)
+    messages = made["components"]["messages"]
+    assert set(messages) == {cls.event_type for cls in EVENTS} | {WATERMARK}
+    for name, message in messages.items():
+        if name != WATERMARK:
+            schema = ROOT / "docs" / message["payload"]["schema"]["$ref"]
+            assert json.loads(schema.read_text("utf-8"))["title"] == message["title"]
+
+
+@pytest.mark.parametrize("cause", [None, UUID(int=5)])
+def test_the_asyncapi_document_has_the_headers_that_records_have(cause: UUID | None) -> None:
+    now = datetime.now(UTC)
+    ids = [UUID(int=n) for n in range(4)]
+    envelope = (7, ids[0], "lead", ids[1], 2, now, now, "ada", "user", ids[2], ids[3], cause)
+    told = {
+        name: value.decode()
+        for name, value in headers((*envelope, "lead.claimed", 1, b"{}"), b"urn:pledge:ledger:x")
+    }
+    schema = generated.asyncapi()["components"]["messages"]["lead.claimed"]["headers"]
+    assert set(told) <= set(schema["properties"])
+    assert (len(told) == len(schema["properties"])) == (cause is not None)
+    Draft202012Validator(schema, format_checker=FormatChecker()).validate(told)

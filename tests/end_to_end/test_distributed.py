@@ -1,0 +1,169 @@
+"""The whole deployment around Kafka, while any part of it dies at any moment.
+
+The long form: ``PLEDGE_TEST_FAULT_SECONDS=3600 make test-faults``.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+import time
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Self
+
+import httpx2
+import psycopg
+import pytest
+
+from tests.end_to_end.running import Deployment
+from tests.end_to_end.test_killed_at_any_moment import (
+    Story,
+    answered,
+    at_random,
+    begin,
+    check,
+    go_on,
+)
+from tests.events.test_relay import assert_whole, everything
+
+__all__ = ["at_random"]
+pytestmark = pytest.mark.slow
+
+SECONDS = int(os.environ.get("PLEDGE_TEST_FAULT_SECONDS", "60"))
+CHUNK = 100
+RETRY_SECONDS = 90
+
+LEADS = """
+WITH told AS (
+    SELECT DISTINCT ON (stream_id) stream_id, payload->>'owner' AS owner
+      FROM ledger.readable_events WHERE type = 'lead.claimed' ORDER BY stream_id, version DESC
+), known AS (
+    SELECT e.stream_id, told.owner FROM ledger.events e LEFT JOIN told USING (stream_id)
+     WHERE e.type = 'lead.captured'
+)
+SELECT count(*) FROM known FULL JOIN view_leads.leads l ON l.lead_id = known.stream_id
+ WHERE l.lead_id IS NULL OR known.stream_id IS NULL OR known.owner IS DISTINCT FROM l.owner
+"""
+DEALS = """
+WITH told AS (
+    SELECT stream_id, max(version) AS version, bool_or(type = 'opportunity.won') AS won,
+           count(*) FILTER (WHERE type = 'opportunity.stage-moved') AS moves
+      FROM ledger.events WHERE stream_type = 'opportunity' GROUP BY stream_id
+)
+SELECT count(*) FROM told FULL JOIN view_opportunities.opportunities o
+    ON o.opportunity_id = told.stream_id
+ WHERE told.version IS DISTINCT FROM o.version OR told.won IS DISTINCT FROM (o.kind = 'won')
+    OR (SELECT count(*) FROM view_opportunities.stages s
+         WHERE s.opportunity_id = told.stream_id) <> told.moves + 1 + told.won::int
+"""
+PROMISES = """
+WITH told AS (
+    SELECT payload->>'promise_id' AS id, bool_or(type = 'customer.promise-kept') AS kept
+      FROM ledger.readable_events WHERE type LIKE 'customer.promise-%%' GROUP BY 1
+)
+SELECT count(*) FROM told FULL JOIN view_promises.promises p ON p.promise_id::text = told.id
+ WHERE CASE WHEN told.kept THEN 'kept' ELSE 'open' END IS DISTINCT FROM p.status
+"""
+ENTRIES = """
+SELECT count(*) FROM ledger.events e FULL JOIN view_timeline.timeline_entries t
+    ON t.stream_id = e.stream_id AND t.version = e.version
+ WHERE e.position IS DISTINCT FROM t.position
+"""
+
+
+class Breaking:
+    """Kills one process after another, at random moments, until it is told to stop."""
+
+    def __init__(self, deployment: Deployment, chance: random.Random) -> None:
+        self._deployment = deployment
+        self._chance = chance
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self.killed: Counter[str] = Counter()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        victims: list[str] = []
+        while not self._stop.wait(self._chance.uniform(0.5, 3)):
+            if not victims:
+                victims = [*self._deployment.pids(), "postgres"]
+                self._chance.shuffle(victims)
+            self._kill(victims.pop())
+
+    def _kill(self, victim: str) -> None:
+        with suppress(ProcessLookupError, FileNotFoundError):
+            if victim == "postgres":
+                os.kill(self._deployment.postmaster(), signal.SIGINT)  # its fast shutdown
+            elif (pid := self._deployment.pids()[victim]) is not None:
+                os.kill(pid, signal.SIGKILL)
+            self.killed[victim.partition(" ")[0]] += 1
+
+
+def send_until_answered(deployment: Deployment, lines: list[bytes]) -> tuple[list[Any], int]:
+    """The answers, and how often they did not come."""
+    deadline, lost = time.monotonic() + RETRY_SECONDS, 0
+    while (answers := answered(deployment, lines)) is None:
+        assert time.monotonic() < deadline, deployment.said()
+        lost += 1
+        time.sleep(0.2)
+    return answers, lost
+
+
+def read_own(deployment: Deployment, position: int) -> bool:
+    """Whether a question for what was just written was answered; if so it reflects it."""
+    try:
+        answer = deployment.client.get("/leads", params={"min_position": position, "limit": 1})
+    except httpx2.TransportError:
+        return False
+    if answer.status_code == 503:
+        return False
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["position"] >= position
+    return True
+
+
+@pytest.mark.timeout(SECONDS + 600)
+def test_nothing_is_lost_and_nothing_is_there_twice_whatever_dies(
+    folder: Path, at_random: random.Random
+) -> None:
+    told = Story(at_random)
+    begin(told)
+    sent = lost = read = 0
+    with Deployment(folder / "home", nodes=3) as deployment:
+        with Breaking(deployment, at_random) as breaking:
+            deadline = time.monotonic() + SECONDS
+            while time.monotonic() < deadline:
+                go_on(told, CHUNK)
+                lines = told.lines[sent:]
+                answers, missed = send_until_answered(deployment, lines)
+                lost += missed
+                for n, answer in enumerate(answers, sent):
+                    expected = told.expected[f"line {n}"]
+                    assert answer["status"] == expected.status, (n, answer, expected)
+                sent += len(lines)
+                read += read_own(deployment, answers[-1]["position"])
+        assert set(breaking.killed) >= {"commands", "relay", "projections", "kafka", "postgres"}
+        assert lost > 0, "no death came while commands were under way"
+        assert read > 0, "no question was answered"
+        head = deployment.wait_until_shown(RETRY_SECONDS)
+        with psycopg.connect(deployment.database()) as conn:
+            check(conn, told, head)
+            for oracle in (LEADS, DEALS, PROMISES, ENTRIES):
+                assert conn.execute(oracle.replace("%%", "%").encode()).fetchone() == (0,), oracle
+            bootstrap = deployment.bootstrap()
+            assert_whole(deployment.database(), everything(bootstrap, "pledge.events"))
+        for how in ((), ("--shuffle", "seven")):
+            done = deployment.run("audit", "replay", *how)
+            assert done.returncode == 0, done.stdout + done.stderr
+    print(f"{sent} commands, {head} events; killed {dict(breaking.killed)}")  # noqa: T201
