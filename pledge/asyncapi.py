@@ -62,7 +62,7 @@ def document(
         "channels": {
             "events": {
                 "address": TOPIC,
-                "description": "The key is the stream's id: each stream is in one partition, in order.",
+                "description": "Keyed by the stream's id: a stream is in one partition, in order.",
                 "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in messages},
                 "bindings": {
                     "kafka": {
