@@ -93,17 +93,17 @@ def _say_how_problems_look(document: dict[str, Any]) -> None:
 
 def whole(writer: Writer, reader: Reader) -> Pledge:
     """The whole product."""
-    return Pledge(writer, _questions(reader, with_commands=True))
+    return Pledge(writer, _questions(reader))
 
 
 def questions_only(reader: Reader) -> Pledge:
-    """The read side; it names the write side to whoever brings a command."""
-    return Pledge(None, _questions(reader, with_commands=False))
+    """The read side, with the document of both; whoever brings a command is told where to go."""
+    return Pledge(None, _questions(reader))
 
 
 def commands_only(writer: Writer, reader: Reader) -> Pledge:
     """The write side, with what operators and a load balancer ask of it."""
-    app = _application(reader, with_commands=True)
+    app = _application(reader)
     app.include_router(health.write_router(reader))
     handle_problems(app)
     return Pledge(writer, app)
@@ -111,17 +111,17 @@ def commands_only(writer: Writer, reader: Reader) -> Pledge:
 
 def openapi_of(reader: Reader) -> dict[str, Any]:
     """The OpenAPI document of both sides; nothing is connected to."""
-    return _questions(reader, with_commands=True).openapi()
+    return _questions(reader).openapi()
 
 
-def _questions(reader: Reader, *, with_commands: bool) -> FastAPI:
-    app = _application(reader, with_commands=with_commands)
+def _questions(reader: Reader) -> FastAPI:
+    app = _application(reader)
     install(app, reader)
     pages.install(app, reader)
     return app
 
 
-def _application(reader: Reader, *, with_commands: bool) -> FastAPI:
+def _application(reader: Reader) -> FastAPI:
     @asynccontextmanager
     async def life(_: Any) -> AsyncIterator[None]:
         reader.open()
@@ -146,11 +146,10 @@ def _application(reader: Reader, *, with_commands: bool) -> FastAPI:
         made = get_openapi(
             title=app.title, version=app.version, description=app.description, routes=app.routes
         )
-        if with_commands:
-            paths, schemas = document()
-            for path, item in paths.items():
-                made["paths"].setdefault(path, {}).update(item)
-            made["components"]["schemas"].update(schemas)
+        paths, schemas = document()
+        for path, item in paths.items():
+            made["paths"].setdefault(path, {}).update(item)
+        made["components"]["schemas"].update(schemas)
         _say_how_problems_look(made)
         return made
 

@@ -11,9 +11,12 @@ from decimal import Decimal
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
+from pledge.embedded import create_database
+from tests.end_to_end.conftest import kafka_deployment
 from tests.end_to_end.running import CHECKED_OUT, Service
 
 pytestmark = pytest.mark.slow
@@ -29,6 +32,21 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not source.is_dir():
         pytest.skip("the data set crm_sales is not here; PLEDGE_DATA names the folder that has it")
     return Path(shutil.copytree(source, tmp_path_factory.mktemp("data") / "crm_sales"))
+
+
+@pytest.fixture(scope="module", params=["embedded", "kafka"])
+def service(
+    request: pytest.FixtureRequest, postgres_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Service]:
+    """The same tests on both deployments."""
+    if request.param == "kafka":
+        with kafka_deployment() as deployment:
+            yield deployment
+    else:
+        with Service(
+            tmp_path_factory.mktemp("home"), create_database(postgres_url, f"test_{uuid4().hex}")
+        ) as embedded:
+            yield embedded
 
 
 @pytest.fixture(scope="module")
