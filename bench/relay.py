@@ -1,7 +1,10 @@
-"""Events a second from the ledger into Kafka, from the relay's start to its last checkpoint.
+"""Events a second from the ledger into Kafka, and from Kafka into a read model.
 
-relay.throughput  the relay beside a bare kafka-python producer that sends the same records, made
-                  before, with the same headers, settings and acknowledgements, and flushes
+relay.throughput    the relay, from its start to its last checkpoint, beside a bare kafka-python
+                    producer that sends the same records, made before, with the same headers,
+                    settings and acknowledgements, and flushes
+consume.throughput  a projector of deals that follows the topic beside the same one that follows the
+                    ledger, from the first events taken to the last; joining the group is left out
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -25,8 +28,11 @@ from events import checkpoints, ledger
 from events.relay import NAME, PRODUCING, Relay, from_the_start
 from events.topic import Tail, headers, prepare_topic
 from pledge.broker import broker
+from projections.opportunities import MODEL
+from projections.runner import Runner
+from projections.sources import FromLedger, FromTopic, Source
 
-NAMES = ("relay.throughput",)
+NAMES = ("relay.throughput", "consume.throughput")
 DEALS_PER_SECOND = 2_000
 
 
@@ -41,12 +47,25 @@ def measure(server: Server, names: list[str], seconds: float) -> Iterator[Result
             process_of(ours, url, cluster.bootstrap, STEPS * number) as our_side,
             process_of(bare, url, cluster.bootstrap, STEPS * number) as bare_side,
         ):
-            for name in names:
+            if "relay.throughput" in names:
                 yield compare(
-                    name,
+                    "relay.throughput",
                     "events/s",
                     Contender(lambda _: our_side(), url),
                     Contender(lambda _: bare_side()),
+                    seconds,
+                )
+        if "consume.throughput" in names:
+            with (
+                broker(folder) as cluster,
+                process_of(from_topic, url, cluster.bootstrap, STEPS * number) as by_topic,
+                process_of(from_ledger, url, STEPS * number) as by_ledger,
+            ):
+                yield compare(
+                    "consume.throughput",
+                    "events/s",
+                    Contender(lambda _: by_topic(), url),
+                    Contender(lambda _: by_ledger(), url),
                     seconds,
                 )
     finally:
@@ -101,3 +120,39 @@ def bare(url: str, bootstrap: str, events: int) -> Iterator[Measure]:
         return events, took
 
     yield measure
+
+
+@contextmanager
+def from_topic(url: str, bootstrap: str, events: int) -> Iterator[Measure]:
+    found = ledger_in(url)
+    topic, stop = f"pledge.{uuid4().hex[:8]}", threading.Event()
+    topic_id = prepare_topic(bootstrap, topic)
+    relaying = threading.Thread(target=Relay(found.connect, bootstrap, topic).run, args=(stop,))
+    with found.connect() as conn:
+        from_the_start(conn, topic_id, Tail())
+        relaying.start()
+        while (led := checkpoints.fetch(conn, NAME)) is None or led.position < events:
+            time.sleep(0.05)
+    stop.set()
+    relaying.join()
+    yield lambda: _take(url, FromTopic(bootstrap, topic))
+
+
+@contextmanager
+def from_ledger(url: str, _events: int) -> Iterator[Measure]:
+    yield lambda: _take(url, FromLedger())
+
+
+def _take(url: str, source: Source) -> tuple[int, float]:
+    """All but what the first step takes, and how long it takes."""
+    found = ledger_in(url)
+    with found.connect() as conn:
+        conn.execute(f"DROP SCHEMA IF EXISTS {MODEL.schema} CASCADE".encode())
+        conn.execute("DELETE FROM progress.checkpoints WHERE name = %s", (MODEL.name,))
+        with closing(Runner(found.connect, found.keyring(), [MODEL], source=source)) as runner:
+            runner.prepare(conn)
+            while not runner.step(conn):
+                pass
+            began = time.perf_counter()
+            taken = runner.catch_up(conn)
+            return taken, time.perf_counter() - began

@@ -16,6 +16,7 @@ import sys
 import time
 from pathlib import Path
 
+import latency
 import over_http
 import project
 import read
@@ -25,7 +26,7 @@ from databases import server
 from measuring import ROUNDS, Result, console
 from rich.table import Table
 
-FAMILIES = (write, over_http, project, read, relay)
+FAMILIES = (write, over_http, project, read, relay, latency)
 RESULTS = Path(__file__).with_name("results.json")
 
 

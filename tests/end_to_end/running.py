@@ -211,6 +211,11 @@ class Deployment(Service):
                 time.sleep(0.05)
         raise AssertionError(f"no commands after {seconds} seconds:\n{self.said()}")
 
+    def ask_read_api(self, path: str, body: Any) -> httpx2.Response:
+        """A command that comes to the wrong process."""
+        port = self.port + 1
+        return httpx2.post(f"http://127.0.0.1:{port}{path}", json=body, trust_env=False)
+
     def pids(self) -> dict[str, int | None]:
         """The process of each part that the deployment watches; None while it is dead."""
         found: dict[str, int | None] = self._told()["processes"]
