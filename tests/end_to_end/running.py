@@ -17,6 +17,8 @@ from typing import IO, Any, Self
 import httpx2
 import orjson
 
+from commands.http import takes
+
 READY_SECONDS = 60
 STOP_SECONDS = 40
 CHECKED_OUT = Path(__file__).parents[2]
@@ -169,16 +171,17 @@ class Service:
         return run(self.env | {"PLEDGE_URL": self.url}, *arguments)
 
 
-class ByMethod(httpx2.BaseTransport):
-    """Takes commands to one process and questions to another, as a proxy in front of them would."""
+class Proxy(httpx2.BaseTransport):
+    """Takes commands to one process and the rest to another, as a proxy in front of them would."""
 
     def __init__(self, commands: int, questions: int) -> None:
-        self._ports = {"POST": commands}
+        self._commands = commands
         self._questions = questions
         self._transport = httpx2.HTTPTransport()
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        request.url = request.url.copy_with(port=self._ports.get(request.method, self._questions))
+        is_command = request.method == "POST" and takes(request.url.path)
+        request.url = request.url.copy_with(port=self._commands if is_command else self._questions)
         return self._transport.handle_request(request)
 
     def close(self) -> None:
@@ -194,7 +197,7 @@ class Deployment(Service):
         self.client.close()
         self._command = ["stack", f"--nodes={nodes}", f"--projections={projections}"]
         self.client = httpx2.Client(
-            base_url=self.url, timeout=60, trust_env=False, transport=ByMethod(port, port + 1)
+            base_url=self.url, timeout=60, trust_env=False, transport=Proxy(port, port + 1)
         )
 
     def command(self) -> list[str]:
