@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from importlib.resources import files
+from typing import Any
 
 import psycopg
 
@@ -19,6 +20,10 @@ CREATE TABLE IF NOT EXISTS ledger.migrations (
 """
 
 
+HAS_RIGHTS = """
+SELECT has_database_privilege('pledge_service', current_database(), 'CREATE')
+   AND has_database_privilege('pledge_service', current_database(), 'TEMPORARY')
+"""
 RIGHTS = """
 DO $$ BEGIN
     IF NOT has_database_privilege('pledge_service', current_database(), 'CREATE')
@@ -49,6 +54,8 @@ def migrate(conninfo: str) -> list[str]:
         if entry.name.endswith(".sql")
     }
     with psycopg.connect(conninfo, application_name="pledge migrate") as conn:
+        if _is_up_to_date(conn, ours):
+            return []
         conn.execute(LOCK)
         conn.execute(BOOK)
         applied: dict[str, str] = dict(
@@ -70,3 +77,17 @@ def migrate(conninfo: str) -> list[str]:
         # Rights on the database itself are not part of a dump of it.
         conn.execute(RIGHTS)
     return fresh
+
+
+def _is_up_to_date(conn: psycopg.Connection[Any], ours: dict[str, str]) -> bool:
+    """Whether nothing is to be done; a user who could do nothing may look at least."""
+    row = conn.execute("SELECT to_regclass('ledger.migrations') IS NOT NULL").fetchone()
+    if row is None or not row[0]:
+        return False
+    readable = conn.execute("SELECT has_table_privilege('ledger.migrations', 'SELECT')").fetchone()
+    if readable is None or not readable[0]:
+        return False
+    applied = conn.execute("SELECT name, sha256 FROM ledger.migrations").fetchall()
+    digests = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in ours.items()}
+    rights = conn.execute(HAS_RIGHTS).fetchone()
+    return dict(applied) == digests and bool(rights and rights[0])

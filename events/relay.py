@@ -36,6 +36,7 @@ from events.topic import (
     id_of,
     partition_of,
     prepare_topic,
+    refuse_unreachable,
     source_of,
     tail_of,
     watcher,
@@ -68,6 +69,9 @@ PRODUCING: dict[str, Any] = {
     **PATIENT,
 }
 AT = "SELECT event_id FROM ledger.events WHERE position = %s"
+LATEST = """
+SELECT position, stream_id FROM ledger.events WHERE position <= %s ORDER BY position DESC LIMIT 5000
+"""
 LEADER = "SELECT pg_try_advisory_lock(7203, 2)"
 
 
@@ -87,6 +91,7 @@ class _Producer:
     """A producer that lets nothing in behind a record that failed, and ends when it is told to."""
 
     def __init__(self, bootstrap: str) -> None:
+        refuse_unreachable(bootstrap)
         self._producer = KafkaProducer(bootstrap_servers=bootstrap, **PRODUCING)
         # kafka-python would go on under a new epoch with what comes behind the records that failed.
         manager = self._producer._transaction_manager  # noqa: SLF001
@@ -145,6 +150,9 @@ class Relay:
                 self._stand_by(stop)
             except (psycopg.OperationalError, KafkaError, Overtaken, Lost, TopicUnfit) as error:
                 log.warning("the relay begins again", error=str(error).strip())
+                stop.wait(AWAY_SECONDS)
+            except Exception:  # kafka-python lets more than its own errors out
+                log.exception("the relay begins again after something unforeseen")
                 stop.wait(AWAY_SECONDS)
 
     def _stand_by(self, stop: threading.Event) -> None:
@@ -323,11 +331,11 @@ def _strange(conn: Connection, found: Checkpoint, shape: str, tail: Tail) -> str
     known = tail.event_id is None or (row is not None and str(row[0]) == tail.event_id)
     theirs = tail.source not in ("", source_of(ledger.ledger_id(conn)))
     fits = checkpoints.fits(conn, found) and known and not theirs
-    if fits and tail.position < found.position:
+    lost = _lost(conn, found, tail) if fits else None
+    if lost is not None:
         return (
-            f"it had carried up to position {found.position}, and the topic ends at "
-            f"{tail.position} (did Kafka lose records?). Delete the topic, then run: "
-            "pledge relay --from-the-start"
+            f"it had carried the event at position {lost} to Kafka, and it is not there any more "
+            "(did Kafka lose records?). Delete the topic, then run: pledge relay --from-the-start"
         )
     if not fits or tail.position > ledger.head(conn):
         return (
@@ -335,6 +343,16 @@ def _strange(conn: Connection, found: Checkpoint, shape: str, tail: Tail) -> str
             f"(it is another one, or was restored from a backup?); the relay had carried up to "
             f"{found.position}. Delete the topic, then run: pledge relay --from-the-start"
         )
+    return None
+
+
+def _lost(conn: Connection, found: Checkpoint, tail: Tail) -> int | None:
+    """The position of an event that was acknowledged, and lies behind its partition's end."""
+    if tail.each is None:
+        return None
+    for position, stream_id in conn.execute(LATEST, (found.position,)):
+        if position > tail.each[partition_of(stream_id)]:
+            return int(position)
     return None
 
 

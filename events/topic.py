@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
@@ -10,7 +11,7 @@ from uuid import UUID
 
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.admin import ConfigResource
-from kafka.errors import TopicAlreadyExistsError, for_code
+from kafka.errors import KafkaConnectionError, TopicAlreadyExistsError, for_code
 from kafka.partitioner.default import murmur2
 
 Header = tuple[str, bytes]
@@ -25,6 +26,7 @@ LARGEST_RECORD = 4_000_000
 PATIENT: dict[str, Any] = {"reconnect_backoff_max_ms": 2_000}
 """Of every client: a Kafka that is away is tried again at least that often."""
 LOOK_MS = 5_000
+REACH_SECONDS = 3.0
 TAIL = 50
 """How many of a partition's last records tell whose topic it is."""
 SETTINGS = {
@@ -41,6 +43,24 @@ class TopicUnfit(RuntimeError):
     """The topic cannot carry the ledger; the message says why and what to do."""
 
 
+def refuse_unreachable(bootstrap: str) -> None:
+    """Look whether anything answers there: kafka-python's clients, made in vain, are never freed.
+
+    Raises:
+        KafkaConnectionError: when nothing does.
+    """
+    failed: OSError | None = None
+    for place in bootstrap.split(","):
+        host, _, port = place.strip().rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), REACH_SECONDS).close()
+        except OSError as error:
+            failed = error
+        else:
+            return
+    raise KafkaConnectionError(f"nothing answers at {bootstrap} ({failed})")
+
+
 def prepare_topic(bootstrap: str, topic: str = TOPIC) -> UUID:
     """Create the topic, or check the one that is there; its id, which no other topic ever has.
 
@@ -48,6 +68,7 @@ def prepare_topic(bootstrap: str, topic: str = TOPIC) -> UUID:
         TopicUnfit: when it has another number of partitions, or would lose records.
         KafkaError: when Kafka does not answer.
     """
+    refuse_unreachable(bootstrap)
     with KafkaAdminClient(bootstrap_servers=bootstrap, **PATIENT) as admin:
         try:
             admin.create_topics(
@@ -103,6 +124,7 @@ def watcher(bootstrap: str) -> KafkaAdminClient:
     Raises:
         KafkaError: when Kafka does not answer.
     """
+    refuse_unreachable(bootstrap)
     return KafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=LOOK_MS, **PATIENT)
 
 
@@ -198,20 +220,23 @@ class Tail(NamedTuple):
         position: the highest that any of its last records names, 0 of an empty topic.
         source: of that record; tells one ledger from another.
         event_id: of the highest event among them, which is at ``event_at``.
+        each: the highest position in each partition; None where nobody looked.
     """
 
     position: int = 0
     source: str = ""
     event_id: str | None = None
     event_at: int = 0
+    each: dict[int, int] | None = None
 
 
 def tail_of(bootstrap: str, topic: str) -> Tail:
-    """The last records of every partition, taken together.
+    """The last records of every partition, taken together; what others wrote there is passed over.
 
     Raises:
         KafkaError: when Kafka does not answer.
     """
+    refuse_unreachable(bootstrap)
     consumer = KafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False, **PATIENT)
     try:
         partitions = [TopicPartition(topic, n) for n in range(PARTITIONS)]
@@ -219,16 +244,31 @@ def tail_of(bootstrap: str, topic: str) -> Tail:
         ends = consumer.end_offsets(partitions)
         for partition in partitions:
             consumer.seek(partition, max(0, ends[partition] - TAIL))
-        tail = Tail()
+        tail, each = Tail(), dict.fromkeys(range(PARTITIONS), 0)
         while any(consumer.position(p) < ends[p] for p in partitions):
-            for records in consumer.poll(timeout_ms=1_000).values():
+            for partition, records in consumer.poll(timeout_ms=1_000).items():
                 for record in records:
-                    told = {name: value.decode() for name, value in record.headers}
-                    position = int(told["ce_position"])
-                    if position >= tail.position:
-                        tail = tail._replace(position=position, source=told["ce_source"])
-                    if "ce_id" in told and position >= tail.event_at:
-                        tail = tail._replace(event_id=told["ce_id"], event_at=position)
-        return tail
+                    found = _place_of(record)
+                    if found is not None:
+                        tail = _with(tail, *found)
+                        each[partition.partition] = max(each[partition.partition], found[0])
+        return tail._replace(each=each)
     finally:
         consumer.close()
+
+
+def _place_of(record: Any) -> tuple[int, str, str | None] | None:
+    """Position, source and event id that a record names; None when it is none of a relay's."""
+    try:
+        told = {name: value.decode() for name, value in record.headers}
+        return int(told["ce_position"]), told["ce_source"], told.get("ce_id")
+    except (KeyError, ValueError, AttributeError):
+        return None
+
+
+def _with(tail: Tail, position: int, source: str, event_id: str | None) -> Tail:
+    if position >= tail.position:
+        tail = tail._replace(position=position, source=source)
+    if event_id is not None and position >= tail.event_at:
+        tail = tail._replace(event_id=event_id, event_at=position)
+    return tail

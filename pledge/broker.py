@@ -118,10 +118,17 @@ def broker(folder: Path, nodes: int = 1) -> Iterator[Cluster]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     java = _java(folder)
-    if not (folder / f"node{nodes}" / "meta.properties").exists():
-        _format(folder, java, nodes)
+    made = folder / "nodes"
+    if made.exists() and made.read_text() != str(nodes):
+        raise BrokerFailed(
+            f"The Kafka in {folder} was made with --nodes {made.read_text()}, not {nodes}. "
+            "Ask for as many, or choose another home: PLEDGE_HOME=FOLDER"
+        )
     files = [folder / f"node{n + 1}.properties" for n in range(nodes)]
     _end_left_behind(files)
+    if not made.exists():
+        _format(folder, java, nodes)
+        made.write_text(str(nodes))
     cluster = Cluster(
         ",".join(_listener(file) for file in files),
         [],

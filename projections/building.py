@@ -30,8 +30,8 @@ SHARE = 10_000
 PROCESSES = 8
 
 UNKNOWN = """
-SELECT DISTINCT type FROM ledger.events
- WHERE position <= %s AND position <> ALL (%s) AND stream_type <> 'library'
+SELECT position, type, stream_id FROM ledger.events
+ WHERE position <= %s AND position <> ALL (%s) AND stream_type <> 'library' AND type <> ALL (%s)
 """
 STREAMS = f"""
 SELECT {ledger.COLUMNS} FROM ledger.events
@@ -76,9 +76,9 @@ class Build(NamedTuple):
     shuffle: str | None = None
     heads: dict[int, int] | None = None
 
-    def counts(self, row: tuple[Any, ...]) -> bool:
-        """Whether the read model has taken this event already."""
-        return self.heads is None or row[0] <= self.heads[partition_of(row[3])]
+    def has_taken(self, position: int, stream_id: UUID) -> bool:
+        """Whether the read model is past this event."""
+        return self.heads is None or position <= self.heads[partition_of(stream_id)]
 
 
 def build(conn: Connection, asked: Build, report: Progress | None = None) -> Aside:
@@ -184,8 +184,9 @@ def _received(pipe: Pipe) -> Aside:
 
 
 def _refuse_unknown(conn: Connection, asked: Build) -> None:
-    rows = conn.execute(UNKNOWN, (asked.head, list(asked.skipped)))
-    strange = {row[0] for row in rows} - REGISTRY.keys()
+    known = list(REGISTRY)
+    rows = conn.execute(UNKNOWN, (asked.head, list(asked.skipped), known))
+    strange = {row[1] for row in rows if asked.has_taken(row[0], row[2])}
     if strange:
         raise CannotBuild(f"the ledger holds events of unknown type: {', '.join(sorted(strange))}")
 
@@ -245,7 +246,7 @@ def _streams(
             while cut and rows[cut - 1][3] == rows[-1][3]:
                 cut -= 1
             if cut:
-                yield [row for row in rows[:cut] if asked.counts(row)]
+                yield [row for row in rows[:cut] if asked.has_taken(row[0], row[3])]
             kept = rows[cut:]
         if kept:
-            yield [row for row in kept if asked.counts(row)]
+            yield [row for row in kept if asked.has_taken(row[0], row[3])]

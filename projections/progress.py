@@ -15,8 +15,9 @@ from projections.model import ReadModel
 FAR = 100_000
 NEXT = """
 SELECT stream_id FROM ledger.events WHERE position > %s AND position <= %s AND type = ANY (%s)
- ORDER BY position LIMIT 1000
+ GROUP BY stream_id ORDER BY min(position)
 """
+ENOUGH = 1_000
 
 Connection = psycopg.Connection[Any]
 
@@ -37,18 +38,19 @@ def set_back(conn: Connection, model: ReadModel, checkpoint: Checkpoint) -> str 
     Rows that know the events behind their checkpoint would take them twice.
     """
     types = list(model.types)
-    streams = {
+    found = conn.execute(NEXT, (checkpoint.taken, checkpoint.taken + FAR, types))
+    streams = [
         row[0]
-        for row in conn.execute(NEXT, (checkpoint.taken, checkpoint.taken + FAR, types))
+        for row in found
         if checkpoint.source == LEDGER or partition_of(row[0]) == checkpoint.partition
-    }
+    ][:ENOUGH]
     for table in model.tables if streams else ():
         if "position" not in table.columns:
             continue
         ahead = conn.execute(
             f"SELECT FROM {model.schema}.{table.name} "
             f"WHERE {table.key[0]} = ANY (%s) AND position > %s LIMIT 1".encode(),
-            (list(streams), checkpoint.taken),
+            (streams, checkpoint.taken),
         ).fetchone()
         if ahead is not None:
             return (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -19,6 +19,7 @@ from events.checkpoints import LEDGER, Checkpoint, Overtaken
 from events.envelope import Recorded
 from events.keys import Keyring
 from projections import progress
+from projections.building import CannotBuild
 from projections.folding import (
     Batch,
     Parked,
@@ -103,6 +104,21 @@ class Projector:
             self.parked[stream_id] = why.position
             log.error("a stream was parked", model=name, stream=str(stream_id), why=str(why))
 
+    def halt(self, conn: Connection, partitions: Collection[int], error: psycopg.Error) -> None:
+        """Stand still in these partitions: the database does not take the rows.
+
+        Raises:
+            Overtaken: when another process was faster.
+        """
+        for place in partitions:
+            old = self.checkpoints.get(place)
+            if old is not None and old.halted is None:
+                why = f"its rows cannot be written: {error.__class__.__name__}: {error}"
+                new = replace(old, halted=why)
+                checkpoints.move(conn, old, new)
+                self.checkpoints[place] = new
+                log.error("a read model halted", model=self.model.name, why=why)
+
     def _stored(self, conn: Connection, batch: Batch) -> Rows:
         rows = Rows(self.model.tables, f"{self.model.schema}.")
         seen = self._seen_before(batch.events)
@@ -122,13 +138,13 @@ class Projector:
 
 def _behind(old: Checkpoint, piece: Piece) -> Checkpoint:
     """The checkpoint once the whole piece is taken."""
+    if piece.strange is not None:
+        return replace(old, halted=_say(old.name, piece.strange))
     new = replace(old, offset=piece.offset)
     if piece.rows and piece.rows[-1][0] > old.position:
         new.position, new.event_id = piece.rows[-1][:2]
     if piece.watermark is not None:
         new.watermark = max(old.watermark or 0, piece.watermark)
-    if piece.strange is not None:
-        new.halted, new.halted_at = _say(old.name, piece.strange), new.taken
     return new
 
 
@@ -183,6 +199,9 @@ class Runner:
             except (psycopg.OperationalError, Overtaken, SourceAway) as error:
                 log.warning("projectors begin again", error=str(error).strip())
                 stop.wait(AWAY_SECONDS)
+            except Exception:
+                log.exception("projectors begin again after something unforeseen")
+                stop.wait(AWAY_SECONDS)
 
     def prepare(self, conn: Connection) -> None:
         """Create what is missing, rebuild what has another shape than the code, open the source.
@@ -190,10 +209,15 @@ class Runner:
         Raises:
             SourceAway: when the source does not answer.
         """
+        self.projectors = []
         for model in self._models:
             create(conn, model)
-            rebuild_if_changed(conn, self._keyring, model)
-        self.projectors = [Projector(model) for model in self._models]
+            try:
+                rebuild_if_changed(conn, self._keyring, model)
+            except CannotBuild as error:
+                log.error("a read model stays as it is", model=model.name, why=str(error))  # noqa: TRY400 - told whole
+            else:
+                self.projectors.append(Projector(model))
         self._source.open(conn)
         self._take_over(conn)
 
@@ -218,6 +242,10 @@ class Runner:
                     projector.take(conn, taken)
                 except Overtaken:
                     overtaken.append(projector)
+                except psycopg.OperationalError:
+                    raise
+                except psycopg.Error as error:
+                    projector.halt(conn, [piece.partition for piece in pieces], error)
         for projector in overtaken:
             self._load(conn, projector)
         if overtaken:
@@ -254,6 +282,10 @@ class Runner:
         if found[0].source == LEDGER != self._source.id:
             checkpoints.split(conn, name, self._source.id, self._source.partitions)
             found = checkpoints.fetch_all(conn, name)
+        if found[0].shape != projector.model.shape:
+            raise SourceAway(
+                f"another version of Pledge keeps the read model {name}; stop one of them"
+            )
         projector.checkpoints = {
             checkpoint.partition: self._fitting(conn, projector.model, checkpoint)
             for checkpoint in found

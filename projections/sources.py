@@ -10,7 +10,6 @@ from typing import Any, NamedTuple, Protocol
 
 import structlog
 from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
-from kafka.errors import KafkaError
 
 from events import ledger
 from events.checkpoints import LEDGER, Checkpoint
@@ -51,9 +50,10 @@ class Piece(NamedTuple):
 
     Attributes:
         rows: of ``ledger.COLUMNS``, each position above the one before.
-        offset: in a topic, of the record after the last one read; None of the ledger.
+        offset: in a topic, of the record after the last one read; None of the ledger, and where
+            nothing could be taken.
         watermark: in a topic, up to where nothing of this partition is missing; None of the ledger.
-        strange: why nothing behind it can be taken.
+        strange: why nothing can be taken.
     """
 
     partition: int
@@ -64,10 +64,10 @@ class Piece(NamedTuple):
 
     def is_behind(self, checkpoint: Checkpoint) -> bool:
         """Whether it brings nothing that the checkpoint does not have."""
-        if self.strange is not None:
+        if self.rows and self.rows[-1][0] > checkpoint.taken:
             return False
         if self.offset is None:
-            return bool(self.rows[-1][0] <= checkpoint.position)
+            return self.strange is None
         return checkpoint.offset is not None and self.offset <= checkpoint.offset
 
 
@@ -191,23 +191,18 @@ class FromTopic:
         self._opened = ExitStack()
         self._ends: dict[int, int] = {}
         self._highest: dict[int, int] = {}
+        self._next: dict[int, int] = {}
+        self._proofs: dict[int, tuple[int, int]] = {}
         self._source = b""
 
     def open(self, conn: Connection) -> None:
         """See ``Source``: join the group."""
         self._conn = conn
         self._source = source_of(ledger.ledger_id(conn)).encode()
-        try:
-            self._admin = watcher(self._bootstrap)
-            self._opened.callback(self._admin.close)
-            self.id = str(id_of(self._admin, self._topic))
-            consumer = KafkaConsumer(
-                bootstrap_servers=self._bootstrap,
-                group_id=f"{self._topic}.projections",
-                **CONSUMING,
-            )
-        except KafkaError as error:
-            raise SourceAway(f"Kafka at {self._bootstrap}, {self._topic}: {error}") from error
+        self._admin = self._asked(watcher, self._bootstrap)
+        self._opened.callback(self._admin.close)
+        self.id = str(self._asked(id_of, self._admin, self._topic))
+        consumer = self._asked(self._join)
         self._opened.callback(consumer.close, autocommit=False, timeout_ms=CLOSE_MS)
         self._consumer = consumer
         self._news.clear()
@@ -216,9 +211,13 @@ class FromTopic:
         if not self._asked(consumer.partitions_for_topic, self._topic):
             raise SourceAway(f"Kafka at {self._bootstrap} says nothing of the topic {self._topic}")
 
+    def _join(self) -> KafkaConsumer:
+        group = f"{self._topic}.projections"
+        return KafkaConsumer(bootstrap_servers=self._bootstrap, group_id=group, **CONSUMING)
+
     def close(self) -> None:
         """See ``Source``: leave the group."""
-        with suppress(KafkaError):
+        with suppress(Exception):  # what cannot be left in order is left anyway
             self._opened.close()
 
     def assigned(self) -> frozenset[int] | None:
@@ -238,7 +237,7 @@ class FromTopic:
         self._looked = now
         try:
             found = str(id_of(self._admin, self._topic))
-        except KafkaError as error:
+        except Exception as error:
             log.warning("the topic cannot be looked at", topic=self._topic, error=str(error))
             return
         if found != self.id:
@@ -267,7 +266,7 @@ class FromTopic:
 
     def seek(self, wanted: Mapping[int, Sequence[Checkpoint]]) -> None:
         """See ``Source``."""
-        self._highest = {}
+        self._highest, self._next, self._proofs = {}, {}, {}
         try:
             for partition in self._consumer.assignment():
                 self._seek(partition, wanted.get(partition.partition, ()))
@@ -282,8 +281,13 @@ class FromTopic:
             self._offset_after(partition, c.taken) if c.offset is None else c.offset
             for c in checkpoints
         )
+        known = [c.taken for c in checkpoints if c.offset == offset]
+        if known and offset > 0:
+            offset -= 1
+            self._proofs[partition.partition] = offset, known[0]
         self._consumer.seek(partition, offset)
         self._consumer.resume(partition)
+        self._next[partition.partition] = offset
         self._highest[partition.partition] = min(c.taken for c in checkpoints)
 
     def _offset_after(self, partition: TopicPartition, position: int) -> int:
@@ -302,12 +306,14 @@ class FromTopic:
     def _asked(self, ask: Any, *what: Any) -> Any:
         try:
             return ask(*what)
-        except KafkaError as error:
-            raise SourceAway(f"Kafka at {self._bootstrap}: {error}") from error
+        except Exception as error:  # kafka-python lets more than its own errors out
+            raise SourceAway(f"Kafka at {self._bootstrap}, {self._topic}: {error!r}") from error
 
     def read(self, limit: int) -> list[Piece]:
         """See ``Source``."""
         polled = self._asked(self._poll, limit)
+        if any(r[0].offset < self._next.get(p.partition, 0) for p, r in polled.items()):
+            self._news.set()  # kafka-python went back by itself: an offset is not there any more
         if self._news.is_set():
             return []  # these may be of partitions that were not sought yet
         pieces = [
@@ -328,6 +334,7 @@ class FromTopic:
             if not piece.rows or there.get(piece.rows[-1][0]) == piece.rows[-1][1]
             else piece._replace(
                 rows=[],
+                offset=None,
                 watermark=0,
                 strange=f"follows {self._topic}, which holds an event at position "
                 f"{piece.rows[-1][0]} that this ledger does not (was it restored from a backup?)",
@@ -339,30 +346,41 @@ class FromTopic:
         return self._consumer.poll(timeout_ms=POLL_MS, max_records=limit)
 
     def _piece(self, partition: int, records: Sequence[Any]) -> Piece:
-        """The records without late repeats, of which relays that were frozen and woke make some."""
+        """The records without late repeats, of which relays that were frozen and woke make some.
+
+        What others wrote into the topic is passed over: none of our events is missing for it. The
+        first record read is the last one taken; where it is not, the topic lost what lay between.
+        """
         highest, watermark = self._highest[partition], 0
+        proof, bound = self._proofs.pop(partition, (-1, 0))
         rows = []
-        strange = None
-        offset = records[0].offset
         for record in records:
             told = dict(record.headers)
             try:
                 position = position_of(told, self._source)
                 is_mark = told["ce_type"] == WATERMARK.encode()
-                if position > highest and not is_mark:
-                    rows.append(row_of(told, record.value))
-            except (KeyError, ValueError) as error:
-                strange = (
-                    f"follows {self._topic}, whose record at offset {record.offset} of partition "
-                    f"{partition} is no event of this ledger ({error})"
+                row = row_of(told, record.value) if position > highest and not is_mark else None
+            except (KeyError, ValueError, TypeError, AttributeError) as error:
+                log.error(  # noqa: TRY400 - told whole
+                    "a record of somebody else",
+                    partition=partition,
+                    offset=record.offset,
+                    error=repr(error),
                 )
-                break
-            offset = record.offset + 1
-            if is_mark:
+                continue
+            if record.offset == proof and position > bound:
+                strange = (
+                    f"had read less of partition {partition} than is gone (did Kafka lose records?)"
+                )
+                return Piece(partition, [], None, 0, strange)
+            if row is not None:
+                rows.append(row)
+            elif is_mark:
                 watermark = max(watermark, position)
             highest = max(highest, position)
         self._highest[partition] = highest
-        return Piece(partition, rows, offset, watermark, strange)
+        self._next[partition] = records[-1].offset + 1
+        return Piece(partition, rows, records[-1].offset + 1, watermark)
 
     def rest(self, stop: threading.Event) -> None:
         """See ``Source``: reading waits by itself."""

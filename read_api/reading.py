@@ -150,7 +150,7 @@ class Reader:
             when = moment(conn, as_of, known_at)
             wanted = max(min_position or 0, when.known_at or 0)
             if reached < wanted:
-                _refuse_if_halted(conn, models)
+                _refuse_if_halted(conn, models, wanted)
                 raise NotThereYet(
                     f"position {wanted} is not reached yet; this is {reached}", models, wanted
                 )
@@ -179,13 +179,13 @@ def hold(conn: Connection, *models: ReadModel) -> bool:
     return True
 
 
-def _refuse_if_halted(conn: Connection, models: tuple[ReadModel, ...]) -> None:
+def _refuse_if_halted(conn: Connection, models: tuple[ReadModel, ...], wanted: int) -> None:
     for model in models:
         for checkpoint in checkpoints.fetch_all(conn, model.name):
-            if checkpoint.halted is not None:
+            if checkpoint.halted is not None and checkpoint.taken < wanted:
+                place = checkpoint.halted_at or checkpoint.taken
                 raise NotThereYet(
-                    f"read model {model.name} halted at position {checkpoint.halted_at}: "
-                    f"{checkpoint.halted}",
+                    f"read model {model.name} halted at position {place}: {checkpoint.halted}",
                     models,
                     is_final=True,
                 )

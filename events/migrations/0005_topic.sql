@@ -10,6 +10,6 @@ SELECT name, min(greatest(position, watermark)) AS position,
        max(greatest(position, watermark)) AS highest,
        (array_agg(halted ORDER BY halted_at) FILTER (WHERE halted IS NOT NULL))[1] AS halted,
        (array_agg(halted_at ORDER BY halted_at) FILTER (WHERE halted IS NOT NULL))[1] AS halted_at,
-       max(moved_at) AS moved_at, min(source) AS source
+       min(moved_at) AS moved_at, min(source) AS source
   FROM progress.checkpoints GROUP BY name;
 GRANT SELECT ON progress.readers TO pledge_service;

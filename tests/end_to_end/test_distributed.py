@@ -105,7 +105,10 @@ class Breaking:
         with suppress(ProcessLookupError, FileNotFoundError):
             if victim == "postgres":
                 os.kill(self._deployment.postmaster(), signal.SIGINT)  # its fast shutdown
-            elif (pid := self._deployment.pids()[victim]) is not None:
+            else:
+                pid = self._deployment.pids()[victim]
+                if pid is None:
+                    return  # dead already
                 os.kill(pid, signal.SIGKILL)
             self.killed[victim.partition(" ")[0]] += 1
 

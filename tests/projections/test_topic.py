@@ -17,10 +17,12 @@ from uuid import UUID, uuid4
 
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer
+from structlog.typing import EventDict
 
 from events import checkpoints, ledger
 from events.relay import NAME, from_the_start
 from events.topic import PARTITIONS, Tail, headers, partition_of, prepare_topic, source_of
+from projections import progress
 from projections.catalog import MODELS
 from projections.rebuild import rebuild
 from projections.sources import FromLedger
@@ -192,7 +194,7 @@ def test_records_that_come_again_late_change_nothing(company: World) -> None:
 def restarted(company: World) -> None:
     """What a new process finds, once it has its partitions."""
     with company.connect() as conn, closing(company.runner(conn)) as runner:
-        wait_for(lambda: runner.step(conn) or len(halted(company)) == len(MODELS), "no halt")
+        wait_for(lambda: runner.step(conn) < 0 or len(halted(company)) == len(MODELS), "no halt")
 
 
 def rebuilt(company: World) -> None:
@@ -227,7 +229,7 @@ def test_checkpoints_restored_from_yesterday_are_noticed(company: World, source:
         conn.execute("TRUNCATE progress.checkpoints")
         conn.execute("INSERT INTO progress.checkpoints TABLE yesterday")
     with company.connect() as conn, closing(company.runner(conn)) as runner:
-        wait_for(lambda: runner.step(conn) or "leads" in halted(company), "no halt")
+        wait_for(lambda: runner.step(conn) < 0 or "leads" in halted(company), "no halt")
         runner.catch_up(conn)
     assert {"customers", "leads", "promises", "timeline"} <= halted(company).keys()
     assert all("know more" in said for said in halted(company).values())
@@ -308,3 +310,83 @@ def test_while_kafka_is_away_commands_are_taken_and_answers_say_how_far_they_are
                 stop.set()
                 thread.join()
         assert company.differing() == []
+
+
+def test_a_partition_that_lost_its_end_is_noticed(company: World) -> None:
+    """As far as it can be shown here: the checkpoints know more of the topic than it holds."""
+    some_promises(company)
+    company.project()
+    with company.superuser() as conn:
+        conn.execute(
+            "UPDATE progress.checkpoints SET next_offset = next_offset + 1000 "
+            "WHERE source <> 'ledger'"
+        )
+    restarted(company)
+    assert all("did Kafka lose records?" in said for said in halted(company).values())
+    rebuilt(company)
+
+
+def test_a_partition_that_lost_its_end_and_grew_again_is_noticed(company: World) -> None:
+    """Other records stand where those were that the checkpoints had read."""
+    some_promises(company)
+    company.project()
+    with company.superuser() as conn:
+        conn.execute(
+            "UPDATE progress.checkpoints SET position = 1, watermark = 1, event_id = "
+            "(SELECT event_id FROM ledger.events WHERE position = 1) WHERE source <> 'ledger'"
+        )
+        for model in MODELS:
+            for table in model.tables:
+                conn.execute(f"DELETE FROM {model.schema}.{table.name}".encode())
+    restarted(company)
+    assert all("did Kafka lose records?" in said for said in halted(company).values())
+    rebuilt(company)
+
+
+def test_what_others_write_into_the_topic_is_passed_over(
+    company: World, logged: list[EventDict]
+) -> None:
+    some_promises(company, 5)
+    source: Any = company.source()
+    producer = KafkaProducer(bootstrap_servers=source._bootstrap)
+    for strange in ([], [("ce_position", b"\xff")], [("ce_source", b"urn:x"), ("ce_position", b"9")]):
+        for partition in range(PARTITIONS):
+            producer.send(source._topic, value=b"x", partition=partition, headers=strange)
+    producer.flush()
+    producer.close()
+    some_promises(company, 5)
+    company.project()
+    assert caught_up(company)
+    assert company.differing() == []
+    assert "a record of somebody else" in {entry["event"] for entry in logged}
+
+
+def test_an_event_that_the_ledger_lost_is_not_taken_when_a_halt_is_ended_all_the_same(
+    company: World,
+) -> None:
+    some_promises(company, 5)
+    company.project()
+    with company.superuser() as conn:
+        head = company.head()
+        some_promises(company, 5)
+        with company.connect() as watched:
+            wait_for(
+                lambda: (led := checkpoints.fetch(watched, NAME)) and led.position > head + 9,
+                "not carried",
+            )
+        conn.execute("SET session_replication_role = replica")
+        conn.execute("DELETE FROM ledger.events WHERE position > %s", (head + 3,))
+        restarted_in_part(company)
+        assert halted(company)
+        for model in MODELS:
+            progress.resume(conn, model.name)
+        restarted_in_part(company)
+        assert halted(company)
+    assert company.differing() == []
+
+
+def restarted_in_part(company: World) -> None:
+    with company.connect() as conn, closing(company.runner(conn)) as runner:
+        wait_for(lambda: runner.step(conn) < 0 or halted(company), "no halt")
+        for _ in range(20):
+            runner.step(conn)
