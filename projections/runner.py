@@ -230,11 +230,11 @@ class Runner:
         """
         self._take_over(conn)
         self._look_for_resumed(conn)
-        pieces = self._source.read(self._batch)
-        if not pieces:
-            return 0
-        rows = [row for piece in pieces for row in piece.rows]
         with without_cycle_collection():
+            pieces = self._source.read(self._batch)
+            if not pieces:
+                return 0
+            rows = [row for piece in pieces for row in piece.rows]
             taken = _apart(pieces, readable(conn, self._keyring, rows))
             overtaken = []
             for projector in self.projectors:

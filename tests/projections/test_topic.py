@@ -349,7 +349,11 @@ def test_what_others_write_into_the_topic_is_passed_over(
     some_promises(company, 5)
     source: Any = company.source()
     producer = KafkaProducer(bootstrap_servers=source._bootstrap)
-    for strange in ([], [("ce_position", b"\xff")], [("ce_source", b"urn:x"), ("ce_position", b"9")]):
+    for strange in (
+        [],
+        [("ce_position", b"\xff")],
+        [("ce_source", b"urn:x"), ("ce_position", b"9")],
+    ):
         for partition in range(PARTITIONS):
             producer.send(source._topic, value=b"x", partition=partition, headers=strange)
     producer.flush()
