@@ -42,6 +42,7 @@ NAMES = ("relay.latency", "embedded.latency")
 COMMANDS = 100
 """In a round."""
 PATIENCE_SECONDS = 60
+LOOK_SECONDS = 0.0005
 SHOWN = "SELECT min(position), count(*) FROM progress.readers WHERE name = ANY (%s)"
 MODEL_NAMES = [model.name for model in MODELS]
 
@@ -134,6 +135,7 @@ def _wait(conn: psycopg.Connection[tuple[int, int]], position: int) -> None:
         if row is not None and row[1] == len(MODELS) and row[0] >= position:
             return
         assert time.monotonic() < deadline, "the read models do not show it"
+        time.sleep(LOOK_SECONDS)
 
 
 @contextmanager

@@ -52,7 +52,7 @@ BATCH = 2_000
 BATCH_BYTES = 16_000_000
 IN_FLIGHT = 2
 """Batches on their way at once; the next is read and sent while the last one is acknowledged."""
-POLL_SECONDS = 0.01
+POLL_SECONDS = 0.005
 AWAY_SECONDS = 1.0
 BEAT_SECONDS = 1.0
 LOOK_SECONDS = 5.0
@@ -196,7 +196,7 @@ class Relay:
         leading = _Leading(
             conn, producer, admin, topic_id, source, checkpoint, checkpoint.position, stop
         )
-        self._mark(leading)
+        self._mark(leading, checkpoint.position)
         while not stop.is_set():
             self._turn(leading)
         while leading.flights:
@@ -236,7 +236,7 @@ class Relay:
         leading.flights.append(Flight(acks, last[0], last[1]))
 
     def _settle(self, leading: _Leading) -> None:
-        """Await the oldest batch, move the checkpoint, and say in every partition how far it is.
+        """Await the oldest batch, say in every partition how far it is, and move the checkpoint.
 
         Raises:
             Lost: when Kafka did not take a record.
@@ -245,11 +245,11 @@ class Relay:
         flight = leading.flights[0]
         self._await(leading, flight.acks)
         self._await(leading, leading.marks)
+        self._mark(leading, flight.position)
         new = replace(leading.checkpoint, position=flight.position, event_id=flight.event_id)
         checkpoints.move(leading.conn, leading.checkpoint, new)
         leading.checkpoint = new
         leading.flights.popleft()
-        self._mark(leading)
 
     def _await(self, leading: _Leading, acks: list[Any]) -> None:
         for ack in acks:
@@ -288,12 +288,13 @@ class Relay:
         if found != leading.topic_id:
             raise Lost(f"the topic {self._topic} is not the one that it was")
 
-    def _mark(self, leading: _Leading) -> None:
+    def _mark(self, leading: _Leading, position: int) -> None:
+        """Say in every partition that everything up to the position is in Kafka."""
         told = [
             ("ce_specversion", b"1.0"),
             ("ce_type", WATERMARK.encode()),
             ("ce_source", leading.source),
-            ("ce_position", b"%d" % leading.checkpoint.position),
+            ("ce_position", b"%d" % position),
         ]
         leading.marks = [
             leading.producer.send(self._topic, value=b"{}", partition=partition, headers=told)

@@ -38,6 +38,12 @@ log = structlog.get_logger()
 BATCH = 5_000
 """The most events taken at once."""
 AWAY_SECONDS = 1.0
+SESSION = "SET synchronous_commit = off; SET enable_seqscan = off"
+"""A crash may take the last moments' rows and their checkpoint along, together: they come again.
+All that is asked are look-ups by key, which the planner would not believe of small tables."""
+
+Moves = dict[int, tuple[Checkpoint, Checkpoint]]
+"""By partition, a checkpoint and what it becomes."""
 
 
 class Taken(NamedTuple):
@@ -60,6 +66,20 @@ class Projector:
     parked: Parked = field(default_factory=dict)
     skipped: set[int] = field(default_factory=set)
 
+    def moves(self, taken: Sequence[Taken]) -> Moves:
+        """By partition, what its checkpoint becomes of what partitions brought."""
+        moves = {}
+        for piece, _ in taken:
+            old = self.checkpoints.get(piece.partition)
+            if old is not None and old.halted is None and not piece.is_behind(old):
+                moves[piece.partition] = old, _behind(old, piece)
+        return moves
+
+    def is_concerned(self, batch: Batch) -> bool:
+        """Whether any of it could change a row, or be poison."""
+        types = self.model.types
+        return bool(batch.broken) or any(recorded.type in types for recorded in batch.events)
+
     def take(self, conn: Connection, taken: Sequence[Taken]) -> None:
         """Fold what partitions brought; commit rows and checkpoints.
 
@@ -69,15 +89,14 @@ class Projector:
         Raises:
             Overtaken: when another process was faster; nothing was written.
         """
-        moves: dict[int, tuple[Checkpoint, Checkpoint]] = {}
-        batches: dict[int, Batch] = {}
-        for piece, batch in taken:
-            old = self.checkpoints.get(piece.partition)
-            if old is not None and old.halted is None and not piece.is_behind(old):
-                moves[piece.partition] = old, _behind(old, piece)
-                batches[piece.partition] = batch.between(old.taken)
+        moves = self.moves(taken)
         if not moves:
             return
+        batches = {
+            piece.partition: batch.between(moves[piece.partition][0].taken)
+            for piece, batch in taken
+            if piece.partition in moves
+        }
         while True:
             whole = Batch.of(list(batches.values()))
             try:
@@ -96,13 +115,17 @@ class Projector:
             for stream_id, why in parking.items():
                 progress.park(conn, self.model.name, stream_id, why.position, str(why))
         name = self.model.name
-        for place, (_, new) in moves.items():
-            self.checkpoints[place] = new
-            if new.halted is not None:
-                log.error("a read model halted", model=name, why=new.halted)
+        self.moved(moves)
         for stream_id, why in parking.items():
             self.parked[stream_id] = why.position
             log.error("a stream was parked", model=name, stream=str(stream_id), why=str(why))
+
+    def moved(self, moves: Moves) -> None:
+        """Note what has been committed."""
+        for place, (_, new) in moves.items():
+            self.checkpoints[place] = new
+            if new.halted is not None:
+                log.error("a read model halted", model=self.model.name, why=new.halted)
 
     def halt(self, conn: Connection, partitions: Collection[int], error: psycopg.Error) -> None:
         """Stand still in these partitions: the database does not take the rows.
@@ -193,6 +216,7 @@ class Runner:
             try:
                 with self._connect() as conn, closing(self):
                     self.prepare(conn)
+                    conn.execute(SESSION)
                     while not stop.is_set():
                         if not self.step(conn):
                             self._source.rest(stop)
@@ -235,9 +259,11 @@ class Runner:
             if not pieces:
                 return 0
             rows = [row for piece in pieces for row in piece.rows]
-            taken = _apart(pieces, readable(conn, self._keyring, rows))
-            overtaken = []
-            for projector in self.projectors:
+            whole = readable(conn, self._keyring, rows)
+            taken = _apart(pieces, whole)
+            concerned = [one for one in self.projectors if one.is_concerned(whole)]
+            overtaken = self._pass(conn, taken, [o for o in self.projectors if o not in concerned])
+            for projector in concerned:
                 try:
                     projector.take(conn, taken)
                 except Overtaken:
@@ -251,6 +277,23 @@ class Runner:
         if overtaken:
             self._seek()
         return len(rows)
+
+    def _pass(
+        self, conn: Connection, taken: Sequence[Taken], unconcerned: list[Projector]
+    ) -> list[Projector]:
+        """Move, all at once, what changes no row; those whom another process overtook."""
+        moves = [(projector, projector.moves(taken)) for projector in unconcerned]
+        every = [move for _, its in moves for move in its.values()]
+        if not every:
+            return []
+        try:
+            with conn.transaction():
+                checkpoints.move_all(conn, every)
+        except Overtaken:
+            return unconcerned
+        for projector, its in moves:
+            projector.moved(its)
+        return []
 
     def close(self) -> None:
         """Let go of the source."""
