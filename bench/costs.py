@@ -70,9 +70,7 @@ def _measure(running: Stack, size: int, console: Console) -> None:
     finally:
         stop.set()
         watching.join()
-    table = Table(
-        "process", "µs of CPU an event", title=f"{events} events, one at a time no faster"
-    )
+    table = Table("process", "µs of CPU an event", title=f"{events} events")
     for name, seconds in after.items():
         table.add_row(name, f"{(seconds - before.get(name, 0)) / events * 1e6:.0f}")
     console.print(table)
