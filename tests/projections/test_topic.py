@@ -347,6 +347,7 @@ def test_what_others_write_into_the_topic_is_passed_over(
     company: World, logged: list[EventDict]
 ) -> None:
     some_promises(company, 5)
+    company.project()
     source: Any = company.source()
     producer = KafkaProducer(bootstrap_servers=source._bootstrap)
     for strange in (
