@@ -268,9 +268,7 @@ class Runner:
                     projector.take(conn, taken)
                 except Overtaken:
                     overtaken.append(projector)
-                except psycopg.OperationalError:
-                    raise
-                except psycopg.Error as error:
+                except (psycopg.DataError, psycopg.IntegrityError) as error:
                     projector.halt(conn, [piece.partition for piece in pieces], error)
         for projector in overtaken:
             self._load(conn, projector)

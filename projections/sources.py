@@ -7,6 +7,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from typing import Any, NamedTuple, Protocol
+from uuid import UUID
 
 import structlog
 from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
@@ -284,7 +285,7 @@ class FromTopic:
         known = [c.taken for c in checkpoints if c.offset == offset]
         if known and offset > 0:
             offset -= 1
-            self._proofs[partition.partition] = offset, known[0]
+            self._proofs[partition.partition] = offset, min(known)
         self._consumer.seek(partition, offset)
         self._consumer.resume(partition)
         self._next[partition.partition] = offset
@@ -324,23 +325,21 @@ class FromTopic:
         return self._known(pieces)
 
     def _known(self, pieces: list[Piece]) -> list[Piece]:
-        """The pieces; one that ends with an event that the ledger does not have brings nothing."""
-        last = [piece.rows[-1][0] for piece in pieces if piece.rows]
-        if not last:
+        """The pieces; one that names what the ledger does not have brings nothing."""
+        named = [piece.rows[-1][0] for piece in pieces if piece.rows]
+        named += [piece.watermark for piece in pieces if piece.watermark]
+        if not named:
             return pieces
-        there = dict(self._conn.execute(AT, (last,), prepare=True).fetchall())
-        return [
-            piece
-            if not piece.rows or there.get(piece.rows[-1][0]) == piece.rows[-1][1]
-            else piece._replace(
-                rows=[],
-                offset=None,
-                watermark=0,
-                strange=f"follows {self._topic}, which holds an event at position "
-                f"{piece.rows[-1][0]} that this ledger does not (was it restored from a backup?)",
-            )
-            for piece in pieces
-        ]
+        there = dict(self._conn.execute(AT, (named,), prepare=True).fetchall())
+        return [piece if _is_in(there, piece) else self._unknown(piece) for piece in pieces]
+
+    def _unknown(self, piece: Piece) -> Piece:
+        position = max(piece.rows[-1][0] if piece.rows else 0, piece.watermark or 0)
+        strange = (
+            f"follows {self._topic}, which knows of an event at position {position} that this "
+            "ledger does not have (was it restored from a backup?)"
+        )
+        return Piece(piece.partition, [], None, 0, strange)
 
     def _poll(self, limit: int) -> Any:
         return self._consumer.poll(timeout_ms=POLL_MS, max_records=limit)
@@ -384,6 +383,11 @@ class FromTopic:
 
     def rest(self, stop: threading.Event) -> None:
         """See ``Source``: reading waits by itself."""
+
+
+def _is_in(there: Mapping[int, UUID], piece: Piece) -> bool:
+    is_known = not piece.rows or there.get(piece.rows[-1][0]) == piece.rows[-1][1]
+    return is_known and (not piece.watermark or piece.watermark in there)
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-python is untyped

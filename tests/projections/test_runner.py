@@ -332,6 +332,25 @@ def test_what_a_projector_itself_cannot_do_is_poison_too(company: World) -> None
     assert len(company.rows("view_promises.promises")) == 4
 
 
+def test_rows_that_the_database_does_not_take_halt_the_model_and_no_other(company: World) -> None:
+    some_history(company)
+    company.project()
+    with company.superuser() as conn:
+        conn.execute("ALTER TABLE view_leads.leads ADD CHECK (name <> 'Ada Byron')")
+    company.do("leads/capture", UUID(int=12), name="Ada Byron")
+    company.project()
+    assert list(halted(company)) == ["leads"]
+    assert "CheckViolation" in halted(company)["leads"]
+    assert positions(company)["timeline"] == company.head()
+    with company.superuser() as conn:
+        conn.execute("ALTER TABLE view_leads.leads DROP CONSTRAINT leads_name_check")
+    with company.connect() as conn:
+        progress.resume(conn, "leads")
+    company.project()
+    assert halted(company) == {}
+    assert company.differing() == []
+
+
 # An event of a type that this version of the code has never heard of.
 
 
