@@ -320,7 +320,8 @@ def ledger_id(conn: Connection) -> UUID:
     """Which ledger this is."""
     row = conn.execute("SELECT ledger_id FROM ledger.identity").fetchone()
     assert row is not None
-    return row[0]  # type: ignore[no-any-return]
+    found: UUID = row[0]
+    return found
 
 
 def decode_all(

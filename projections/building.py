@@ -174,13 +174,14 @@ def _work(there: Pipe, parent: int, conninfo: str, asked: Build, share: int, sha
 
 
 def _received(pipe: Pipe) -> Aside:
+    aside: Aside
     try:
         aside, failure = pipe.recv()
     except EOFError:
-        failure = CannotBuild("a process that built a share of it died")
+        raise CannotBuild("a process that built a share of it died") from None
     if failure is not None:
         raise failure
-    return aside  # type: ignore[no-any-return]
+    return aside
 
 
 def _refuse_unknown(conn: Connection, asked: Build) -> None:
