@@ -52,7 +52,10 @@ def document(
         "title": "Watermark",
         "summary": "Everything up to its position has come before it in its partition.",
         "contentType": "application/json",
-        "headers": _headers(OF_A_WATERMARK, WATERMARK, OF_A_WATERMARK),
+        "headers": {
+            **_headers(OF_A_WATERMARK, OF_A_WATERMARK),
+            "allOf": [{"properties": {"ce_type": {"const": WATERMARK}}}],
+        },
         "payload": {"type": "object", "maxProperties": 0},
     }
     return {
@@ -84,18 +87,20 @@ def document(
                 "summary": "The relay carries the ledger's events.",
             }
         },
-        "components": {"messages": messages},
+        "components": {"messages": messages, "schemas": {"EventHeaders": _all_headers()}},
     }
 
 
 def _message(cls: type[Event], schema: str) -> dict[str, Any]:
-    optional = "ce_causationid"
     return {
         "name": cls.event_type,
         "title": cls.__name__,
         "summary": " ".join((cls.__doc__ or "").split()),
         "contentType": "application/json",
-        "headers": _headers(HEADERS, cls.event_type, [n for n in HEADERS if n != optional]),
+        "headers": {
+            "allOf": [{"$ref": "#/components/schemas/EventHeaders"}],
+            "properties": {"ce_type": {"const": cls.event_type}},
+        },
         "payload": {
             "schemaFormat": "application/schema+json;version=draft-2020-12",
             "schema": {"$ref": schema},
@@ -103,9 +108,10 @@ def _message(cls: type[Event], schema: str) -> dict[str, Any]:
     }
 
 
-def _headers(names: Sequence[str] | dict[str, Any], kind: str, needed: Sequence[str]) -> Any:
-    properties: dict[str, Any] = {
-        name: {**HEADERS[name][0], "description": HEADERS[name][1]} for name in names
-    }
-    properties["ce_type"]["const"] = kind
+def _all_headers() -> dict[str, Any]:
+    return _headers(list(HEADERS), [name for name in HEADERS if name != "ce_causationid"])
+
+
+def _headers(names: Sequence[str], needed: Sequence[str]) -> dict[str, Any]:
+    properties = {name: {**HEADERS[name][0], "description": HEADERS[name][1]} for name in names}
     return {"type": "object", "properties": properties, "required": list(needed)}

@@ -142,7 +142,13 @@ def test_the_asyncapi_document_has_the_headers_that_records_have(cause: UUID | N
         name: value.decode()
         for name, value in headers((*envelope, "lead.claimed", 1, b"{}"), b"urn:pledge:ledger:x")
     }
-    schema = generated.asyncapi()["components"]["messages"]["lead.claimed"]["headers"]
-    assert set(told) <= set(schema["properties"])
-    assert (len(told) == len(schema["properties"])) == (cause is not None)
-    Draft202012Validator(schema, format_checker=FormatChecker()).validate(told)
+    made = generated.asyncapi()
+    known = made["components"]["schemas"]["EventHeaders"]["properties"]
+    assert set(told) <= set(known)
+    assert (len(told) == len(known)) == (cause is not None)
+    of_the_message = {"$ref": "#/components/messages/lead.claimed/headers"}
+    schema = {**of_the_message, "components": made["components"]}
+    validator = Draft202012Validator(schema, format_checker=FormatChecker())
+    validator.validate(told)
+    for wrong in ({"ce_type": "lead.captured"}, {"ce_position": "x"}):
+        assert not validator.is_valid(told | wrong)
