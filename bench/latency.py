@@ -27,10 +27,10 @@ import psycopg
 from databases import MASTER, Server, ledger_in
 from kafka import KafkaConsumer, KafkaProducer
 from measuring import ROUNDS, Result, console
+from yardsticks.kafka_python import PRODUCING
 
 from commands.wire import from_line
 from events.envelope import Actor
-from events.relay import PRODUCING
 from events.topic import prepare_topic
 from pledge.broker import broker
 from pledge.serving import program

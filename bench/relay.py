@@ -23,9 +23,10 @@ from databases import Server, ledger_in
 from kafka import KafkaProducer
 from measuring import Contender, Measure, Result, compare, process_of
 from project import fill_with_deals
+from yardsticks.kafka_python import PRODUCING
 
 from events import checkpoints, ledger
-from events.relay import NAME, PRODUCING, Relay, from_the_start
+from events.relay import NAME, Relay, from_the_start
 from events.topic import Tail, headers, prepare_topic
 from pledge.broker import broker
 from projections.opportunities import MODEL

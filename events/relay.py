@@ -13,33 +13,34 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 from uuid import UUID
 
 import psycopg
 import structlog
-from kafka import KafkaAdminClient, KafkaProducer
-from kafka.errors import KafkaError, UnknownTopicOrPartitionError
+from confluent_kafka import KafkaError as Failure
+from confluent_kafka import KafkaException, Message, Producer
 
 from events import checkpoints, ledger
 from events.checkpoints import Checkpoint, Overtaken
 from events.topic import (
     LARGEST_RECORD,
     PARTITIONS,
-    PATIENT,
     TOPIC,
     WATERMARK,
+    Header,
+    KafkaAway,
     Tail,
     TopicUnfit,
+    Watched,
+    client,
     headers,
-    id_of,
     partition_of,
     prepare_topic,
-    refuse_unreachable,
     source_of,
     tail_of,
-    watcher,
 )
 
 Connection = psycopg.Connection[Any]
@@ -53,20 +54,21 @@ BATCH_BYTES = 16_000_000
 IN_FLIGHT = 2
 """Batches on their way at once; the next is read and sent while the last one is acknowledged."""
 POLL_SECONDS = 0.005
+AWAIT_SECONDS = 0.1
 AWAY_SECONDS = 1.0
 BEAT_SECONDS = 1.0
 LOOK_SECONDS = 5.0
 CLOSE_SECONDS = 5.0
-FOREVER_MS = 2**31 - 1
+FOREVER = 0
 PRODUCING: dict[str, Any] = {
     "acks": "all",
-    "enable_idempotence": True,
-    "delivery_timeout_ms": FOREVER_MS,
-    "compression_type": "lz4",
-    "linger_ms": 1,
-    "batch_size": 256_000,
-    "max_request_size": LARGEST_RECORD,
-    **PATIENT,
+    "enable.idempotence": True,
+    "enable.gapless.guarantee": True,
+    "message.timeout.ms": FOREVER,
+    "compression.type": "lz4",
+    "linger.ms": 1,
+    "batch.size": 256_000,
+    "message.max.bytes": LARGEST_RECORD,
 }
 AT = "SELECT event_id FROM ledger.events WHERE position = %s"
 LATEST = """
@@ -79,34 +81,35 @@ class Lost(RuntimeError):
     """A record was not taken; everything from the checkpoint on is sent again."""
 
 
-class Flight(NamedTuple):
-    """A batch on its way: what is to be acknowledged, and where the ledger stands then."""
+PASSING = (psycopg.OperationalError, KafkaException, KafkaAway, Overtaken, Lost, TopicUnfit)
+"""What goes by itself, or is said again and again until somebody mends it."""
 
-    acks: list[Any]
+FATAL = (KafkaException, SystemError)
+"""What a client raises after which it takes nothing any more. A callback that comes behind the
+exception, in the same call, makes a SystemError of it."""
+
+
+class Sent:
+    """Records on their way, and what Kafka says to them."""
+
+    __slots__ = ("failed", "left")
+
+    def __init__(self) -> None:
+        self.left = 0
+        self.failed: Failure | None = None
+
+    def told(self, error: Failure | None, _: Message) -> None:
+        """One of them was taken, or was not."""
+        self.left -= 1
+        self.failed = self.failed or error
+
+
+class Flight(NamedTuple):
+    """A batch on its way, and where the ledger stands then."""
+
+    sent: Sent
     position: int
     event_id: UUID
-
-
-class _Producer:
-    """A producer that lets nothing in behind a record that failed, and ends when it is told to."""
-
-    def __init__(self, bootstrap: str) -> None:
-        refuse_unreachable(bootstrap)
-        self._producer = KafkaProducer(bootstrap_servers=bootstrap, **PRODUCING)
-        # kafka-python would go on under a new epoch with what comes behind the records that failed.
-        manager = self._producer._transaction_manager  # noqa: SLF001
-        manager.bump_producer_id_and_epoch = manager.reset_producer_id = self._fail
-        self.send = self._producer.send
-
-    def _fail(self, *_: Any) -> None:
-        manager = self._producer._transaction_manager  # noqa: SLF001
-        manager.transition_to_fatal_error(KafkaError("the order of records is in danger"))
-
-    def close(self) -> None:
-        """End at once; what was not acknowledged comes again from the checkpoint."""
-        self._producer._sender.force_close()  # noqa: SLF001 - close() itself waits for all records
-        self._producer._sender.join(CLOSE_SECONDS)  # noqa: SLF001
-        self._producer.close(timeout=CLOSE_SECONDS)
 
 
 @dataclass(slots=True)
@@ -114,15 +117,15 @@ class _Leading:
     """What a leader holds: its session with the lock, its checkpoint, its producer, its topic."""
 
     conn: Connection
-    producer: _Producer
-    admin: KafkaAdminClient
+    producer: Producer
+    topic: Watched
     topic_id: UUID
     source: bytes
     checkpoint: Checkpoint
     sent: int
     stop: threading.Event
     flights: deque[Flight] = field(default_factory=deque)
-    marks: list[Any] = field(default_factory=list)
+    marks: Sent = field(default_factory=Sent)
     beaten: float = 0.0
     looked: float = 0.0
     leaves: float | None = None
@@ -148,29 +151,28 @@ class Relay:
         while not stop.is_set():
             try:
                 self._stand_by(stop)
-            except (psycopg.OperationalError, KafkaError, Overtaken, Lost, TopicUnfit) as error:
+            except PASSING as error:
                 log.warning("the relay begins again", error=str(error).strip())
                 stop.wait(AWAY_SECONDS)
-            except Exception:  # kafka-python lets more than its own errors out
+            except Exception:
                 log.exception("the relay begins again after something unforeseen")
                 stop.wait(AWAY_SECONDS)
 
     def _stand_by(self, stop: threading.Event) -> None:
         """Make ready what takes time, then wait for the lead."""
         topic_id = prepare_topic(self._bootstrap, self._topic)
-        producer = _Producer(self._bootstrap)
+        producer = Producer(client(self._bootstrap, **PRODUCING))
         try:
-            with (
-                watcher(self._bootstrap) as admin,
-                self._connect() as conn,
-            ):
+            with self._connect() as conn:
                 conn.execute(checkpoints.LEASE)
                 while not stop.is_set() and not self._is_leader(conn):
                     stop.wait(AWAY_SECONDS)
                 if not stop.is_set():
-                    self._lead(conn, producer, admin, topic_id, stop)
-        finally:
-            producer.close()
+                    self._lead(conn, producer, topic_id, stop)
+        finally:  # what was not acknowledged comes again from the checkpoint
+            producer.purge(blocking=False)
+            with suppress(*FATAL):
+                producer.flush(CLOSE_SECONDS)
 
     def _is_leader(self, conn: Connection) -> bool:
         row = conn.execute(LEADER).fetchone()
@@ -179,8 +181,7 @@ class Relay:
     def _lead(
         self,
         conn: Connection,
-        producer: _Producer,
-        admin: KafkaAdminClient,
+        producer: Producer,
         topic_id: UUID,
         stop: threading.Event,
     ) -> None:
@@ -193,8 +194,9 @@ class Relay:
             return
         log.info("the relay leads", epoch=checkpoint.epoch, position=checkpoint.position)
         source = source_of(checkpoint.ledger_id).encode()
+        watched = Watched(self._bootstrap, self._topic)
         leading = _Leading(
-            conn, producer, admin, topic_id, source, checkpoint, checkpoint.position, stop
+            conn, producer, watched, topic_id, source, checkpoint, checkpoint.position, stop
         )
         self._mark(leading, checkpoint.position)
         while not stop.is_set():
@@ -216,24 +218,27 @@ class Relay:
             leading.stop.wait(POLL_SECONDS)
 
     def _send(self, leading: _Leading, rows: list[tuple[Any, ...]]) -> None:
-        size, acks = 0, []
+        size, sent, last = 0, Sent(), rows[0]
         for row in rows:
-            acks.append(
-                leading.producer.send(
-                    self._topic,
-                    value=bytes(row[14]),
-                    key=str(row[3]).encode(),
-                    partition=partition_of(row[3]),
-                    headers=headers(row, leading.source),
-                    timestamp_ms=int(row[6].timestamp() * 1000),
-                )
+            self._produce(
+                leading,
+                sent,
+                headers(row, leading.source),
+                value=row[14],
+                key=str(row[3]).encode(),
+                partition=partition_of(row[3]),
+                timestamp=int(row[6].timestamp() * 1000),
             )
+            last = row
             size += len(row[14])
             if size > BATCH_BYTES:
                 break
-        last = rows[len(acks) - 1]
         leading.sent = last[0]
-        leading.flights.append(Flight(acks, last[0], last[1]))
+        leading.flights.append(Flight(sent, last[0], last[1]))
+
+    def _produce(self, leading: _Leading, sent: Sent, told: list[Header], **record: Any) -> None:
+        sent.left += 1
+        leading.producer.produce(self._topic, headers=told, on_delivery=sent.told, **record)
 
     def _settle(self, leading: _Leading) -> None:
         """Await the oldest batch, say in every partition how far it is, and move the checkpoint.
@@ -243,7 +248,7 @@ class Relay:
             Overtaken: when another relay leads by now.
         """
         flight = leading.flights[0]
-        self._await(leading, flight.acks)
+        self._await(leading, flight.sent)
         self._await(leading, leading.marks)
         self._mark(leading, flight.position)
         new = replace(leading.checkpoint, position=flight.position, event_id=flight.event_id)
@@ -251,13 +256,12 @@ class Relay:
         leading.checkpoint = new
         leading.flights.popleft()
 
-    def _await(self, leading: _Leading, acks: list[Any]) -> None:
-        for ack in acks:
-            while not ack.is_done:
-                self._beat(leading)
-                time.sleep(0.0005)
-            if ack.exception is not None:
-                raise Lost(f"Kafka did not take a record: {ack.exception}")
+    def _await(self, leading: _Leading, sent: Sent) -> None:
+        while sent.left and sent.failed is None:
+            self._beat(leading)
+            _serve(leading.producer)
+        if sent.failed is not None:
+            raise Lost(f"Kafka did not take a record: {sent.failed.str()}")
 
     def _beat(self, leading: _Leading) -> None:
         """Keep the lease, look whether the topic is still the same, and wait not for ever to stop.
@@ -279,10 +283,8 @@ class Relay:
 
     def _look(self, leading: _Leading) -> None:
         try:
-            found = id_of(leading.admin, self._topic)
-        except UnknownTopicOrPartitionError:
-            found = None
-        except KafkaError as error:
+            found = leading.topic.id()
+        except KafkaAway as error:
             log.warning("the topic cannot be looked at", error=str(error))
             return
         if found != leading.topic_id:
@@ -290,16 +292,22 @@ class Relay:
 
     def _mark(self, leading: _Leading, position: int) -> None:
         """Say in every partition that everything up to the position is in Kafka."""
-        told = [
+        told: list[Header] = [
             ("ce_specversion", b"1.0"),
             ("ce_type", WATERMARK.encode()),
             ("ce_source", leading.source),
             ("ce_position", b"%d" % position),
         ]
-        leading.marks = [
-            leading.producer.send(self._topic, value=b"{}", partition=partition, headers=told)
-            for partition in range(PARTITIONS)
-        ]
+        leading.marks = Sent()
+        for partition in range(PARTITIONS):
+            self._produce(leading, leading.marks, told, value=b"{}", partition=partition)
+
+
+def _serve(producer: Producer) -> None:
+    try:
+        producer.poll(AWAIT_SECONDS)
+    except FATAL as error:
+        raise Lost(f"Kafka did not take a record: {error!r}") from error
 
 
 def take_lead(conn: Connection, topic_id: UUID, tail: Tail) -> Checkpoint:

@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
 from uuid import UUID, SafeUUID
 
-from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
-from kafka.admin import ConfigResource
-from kafka.errors import KafkaConnectionError, TopicAlreadyExistsError, for_code
-from kafka.partitioner.default import murmur2
+import structlog
+from confluent_kafka import (
+    Consumer,
+    KafkaError,
+    KafkaException,
+    TopicCollection,
+    TopicPartition,
+)
+from confluent_kafka.admin import (
+    AdminClient,
+    ConfigResource,
+    NewTopic,
+    OffsetSpec,
+    TopicDescription,
+)
+from confluent_kafka.cimpl import murmur2
 
-Header = tuple[str, bytes]
+log = structlog.get_logger()
+
+Header = tuple[str, str | bytes | None]
 set_field = object.__setattr__
 
 TOPIC = "pledge.events"
@@ -24,10 +39,14 @@ SEVERAL = 3
 """Replicas from which on a record is to outlive a node."""
 LARGEST_RECORD = 4_000_000
 """Bytes; the ledger takes no event near to that."""
-PATIENT: dict[str, Any] = {"reconnect_backoff_max_ms": 2_000}
-"""Of every client: a Kafka that is away is tried again at least that often."""
-LOOK_MS = 5_000
-REACH_SECONDS = 3.0
+ANSWER_SECONDS = 5.0
+"""After which a Kafka that says nothing counts as away."""
+TAIL_SECONDS = 30.0
+RECONNECT_MS = 2_000
+"""A Kafka that is away is tried again at least that often."""
+LEADERLESS = {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE}
+ONLY_CRITICAL = 2
+"""Of librdkafka's own log; what concerns us comes by ``error_cb``."""
 TAIL = 50
 """How many of a partition's last records tell whose topic it is."""
 SETTINGS = {
@@ -44,22 +63,120 @@ class TopicUnfit(RuntimeError):
     """The topic cannot carry the ledger; the message says why and what to do."""
 
 
-def refuse_unreachable(bootstrap: str) -> None:
-    """Look whether anything answers there: kafka-python's clients, made in vain, are never freed.
+class KafkaAway(RuntimeError):
+    """Kafka does not answer, or refuses; the message says where and why.
 
-    Raises:
-        KafkaConnectionError: when nothing does.
+    Attributes:
+        passes: whether asking again soon may help.
     """
-    failed: OSError | None = None
-    for place in bootstrap.split(","):
-        host, _, port = place.strip().rpartition(":")
-        try:
-            socket.create_connection((host.strip("[]"), int(port)), REACH_SECONDS).close()
-        except OSError as error:
-            failed = error
-        else:
-            return
-    raise KafkaConnectionError(f"nothing answers at {bootstrap} ({failed})")
+
+    def __init__(self, said: str, *, passes: bool = False) -> None:
+        super().__init__(said)
+        self.passes = passes
+
+
+def client(bootstrap: str, **more: Any) -> dict[str, Any]:
+    """The settings of a client of Kafka."""
+    return {
+        "bootstrap.servers": bootstrap,
+        "reconnect.backoff.max.ms": RECONNECT_MS,
+        "log_level": ONLY_CRITICAL,
+        "error_cb": lambda error: log.warning("Kafka", bootstrap=bootstrap, error=error.str()),
+        **more,
+    }
+
+
+@contextmanager
+def answering(bootstrap: str) -> Iterator[None]:
+    """What Kafka's client raises inside becomes KafkaAway."""
+    try:
+        yield
+    except KafkaException as error:
+        why = error.args[0]
+        passes = why.code() in LEADERLESS
+        raise KafkaAway(f"Kafka at {bootstrap}: {why.str()}", passes=passes) from error
+
+
+class Watched:
+    """A topic, looked at from outside by one who does not wait long for an answer.
+
+    Everything raises KafkaAway when Kafka does not answer.
+    """
+
+    def __init__(self, bootstrap: str, topic: str) -> None:
+        self._bootstrap = bootstrap
+        self._topic = topic
+        self._admin = AdminClient(client(bootstrap))
+
+    def create(self) -> bool:
+        """Make it; False where it is there already."""
+        asked = NewTopic(self._topic, num_partitions=PARTITIONS, config=SETTINGS)
+        with answering(self._bootstrap):
+            made = self._admin.create_topics(
+                [asked], operation_timeout=ANSWER_SECONDS, request_timeout=2 * ANSWER_SECONDS
+            )
+            try:
+                made[self._topic].result()
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise
+                return False
+            return True
+
+    def described(self) -> TopicDescription | None:
+        """What Kafka says of it; None where there is none."""
+        with answering(self._bootstrap):
+            asked = TopicCollection([self._topic])
+            found = self._admin.describe_topics(asked, request_timeout=ANSWER_SECONDS)
+            try:
+                described: TopicDescription = found[self._topic].result()
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    raise
+                return None
+            return described
+
+    def id(self) -> UUID | None:
+        """What it has from its creation to its deletion, and no other; None where there is none."""
+        found = self.described()
+        return None if found is None else _id_of(found)
+
+    def settings(self) -> dict[str, str]:
+        """How it is set up, defaults included."""
+        asked = ConfigResource(ConfigResource.Type.TOPIC, self._topic)
+        with answering(self._bootstrap):
+            found = self._admin.describe_configs([asked], request_timeout=ANSWER_SECONDS)
+            return {name: str(entry.value) for name, entry in found[asked].result().items()}
+
+    def ends(self, partitions: Collection[int]) -> dict[int, int]:
+        """The offset after the last record, by partition."""
+        return self._offsets(partitions, OffsetSpec.latest())
+
+    def offset_at(self, partition: int, moment_ms: int) -> int | None:
+        """The first record's offset with that time or a later one; None where there is none."""
+        found = self._offsets([partition], OffsetSpec.for_timestamp(moment_ms))[partition]
+        return None if found < 0 else found
+
+    def _offsets(self, partitions: Collection[int], spec: OffsetSpec) -> dict[int, int]:
+        asked = {TopicPartition(self._topic, partition): spec for partition in partitions}
+        if not asked:
+            return {}
+        deadline = time.monotonic() + ANSWER_SECONDS
+        while True:
+            try:
+                with answering(self._bootstrap):
+                    found = self._admin.list_offsets(asked, request_timeout=ANSWER_SECONDS)
+                    return {at.partition: future.result().offset for at, future in found.items()}
+            except KafkaAway as error:  # a topic just made, or a node just dead, has no leader yet
+                if not error.passes or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+
+
+def _id_of(described: TopicDescription) -> UUID:
+    found: Any = described.topic_id
+    high, low = found.get_most_significant_bits(), found.get_least_significant_bits()
+    return UUID(int=(high % 2**64 << 64) | low % 2**64)
 
 
 def prepare_topic(bootstrap: str, topic: str = TOPIC) -> UUID:
@@ -67,50 +184,37 @@ def prepare_topic(bootstrap: str, topic: str = TOPIC) -> UUID:
 
     Raises:
         TopicUnfit: when it has another number of partitions, or would lose records.
-        KafkaError: when Kafka does not answer.
+        KafkaAway: when Kafka does not answer.
     """
-    refuse_unreachable(bootstrap)
-    with KafkaAdminClient(bootstrap_servers=bootstrap, **PATIENT) as admin:
-        try:
-            admin.create_topics(
-                {topic: {"num_partitions": PARTITIONS, "configs": SETTINGS}}, wait_for_metadata=True
-            )
-        except TopicAlreadyExistsError:
-            _check(admin, topic)
-        [described] = admin.describe_topics([topic])
-        if len(described["partitions"]) != PARTITIONS:
-            raise TopicUnfit(
-                f"the topic {topic} has {len(described['partitions'])} partitions and must have "
-                f"{PARTITIONS}: streams would change their partition, and their order would be lost"
-            )
-        if len(described["partitions"][0]["replica_nodes"]) >= SEVERAL:
-            _check_durable(admin, topic)
-        return UUID(str(described["topic_id"]))
-
-
-def _settings_of(admin: KafkaAdminClient, topic: str) -> dict[str, str]:
-    found = admin.describe_configs([ConfigResource("topic", topic)], config_filter="all")
-    return {
-        name: str(data["value"])
-        for resources in found.values()
-        for configs in resources.values()
-        for name, data in configs.items()
-    }
-
-
-def _check_durable(admin: KafkaAdminClient, topic: str) -> None:
-    found = _settings_of(admin, topic)
-    if int(found["min.insync.replicas"]) < SEVERAL - 1:
+    watched = Watched(bootstrap, topic)
+    is_new = watched.create()
+    settings = watched.settings()
+    if not is_new:
+        _check(settings, topic)
+    found = watched.described()
+    if found is None:
+        raise KafkaAway(f"Kafka at {bootstrap} does not show the topic {topic} yet")
+    if len(found.partitions) != PARTITIONS:
         raise TopicUnfit(
-            f"the topic {topic} has min.insync.replicas={found['min.insync.replicas']} and must "
+            f"the topic {topic} has {len(found.partitions)} partitions and must have "
+            f"{PARTITIONS}: streams would change their partition, and their order would be lost"
+        )
+    if len(found.partitions[0].replicas) >= SEVERAL:
+        _check_durable(settings, topic)
+    return _id_of(found)
+
+
+def _check_durable(settings: Mapping[str, str], topic: str) -> None:
+    if int(settings["min.insync.replicas"]) < SEVERAL - 1:
+        raise TopicUnfit(
+            f"the topic {topic} has min.insync.replicas={settings['min.insync.replicas']} and must "
             "have 2: what one node alone acknowledges is lost with it"
         )
 
 
-def _check(admin: KafkaAdminClient, topic: str) -> None:
-    found = _settings_of(admin, topic)
+def _check(settings: Mapping[str, str], topic: str) -> None:
     for name, wanted in SETTINGS.items():
-        value = found[name]
+        value = settings[name]
         fits = int(value) >= int(wanted) if name == "max.message.bytes" else value == wanted
         if not fits:
             raise TopicUnfit(
@@ -119,26 +223,19 @@ def _check(admin: KafkaAdminClient, topic: str) -> None:
             )
 
 
-def watcher(bootstrap: str) -> KafkaAdminClient:
-    """A client that looks at the topic now and then, and does not wait long for an answer.
+class Record(NamedTuple):
+    """A record of the topic, with its headers by name; what others wrote may hold other types."""
 
-    Raises:
-        KafkaError: when Kafka does not answer.
-    """
-    refuse_unreachable(bootstrap)
-    return KafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=LOOK_MS, **PATIENT)
+    partition: int
+    offset: int
+    told: dict[str, bytes]
+    value: bytes
 
 
-def id_of(admin: KafkaAdminClient, topic: str) -> UUID:
-    """The id that the topic has from its creation to its deletion.
-
-    Raises:
-        KafkaError: when there is none, or Kafka does not answer.
-    """
-    [described] = admin.describe_topics([topic])
-    if described["error_code"]:
-        raise for_code(described["error_code"])(topic)
-    return UUID(str(described["topic_id"]))
+def record_of(message: Any) -> Record:
+    """What Kafka's client gives, which types every part of it as if it could be missing."""
+    told = dict(message.headers() or ())
+    return Record(message.partition(), message.offset(), told, message.value())
 
 
 def headers(row: Sequence[Any], source: bytes) -> list[Header]:
@@ -214,7 +311,7 @@ def _uuid(text: bytes) -> UUID:
 @lru_cache(100_000)
 def partition_of(stream_id: UUID) -> int:
     """The partition that Kafka's own partitioner gives a stream's key."""
-    return int(murmur2(str(stream_id).encode()) & 0x7FFFFFFF) % PARTITIONS
+    return murmur2(str(stream_id).encode(), PARTITIONS)
 
 
 def source_of(ledger_id: UUID) -> str:
@@ -243,33 +340,52 @@ def tail_of(bootstrap: str, topic: str) -> Tail:
     """The last records of every partition, taken together; what others wrote there is passed over.
 
     Raises:
-        KafkaError: when Kafka does not answer.
+        KafkaAway: when Kafka does not answer.
     """
-    refuse_unreachable(bootstrap)
-    consumer = KafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False, **PATIENT)
-    try:
-        partitions = [TopicPartition(topic, n) for n in range(PARTITIONS)]
-        consumer.assign(partitions)
-        ends = consumer.end_offsets(partitions)
-        for partition in partitions:
-            consumer.seek(partition, max(0, ends[partition] - TAIL))
-        tail, each = Tail(), dict.fromkeys(range(PARTITIONS), 0)
-        while any(consumer.position(p) < ends[p] for p in partitions):
-            for partition, records in consumer.poll(timeout_ms=1_000).items():
-                for record in records:
-                    found = _place_of(record)
-                    if found is not None:
-                        tail = _with(tail, *found)
-                        each[partition.partition] = max(each[partition.partition], found[0])
-        return tail._replace(each=each)
-    finally:
-        consumer.close()
+    ends = Watched(bootstrap, topic).ends(range(PARTITIONS))
+    with answering(bootstrap):
+        consumer = Consumer(
+            client(
+                bootstrap,
+                **{
+                    "group.id": f"{topic}.tail",
+                    "enable.auto.commit": False,
+                    "enable.partition.eof": True,
+                    "fetch.wait.max.ms": 10,
+                },
+            )
+        )
+        try:
+            consumer.assign(
+                [TopicPartition(topic, n, max(0, end - TAIL)) for n, end in ends.items()]
+            )
+            return _read_tail(consumer, bootstrap)
+        finally:
+            consumer.close()
 
 
-def _place_of(record: Any) -> tuple[int, str, str | None] | None:
+def _read_tail(consumer: Consumer, bootstrap: str) -> Tail:
+    tail, each, ended = Tail(), dict.fromkeys(range(PARTITIONS), 0), set[int]()
+    deadline = time.monotonic() + TAIL_SECONDS
+    while len(ended) < PARTITIONS:
+        if time.monotonic() > deadline:
+            raise KafkaAway(f"Kafka at {bootstrap} does not give the topic's last records")
+        for message in consumer.consume(PARTITIONS, 0.1):
+            partition, error = message.partition() or 0, message.error()
+            if error is not None and error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
+                ended.add(partition)
+            elif error is not None:
+                raise KafkaException(error)
+            elif found := _place_of(record_of(message)):
+                tail = _with(tail, *found)
+                each[partition] = max(each[partition], found[0])
+    return tail._replace(each=each)
+
+
+def _place_of(record: Record) -> tuple[int, str, str | None] | None:
     """Position, source and event id that a record names; None when it is none of a relay's."""
     try:
-        told = {name: value.decode() for name, value in record.headers}
+        told = {name: value.decode() for name, value in record.told.items()}
         return int(told["ce_position"]), told["ce_source"], told.get("ce_id")
     except (KeyError, ValueError, AttributeError):
         return None

@@ -14,8 +14,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from kafka import KafkaAdminClient
-from kafka.errors import KafkaError
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from events.topic import client
 
 COORDINATES = (
     "org.apache.kafka:kafka-clients:4.4.0+"  # first: jgo would resolve an older one
@@ -90,19 +92,16 @@ class Cluster:
             BrokerFailed: when that takes too long, or a node dies.
         """
         deadline = time.monotonic() + READY_SECONDS
+        admin = AdminClient(client(self.bootstrap, error_cb=lambda _: None))
         while True:
             dead = [n for n, node in enumerate(self.nodes) if node.poll() is not None]
             if dead or time.monotonic() > deadline:
                 said = self._logs[dead[0] if dead else 0].read_text(errors="replace")[-2_000:]
                 raise BrokerFailed(f"Kafka did not start:\n{said}")
-            try:
-                with KafkaAdminClient(
-                    bootstrap_servers=self.bootstrap, bootstrap_timeout_ms=2_000
-                ) as admin:
-                    if len(admin.describe_cluster()["brokers"]) == len(self.nodes):
-                        return
-            except KafkaError:
-                pass
+            with suppress(KafkaException):
+                found = admin.describe_cluster(request_timeout=2.0).result()
+                if len(found.nodes) == len(self.nodes):
+                    return
             time.sleep(0.2)
 
 

@@ -16,14 +16,13 @@ from types import FrameType
 
 import structlog
 import uvicorn
-from kafka.errors import KafkaError
 from rich.console import Console
 
 from commands.policies import Policies
 from commands.writer import Writer
 from events import ledger
 from events.relay import Relay, from_the_start
-from events.topic import TopicUnfit, prepare_topic, tail_of
+from events.topic import KafkaAway, TopicUnfit, prepare_topic, tail_of
 from pledge import app, demo
 from pledge.settings import Settings
 from pledge.wiring import Misconfigured, Parts, parts
@@ -159,8 +158,8 @@ def relay(settings: Settings, stop: threading.Event, *, start_over: bool = False
                 topic_id = prepare_topic(bootstrap, topic)
                 with found.connect() as conn:
                     from_the_start(conn, topic_id, tail_of(bootstrap, topic))
-            except (KafkaError, TopicUnfit) as error:
-                raise Misconfigured(f"Kafka at {bootstrap}: {error}") from error
+            except (KafkaAway, TopicUnfit) as error:
+                raise Misconfigured(str(error)) from error
         Relay(found.connect, bootstrap, topic).run(stop)
 
 
@@ -253,10 +252,14 @@ def end_with_input() -> None:
 
 
 def on_signals(stop: Callable[[], None]) -> None:
-    """Call ``stop`` at SIGINT and SIGTERM."""
+    """Call ``stop`` at SIGINT and SIGTERM.
+
+    In a thread of its own: the main thread may hold the very lock that ``stop`` takes, for a signal
+    can come between any two of its steps.
+    """
 
     def handle(_number: int, _frame: FrameType | None) -> None:
-        stop()
+        threading.Thread(target=stop, name="stopping", daemon=True).start()
 
     signal.signal(signal.SIGINT, handle)
     signal.signal(signal.SIGTERM, handle)

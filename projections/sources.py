@@ -4,43 +4,44 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 import structlog
-from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from events import ledger
 from events.checkpoints import LEDGER, Checkpoint
 from events.topic import (
     PARTITIONS,
-    PATIENT,
     TOPIC,
     WATERMARK,
-    id_of,
+    KafkaAway,
+    Record,
+    Watched,
+    answering,
+    client,
     position_of,
+    record_of,
     row_of,
     source_of,
-    watcher,
 )
 from projections.tables import Connection
 
 log = structlog.get_logger()
 
 POLL_SECONDS = 0.01
-POLL_MS = 100
+AWAIT_SECONDS = 0.1
 LOOK_SECONDS = 5.0
-CLOSE_MS = 2_000
-SESSION_MS = 10_000
-"""After which a projector that says nothing loses its partitions to the others."""
 CONSUMING: dict[str, Any] = {
-    "auto_offset_reset": "earliest",
-    "enable_auto_commit": False,
-    "session_timeout_ms": SESSION_MS,
-    "fetch_max_bytes": 8_000_000,
-    **PATIENT,
+    "auto.offset.reset": "earliest",
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "session.timeout.ms": 10_000,  # who says nothing for so long loses its partitions to others
+    "fetch.queue.backoff.ms": 10,
+    "queued.max.messages.kbytes": 16_384,
 }
 AT = "SELECT position, event_id FROM ledger.events WHERE position = ANY (%s)"
 RECORDED_AT = "SELECT recorded_at FROM ledger.events WHERE position = %s"
@@ -187,9 +188,10 @@ class FromTopic:
     def __init__(self, bootstrap: str, topic: str = TOPIC) -> None:
         self._bootstrap = bootstrap
         self._topic = topic
-        self._news = threading.Event()
+        self._consumer: Consumer | None = None
         self._looked = 0.0
-        self._opened = ExitStack()
+        self._held: frozenset[int] = frozenset()
+        self._is_news = False
         self._ends: dict[int, int] = {}
         self._highest: dict[int, int] = {}
         self._next: dict[int, int] = {}
@@ -200,36 +202,53 @@ class FromTopic:
         """See ``Source``: join the group."""
         self._conn = conn
         self._source = source_of(ledger.ledger_id(conn)).encode()
-        self._admin = self._asked(watcher, self._bootstrap)
-        self._opened.callback(self._admin.close)
-        self.id = str(self._asked(id_of, self._admin, self._topic))
-        consumer = self._asked(self._join)
-        self._opened.callback(consumer.close, autocommit=False, timeout_ms=CLOSE_MS)
-        self._consumer = consumer
-        self._news.clear()
-        consumer.subscribe([self._topic], listener=_Listener(self._news))
-        # kafka-python would let a leader that knows no partitions yet give none to anybody.
-        if not self._asked(consumer.partitions_for_topic, self._topic):
-            raise SourceAway(f"Kafka at {self._bootstrap} says nothing of the topic {self._topic}")
+        with self._away():
+            self._watched = Watched(self._bootstrap, self._topic)
+            found = self._watched.id()
+            if found is None:
+                raise SourceAway(f"Kafka at {self._bootstrap} has no topic {self._topic}")
+            self.id = str(found)
+            group = f"{self._topic}.projections"
+            self._consumer = Consumer(client(self._bootstrap, **{"group.id": group}, **CONSUMING))
+            self._held, self._is_news = frozenset(), False
+            self._consumer.subscribe(
+                [self._topic], on_assign=self._given, on_revoke=self._taken, on_lost=self._taken
+            )
 
-    def _join(self) -> KafkaConsumer:
-        group = f"{self._topic}.projections"
-        return KafkaConsumer(bootstrap_servers=self._bootstrap, group_id=group, **CONSUMING)
+    def _given(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        consumer.assign([])  # nothing is read of them before they are sought
+        self._held = frozenset(found.partition for found in partitions)
+        self._is_news = True
+
+    def _taken(self, consumer: Consumer, _: list[TopicPartition]) -> None:
+        consumer.unassign()
+        self._held = frozenset()
+        self._is_news = True
+
+    @contextmanager
+    def _away(self) -> Iterator[None]:
+        try:
+            with answering(f"{self._bootstrap}, {self._topic}"):
+                yield
+        except KafkaAway as error:
+            raise SourceAway(str(error)) from error
 
     def close(self) -> None:
         """See ``Source``: leave the group."""
-        with suppress(Exception):  # what cannot be left in order is left anyway
-            self._opened.close()
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            with suppress(KafkaException):  # what cannot be left in order is left anyway
+                consumer.close()
 
     def assigned(self) -> frozenset[int] | None:
         """See ``Source``."""
         self._look()
-        if not self._news.is_set():
+        if not self._is_news:
             return None
-        self._news.clear()
-        partitions = frozenset(found.partition for found in self._consumer.assignment())
-        self._ends = self._ends_of(partitions) if partitions else {}
-        return partitions
+        self._is_news = False
+        with self._away():
+            self._ends = self._watched.ends(self._held)
+        return self._held
 
     def _look(self) -> None:
         now = time.monotonic()
@@ -237,13 +256,13 @@ class FromTopic:
             return
         self._looked = now
         try:
-            found = str(id_of(self._admin, self._topic))
-        except Exception as error:
+            found = str(self._watched.id())
+        except KafkaAway as error:
             log.warning("the topic cannot be looked at", topic=self._topic, error=str(error))
             return
         if found != self.id:
             self.id = found
-            self._news.set()
+            self._is_news = True
 
     def strange(self, checkpoint: Checkpoint) -> str | None:
         """See ``Source``."""
@@ -251,7 +270,8 @@ class FromTopic:
             return f"followed a topic that is not there any more (was {self._topic} made anew?)"
         partition = checkpoint.partition
         if checkpoint.offset is not None and checkpoint.offset > self._ends.get(partition, 0):
-            self._ends |= self._ends_of([partition])
+            with self._away():
+                self._ends |= self._watched.ends([partition])
             if checkpoint.offset > self._ends[partition]:
                 return (
                     f"had read partition {partition} of {self._topic} up to offset "
@@ -260,24 +280,22 @@ class FromTopic:
                 )
         return None
 
-    def _ends_of(self, partitions: Collection[int]) -> dict[int, int]:
-        asked = [TopicPartition(self._topic, partition) for partition in partitions]
-        found = self._asked(self._consumer.end_offsets, asked)
-        return {partition.partition: offset for partition, offset in found.items()}
-
     def seek(self, wanted: Mapping[int, Sequence[Checkpoint]]) -> None:
         """See ``Source``."""
         self._highest, self._next, self._proofs = {}, {}, {}
-        try:
-            for partition in self._consumer.assignment():
-                self._seek(partition, wanted.get(partition.partition, ()))
-        except (ValueError, KeyError):
-            self._news.set()  # it was taken away in this very moment
+        for partition in self._held:
+            if found := wanted.get(partition):
+                self._seek(partition, found)
+        with self._away():
+            self._reading.assign([TopicPartition(self._topic, *at) for at in self._next.items()])
 
-    def _seek(self, partition: TopicPartition, checkpoints: Sequence[Checkpoint]) -> None:
-        if not checkpoints:
-            self._consumer.pause(partition)
-            return
+    @property
+    def _reading(self) -> Consumer:
+        if self._consumer is None:
+            raise SourceAway(f"the topic {self._topic} is not open")
+        return self._consumer
+
+    def _seek(self, partition: int, checkpoints: Sequence[Checkpoint]) -> None:
         offset = min(
             self._offset_after(partition, c.taken) if c.offset is None else c.offset
             for c in checkpoints
@@ -285,13 +303,11 @@ class FromTopic:
         known = [c.taken for c in checkpoints if c.offset == offset]
         if known and offset > 0:
             offset -= 1
-            self._proofs[partition.partition] = offset, min(known)
-        self._consumer.seek(partition, offset)
-        self._consumer.resume(partition)
-        self._next[partition.partition] = offset
-        self._highest[partition.partition] = min(c.taken for c in checkpoints)
+            self._proofs[partition] = offset, min(known)
+        self._next[partition] = offset
+        self._highest[partition] = min(c.taken for c in checkpoints)
 
-    def _offset_after(self, partition: TopicPartition, position: int) -> int:
+    def _offset_after(self, partition: int, position: int) -> int:
         """An offset before which the partition holds nothing above the position.
 
         Records bear the time at which the ledger took their event, and that never falls.
@@ -299,30 +315,37 @@ class FromTopic:
         row = self._conn.execute(RECORDED_AT, (position,)).fetchone()
         if row is None:
             return 0
-        moment = int(row[0].timestamp() * 1000)
-        [end] = self._ends_of([partition.partition]).values()
-        found = self._asked(self._consumer.offsets_for_times, {partition: moment})[partition]
-        return end if found is None else int(found.offset)
-
-    def _asked(self, ask: Any, *what: Any) -> Any:
-        try:
-            return ask(*what)
-        except Exception as error:  # kafka-python lets more than its own errors out
-            raise SourceAway(f"Kafka at {self._bootstrap}, {self._topic}: {error!r}") from error
+        with self._away():
+            found = self._watched.offset_at(partition, int(row[0].timestamp() * 1000))
+            return self._watched.ends([partition])[partition] if found is None else found
 
     def read(self, limit: int) -> list[Piece]:
         """See ``Source``."""
-        polled = self._asked(self._poll, limit)
-        if any(r[0].offset < self._next.get(p.partition, 0) for p, r in polled.items()):
-            self._news.set()  # kafka-python went back by itself: an offset is not there any more
-        if self._news.is_set():
+        polled: dict[int, list[Record]] = {}
+        for record in self._polled(limit):
+            polled.setdefault(record.partition, []).append(record)
+        if any(records[0].offset < self._next.get(p, 0) for p, records in polled.items()):
+            self._is_news = True  # the client went back by itself: an offset is not there any more
+        if self._is_news:
             return []  # these may be of partitions that were not sought yet
         pieces = [
-            self._piece(partition.partition, records)
+            self._piece(partition, records)
             for partition, records in polled.items()
-            if partition.partition in self._highest
+            if partition in self._highest
         ]
         return self._known(pieces)
+
+    def _polled(self, limit: int) -> Iterator[Record]:
+        """What is there already, or the first that comes."""
+        with self._away():
+            first = self._reading.poll(AWAIT_SECONDS)
+            more = [] if first is None else self._reading.consume(limit - 1, 0)
+        for message in [first, *more] if first else []:
+            error = message.error()
+            if error is None:
+                yield record_of(message)
+            else:
+                log.warning("the topic cannot be read", topic=self._topic, error=error.str())
 
     def _known(self, pieces: list[Piece]) -> list[Piece]:
         """The pieces; one that names what the ledger does not have brings nothing."""
@@ -341,10 +364,7 @@ class FromTopic:
         )
         return Piece(piece.partition, [], None, 0, strange)
 
-    def _poll(self, limit: int) -> Any:
-        return self._consumer.poll(timeout_ms=POLL_MS, max_records=limit)
-
-    def _piece(self, partition: int, records: Sequence[Any]) -> Piece:
+    def _piece(self, partition: int, records: Sequence[Record]) -> Piece:
         """The records without late repeats, of which relays that were frozen and woke make some.
 
         What others wrote into the topic is passed over: none of our events is missing for it. The
@@ -353,21 +373,20 @@ class FromTopic:
         highest, watermark = self._highest[partition], 0
         proof, bound = self._proofs.pop(partition, (-1, 0))
         rows = []
-        for record in records:
-            told = dict(record.headers)
+        for _, offset, told, value in records:
             try:
                 position = position_of(told, self._source)
                 is_mark = told["ce_type"] == WATERMARK.encode()
-                row = row_of(told, record.value) if position > highest and not is_mark else None
+                row = row_of(told, value) if position > highest and not is_mark else None
             except (KeyError, ValueError, TypeError, AttributeError) as error:
                 log.error(  # noqa: TRY400 - told whole
                     "a record of somebody else",
                     partition=partition,
-                    offset=record.offset,
+                    offset=offset,
                     error=repr(error),
                 )
                 continue
-            if record.offset == proof and position > bound:
+            if offset == proof and position > bound:
                 strange = (
                     f"had read less of partition {partition} than is gone (did Kafka lose records?)"
                 )
@@ -378,8 +397,8 @@ class FromTopic:
                 watermark = max(watermark, position)
             highest = max(highest, position)
         self._highest[partition] = highest
-        self._next[partition] = records[-1].offset + 1
-        return Piece(partition, rows, records[-1].offset + 1, watermark)
+        self._next[partition] = after = records[-1].offset + 1
+        return Piece(partition, rows, after, watermark)
 
     def rest(self, stop: threading.Event) -> None:
         """See ``Source``: reading waits by itself."""
@@ -388,16 +407,3 @@ class FromTopic:
 def _is_in(there: Mapping[int, UUID], piece: Piece) -> bool:
     is_known = not piece.rows or there.get(piece.rows[-1][0]) == piece.rows[-1][1]
     return is_known and (not piece.watermark or piece.watermark in there)
-
-
-class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-python is untyped
-    """Notes that partitions come or go; Kafka's own thread calls it, and waits for it."""
-
-    def __init__(self, news: threading.Event) -> None:
-        self._news = news
-
-    def on_partitions_revoked(self, _: object) -> None:
-        self._news.set()
-
-    def on_partitions_assigned(self, _: object) -> None:
-        self._news.set()

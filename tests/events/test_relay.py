@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,12 +18,20 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
+from confluent_kafka import KafkaException, Producer
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
-from kafka.errors import KafkaError
 
 from events import checkpoints, ledger, relay
 from events.checkpoints import Overtaken
-from events.topic import PARTITIONS, SETTINGS, WATERMARK, Tail, TopicUnfit, prepare_topic
+from events.topic import (
+    PARTITIONS,
+    SETTINGS,
+    WATERMARK,
+    Tail,
+    TopicUnfit,
+    client,
+    prepare_topic,
+)
 from pledge import demo
 from pledge.broker import Cluster, broker
 from pledge.embedded import create_database
@@ -382,33 +390,32 @@ def event_at(conn: ledger.Connection, position: int) -> UUID:
     return event_id
 
 
-def test_a_producer_ends_where_kafka_would_let_later_records_in(
-    kafka_bootstrap: str, topic: str
-) -> None:
-    prepare_topic(kafka_bootstrap, topic)
-    producer = relay._Producer(kafka_bootstrap)
-    inner = producer._producer
-    producer.send(topic, value=b"{}", key=b"a", headers=[]).get(timeout=30)
-    inner._transaction_manager.bump_producer_id_and_epoch()
-    with pytest.raises(KafkaError):
-        producer.send(topic, value=b"{}", key=b"a", headers=[]).get(timeout=30)
-    producer.close()
-    assert not inner._sender.is_alive()
-
-
-def test_a_producer_is_closed_at_once_with_records_on_their_way(topic: str) -> None:
-    with own_cluster(1) as cluster:
-        prepare_topic(cluster.bootstrap, topic)
-        producer = relay._Producer(cluster.bootstrap)
-        producer.send(topic, value=b"{}", key=b"a", headers=[]).get(timeout=30)
-        cluster.nodes[0].kill()
-        cluster.nodes[0].wait()
-        ack = producer.send(topic, value=b"{}", key=b"a", headers=[])
-        began = time.monotonic()
-        producer.close()
-        assert time.monotonic() - began < 15
-        assert not producer._producer._sender.is_alive()
-        assert ack.failed()
+def test_no_record_gets_in_behind_one_that_kafka_refused(kafka_bootstrap: str, topic: str) -> None:
+    with KafkaAdminClient(bootstrap_servers=kafka_bootstrap) as admin:
+        settings = {"num_partitions": PARTITIONS, "configs": {"max.message.bytes": "1000"}}
+        admin.create_topics({topic: settings}, wait_for_metadata=True)
+    said: list[tuple[bytes, bool]] = []
+    each_apart = {"batch.num.messages": 1}
+    producer = Producer(client(kafka_bootstrap, **{**relay.PRODUCING, **each_apart}))
+    mark = [("ce_type", WATERMARK.encode()), ("ce_position", b"1")]
+    for value in (b"{}", os.urandom(5_000), b"[]"):
+        producer.produce(
+            topic,
+            value,
+            partition=0,
+            headers=mark,
+            on_delivery=lambda error, message: said.append((message.value(), error is None)),
+        )
+    with pytest.raises(relay.FATAL):
+        producer.flush(30)
+    producer.purge()
+    with suppress(*relay.FATAL):
+        producer.flush(30)
+    assert (b"{}", True) in said
+    assert (b"[]", True) not in said
+    assert [record.value for record in everything(kafka_bootstrap, topic)] == [b"{}"]
+    with pytest.raises(KafkaException):
+        producer.produce(topic, b"()", partition=0)
 
 
 @pytest.mark.parametrize(
