@@ -42,7 +42,7 @@ NAMES = ("relay.latency", "embedded.latency")
 COMMANDS = 100
 """In a round."""
 PATIENCE_SECONDS = 60
-LOOK_SECONDS = 0.0005
+LOOK_SECONDS = 0.002
 SHOWN = "SELECT min(position), count(*) FROM progress.readers WHERE name = ANY (%s)"
 MODEL_NAMES = [model.name for model in MODELS]
 

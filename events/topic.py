@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID, SafeUUID
 
 import structlog
@@ -29,6 +29,7 @@ from confluent_kafka.cimpl import murmur2
 
 log = structlog.get_logger()
 
+Answer = TypeVar("Answer")
 Header = tuple[str, str | bytes | None]
 set_field = object.__setattr__
 
@@ -44,7 +45,12 @@ ANSWER_SECONDS = 5.0
 TAIL_SECONDS = 30.0
 RECONNECT_MS = 2_000
 """A Kafka that is away is tried again at least that often."""
-LEADERLESS = {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE}
+UNSETTLED = {
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+}
+"""What is said of a topic just made, or of one whose node has just died, and soon not any more."""
 ONLY_CRITICAL = 2
 """Of librdkafka's own log; what concerns us comes by ``error_cb``."""
 TAIL = 50
@@ -93,7 +99,7 @@ def answering(bootstrap: str) -> Iterator[None]:
         yield
     except KafkaException as error:
         why = error.args[0]
-        passes = why.code() in LEADERLESS
+        passes = why.code() in UNSETTLED
         raise KafkaAway(f"Kafka at {bootstrap}: {why.str()}", passes=passes) from error
 
 
@@ -144,9 +150,12 @@ class Watched:
     def settings(self) -> dict[str, str]:
         """How it is set up, defaults included."""
         asked = ConfigResource(ConfigResource.Type.TOPIC, self._topic)
-        with answering(self._bootstrap):
+
+        def ask() -> dict[str, str]:
             found = self._admin.describe_configs([asked], request_timeout=ANSWER_SECONDS)
             return {name: str(entry.value) for name, entry in found[asked].result().items()}
+
+        return self._settled(ask)
 
     def ends(self, partitions: Collection[int]) -> dict[int, int]:
         """The offset after the last record, by partition."""
@@ -161,13 +170,20 @@ class Watched:
         asked = {TopicPartition(self._topic, partition): spec for partition in partitions}
         if not asked:
             return {}
+
+        def ask() -> dict[int, int]:
+            found = self._admin.list_offsets(asked, request_timeout=ANSWER_SECONDS)
+            return {at.partition: future.result().offset for at, future in found.items()}
+
+        return self._settled(ask)
+
+    def _settled(self, ask: Callable[[], Answer]) -> Answer:
         deadline = time.monotonic() + ANSWER_SECONDS
         while True:
             try:
                 with answering(self._bootstrap):
-                    found = self._admin.list_offsets(asked, request_timeout=ANSWER_SECONDS)
-                    return {at.partition: future.result().offset for at, future in found.items()}
-            except KafkaAway as error:  # a topic just made, or a node just dead, has no leader yet
+                    return ask()
+            except KafkaAway as error:
                 if not error.passes or time.monotonic() > deadline:
                     raise
                 time.sleep(0.1)
@@ -193,7 +209,7 @@ def prepare_topic(bootstrap: str, topic: str = TOPIC) -> UUID:
         _check(settings, topic)
     found = watched.described()
     if found is None:
-        raise KafkaAway(f"Kafka at {bootstrap} does not show the topic {topic} yet")
+        raise KafkaAway(f"Kafka at {bootstrap} does not show the topic {topic} any more")
     if len(found.partitions) != PARTITIONS:
         raise TopicUnfit(
             f"the topic {topic} has {len(found.partitions)} partitions and must have "
