@@ -6,7 +6,7 @@ ENV PYTHONUNBUFFERED=1 \
 
 RUN groupadd --system --gid 10001 pledge \
  && useradd --system --uid 10001 --gid pledge --no-create-home pledge \
- && install --directory --owner=pledge --group=pledge --mode=700 "$PLEDGE_HOME"
+ && install --directory --owner=pledge --group=pledge --mode=700 "$PLEDGE_HOME" "$PLEDGE_HOME/facts"
 
 WORKDIR /app
 COPY . .

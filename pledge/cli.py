@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 import threading
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
@@ -23,8 +25,9 @@ from events.keys import WrongMasterKey
 from events.migrate import OtherVersion
 from pledge.embedded import EmbeddedPostgresFailed
 from pledge.settings import Settings
-from pledge.wiring import Misconfigured, parts
+from pledge.wiring import Misconfigured, facts, parts
 from projections.model import ReadModel
+from projections.tables import Connection
 
 app = typer.Typer(
     name="pledge",
@@ -36,15 +39,18 @@ project = typer.Typer(
     help="Read models: how far they are, building them anew.", no_args_is_help=True
 )
 policies = typer.Typer(help="What follows from events.", no_args_is_help=True)
+analytics = typer.Typer(help="Figures, and the facts behind them.", no_args_is_help=True)
 audit = typer.Typer(help="Proofs.", no_args_is_help=True)
 app.add_typer(export, name="export")
 app.add_typer(project, name="project")
 app.add_typer(policies, name="policies")
+app.add_typer(analytics, name="analytics")
 app.add_typer(audit, name="audit")
 
 out = Console()
 err = Console(stderr=True)
 EXPORT_CHUNK = 1_000
+REBUILD_TRIES = 20
 EARLIEST = date(1903, 1, 1)
 
 
@@ -106,15 +112,16 @@ def relay(
 
 @app.command()
 def healthy(
-    part: Annotated[str, typer.Argument(help="relay, projections or policies.")],
+    part: Annotated[str, typer.Argument(help="relay, projections, policies or analytics.")],
 ) -> None:
     """For health checks: end with 1, and say why, if a part that speaks no HTTP stands still."""
     from read_api import health
 
-    looks = {
+    looks: dict[str, Callable[[Connection], str | None]] = {
         "relay": health.relay_stands,
         "projections": health.projections_stand,
         "policies": health.policies_stand,
+        "analytics": partial(health.facts_stand, store=facts(Settings())),
     }
     if part not in looks:
         raise _Failed(f"No part is called {part}. There are: {', '.join(looks)}.")
@@ -383,6 +390,33 @@ def policies_run() -> None:
     stop = threading.Event()
     serving.on_signals(stop.set)
     serving.follow(Settings(), stop)
+
+
+@analytics.command("run")
+def analytics_run() -> None:
+    """Keep the facts behind figures up to the ledger; of several such processes one acts."""
+    from pledge import serving
+
+    stop = threading.Event()
+    serving.on_signals(stop.set)
+    serving.write_facts(Settings(), stop)
+
+
+@analytics.command("rebuild")
+def analytics_rebuild() -> None:
+    """Have the facts written again from the first event on, by the process that writes them."""
+    from analytics.store import WrittenByOthers
+    from analytics.writing import begin_anew
+
+    settings = Settings()
+    with parts(settings) as found, found.connect() as conn:
+        for _ in range(REBUILD_TRIES):
+            with suppress(WrittenByOthers):
+                begin_anew(conn, facts(settings))
+                break
+        else:
+            raise _Failed("A writer of facts was faster each time. Try again.")
+    err.print("the facts are written again from the first event on")
 
 
 @project.command()

@@ -18,6 +18,7 @@ import structlog
 import uvicorn
 from rich.console import Console
 
+from analytics.writing import Writing
 from commands.policies import Policies
 from commands.writer import Writer
 from events import ledger
@@ -25,7 +26,7 @@ from events.relay import Relay, from_the_start
 from events.topic import KafkaAway, TopicUnfit, prepare_topic, tail_of
 from pledge import app, demo
 from pledge.settings import Settings
-from pledge.wiring import Misconfigured, Parts, parts
+from pledge.wiring import Misconfigured, Parts, facts, parts
 from projections.catalog import MODELS
 from projections.runner import Runner
 from projections.sources import FromLedger, FromTopic
@@ -62,8 +63,13 @@ def serve(settings: Settings, console: Console) -> None:
     with parts(settings) as found:
         if settings.demo:
             fill_if_empty(found, console)
-        reader = Reader(found.conninfo, found.keyring())
-        with projecting(found, settings), following(found), _deciding(found) as writer:
+        reader = Reader(found.conninfo, found.keyring(), facts=facts(settings))
+        with (
+            beside(found, settings, "project", "run", "--from-ledger"),
+            beside(found, settings, "analytics", "run"),
+            following(found),
+            _deciding(found) as writer,
+        ):
             _serve_http(settings, app.whole(writer, reader), console, PLACES)
 
 
@@ -88,7 +94,7 @@ def serve_questions(settings: Settings, console: Console) -> None:
     """
     _make_ready(settings)
     with parts(settings) as found:
-        reader = Reader(found.conninfo, found.keyring())
+        reader = Reader(found.conninfo, found.keyring(), facts=facts(settings))
         _serve_http(settings, app.questions_only(reader), console, PLACES)
 
 
@@ -133,6 +139,12 @@ def project(settings: Settings, stop: threading.Event, *, from_ledger: bool = Fa
     source = FromLedger() if bootstrap is None else FromTopic(bootstrap, settings.kafka_topic)
     with parts(settings) as found:
         Runner(found.connect, found.keyring(), MODELS, source=source).run(stop)
+
+
+def write_facts(settings: Settings, stop: threading.Event) -> None:
+    """Keep the facts that figures are computed from up to the ledger until told to stop."""
+    with parts(settings) as found:
+        Writing(found.connect, found.keyring(), facts(settings)).run(stop)
 
 
 def follow(settings: Settings, stop: threading.Event) -> None:
@@ -185,8 +197,8 @@ def following(found: Parts) -> Iterator[None]:
 
 
 @contextmanager
-def projecting(found: Parts, settings: Settings) -> Iterator[None]:
-    """Projectors in a process of their own, started again whenever it dies.
+def beside(found: Parts, settings: Settings, *arguments: str) -> Iterator[None]:
+    """A part of Pledge in a process of its own, started again whenever it dies.
 
     The child ends when its standard input does, so it never outlives a killed parent.
     """
@@ -196,7 +208,7 @@ def projecting(found: Parts, settings: Settings) -> Iterator[None]:
         "PLEDGE_DATABASE_URL": found.conninfo,
         "PLEDGE_HOME": str(settings.home.absolute()),
     }
-    command = program("--until-eof", "project", "run", "--from-ledger")
+    command = program("--until-eof", *arguments)
     children: list[subprocess.Popen[bytes]] = []
 
     def start() -> None:
@@ -209,12 +221,12 @@ def projecting(found: Parts, settings: Settings) -> Iterator[None]:
         while not stop.wait(RESTART_SECONDS / 5):
             code = children[0].poll()
             if code is not None and not stop.is_set():
-                log.warning("the projectors died and are started again", code=code)
+                log.warning("a part died and is started again", part=arguments[0], code=code)
                 stop.wait(RESTART_SECONDS)
                 start()
 
     start()
-    watcher = threading.Thread(target=watch, name="projector watch", daemon=True)
+    watcher = threading.Thread(target=watch, name=f"{arguments[0]} watch", daemon=True)
     watcher.start()
     try:
         yield

@@ -19,6 +19,8 @@ class Settings(BaseSettings):
         demo: whether an empty ledger gets a sample company.
         kafka_bootstrap: where Kafka is, for the relay.
         kafka_topic: what carries the events there.
+        facts: where the Parquet files of figures are, a path or a URL that fsspec knows; under
+            ``home`` when not given.
         url: where the commands of this program find a running service.
     """
 
@@ -33,4 +35,5 @@ class Settings(BaseSettings):
     demo: bool = True
     kafka_bootstrap: str | None = None
     kafka_topic: str = "pledge.events"
+    facts: str | None = None
     url: str = "http://127.0.0.1:8000"

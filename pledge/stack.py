@@ -103,6 +103,7 @@ def members(settings: Settings, projections: int) -> list[Member]:
         Member("relay", ("relay",)),
         Member("relay standby", ("relay",)),
         *(Member(f"projections {n + 1}", ("project", "run")) for n in range(projections)),
+        Member("analytics", ("analytics", "run")),
         Member("read-api", ("read-api",), reads),
     ]
 

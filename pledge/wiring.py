@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psycopg
 
+from analytics.store import Store
 from commands.writer import Writer
 from events import ledger
 from events.arrays import register
@@ -103,6 +104,11 @@ def _database(settings: Settings) -> Iterator[str]:
         ) from error
     with postgres(settings.home) as url:
         yield create_database(url, "pledge")
+
+
+def facts(settings: Settings) -> Store:
+    """Where figures have their facts."""
+    return Store(settings.facts or str((settings.home / "facts").absolute()))
 
 
 def master_key(settings: Settings) -> bytes:

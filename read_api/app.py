@@ -21,7 +21,7 @@ from projections import (
 from projections.asking import LIMIT, MAX_LIMIT, Moment
 from projections.past import past
 from projections.tables import Connection
-from read_api import audit, health, money, service
+from read_api import audit, figures, health, money, service
 from read_api.answers import as_json, found_or_404, handle_problems, listed
 from read_api.parameters import (
     INVALID,
@@ -287,8 +287,8 @@ def router(reader: Reader) -> APIRouter:
             )
             return listed(request, view.clocks(), items, more)
 
-    money.add_routes(routes, reader)
-    service.add_routes(routes, reader)
+    for family in (money, service, figures):
+        family.add_routes(routes, reader)
     _audit(routes, reader)
     return routes
 

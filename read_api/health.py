@@ -11,6 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, Gauge, generate_lat
 from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
 
+from analytics.store import Store
 from events import ledger
 from projections.asking import fetch
 from projections.catalog import MODELS
@@ -126,6 +127,25 @@ def policies_stand(conn: Connection) -> str | None:
     """Why policies do not act; None when they do."""
     found = policies(conn)["halted"]
     return None if found is None else f"halted: {found}"
+
+
+WAITS = """
+SELECT extract(epoch FROM clock_timestamp() - recorded_at)::float8 AS seconds
+  FROM ledger.events WHERE position = %s
+"""
+
+
+def facts_stand(conn: Connection, store: Store) -> str | None:
+    """Why the facts behind figures are not brought up to date; None when they are."""
+    found = store.latest()
+    if found.halted is not None:
+        return f"halted: {found.halted}"
+    [waits] = fetch(conn, WAITS, (found.position + 1,)) or [{"seconds": 0}]
+    if waits["seconds"] > STALLED_SECONDS:
+        return (
+            f"the event at position {found.position + 1} waits for {waits['seconds']:.0f} seconds"
+        )
+    return None
 
 
 def router(reader: Reader) -> APIRouter:

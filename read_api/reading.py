@@ -14,6 +14,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg.errors import InvalidSchemaName, UndefinedTable
 from psycopg_pool import ConnectionPool
 
+from analytics.store import Store
 from events import checkpoints
 from events.arrays import register
 from events.keys import Keyring
@@ -80,10 +81,14 @@ class Reader:
     Args:
         conninfo: how to reach the database.
         keyring: opens personal fields for audits and past views.
+        facts: what figures are computed from, where this process answers such questions.
     """
 
-    def __init__(self, conninfo: str, keyring: Keyring, size: int = 8) -> None:
+    def __init__(
+        self, conninfo: str, keyring: Keyring, size: int = 8, *, facts: Store | None = None
+    ) -> None:
         self.keyring = keyring
+        self._facts = facts
         self.aside = ThreadPoolExecutor(1, "watch")
         options = f"{SESSION} -c search_path={SEARCH_PATH.replace(' ', '')},public"
         common = make_conninfo(conninfo, options=options, application_name="pledge read")
@@ -105,6 +110,17 @@ class Reader:
             check=_check,
             timeout=30,
         )
+
+    @property
+    def facts(self) -> Store:
+        """The facts that figures are computed from.
+
+        Raises:
+            NotThereYet: when this process was given none.
+        """
+        if self._facts is None:
+            raise NotThereYet("this process has no facts", (), is_final=True)
+        return self._facts
 
     def open(self) -> None:
         """Begin to connect; does not wait for the database."""

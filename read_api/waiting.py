@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from fastapi import Request, Response
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
 from projections.asking import Unanswerable
@@ -29,7 +30,7 @@ def waiting_route(reader: Reader) -> type[APIRoute]:
     class WaitingRoute(APIRoute):
         def get_route_handler(self) -> Handler:
             handle = super().get_route_handler()
-            known = {field.alias for field in self.dependant.query_params}
+            known = _parameters(self.dependant)
 
             async def ask(request: Request) -> Response:
                 _refuse_unknown(request, known)
@@ -45,6 +46,12 @@ def waiting_route(reader: Reader) -> type[APIRoute]:
             return ask
 
     return WaitingRoute
+
+
+def _parameters(dependant: Dependant) -> set[str]:
+    """The names of what a question and all that it depends on take."""
+    deeper = (_parameters(one) for one in dependant.dependencies)
+    return {field.alias for field in dependant.query_params}.union(*deeper)
 
 
 def _refuse_unknown(request: Request, known: set[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
@@ -16,6 +17,8 @@ import orjson
 import psycopg
 from fastapi import FastAPI
 
+from analytics.store import Store
+from analytics.writing import Writing
 from commands.wire import from_line
 from commands.writer import Writer
 from events import ledger
@@ -58,7 +61,9 @@ class World:
     def __init__(self, url: str) -> None:
         self.url = url
         self.writer = Writer(lambda: ledger.connect(url), Keyring(MASTER))
-        self.reader = Reader(url, Keyring(MASTER))
+        self._folder = tempfile.TemporaryDirectory(prefix="pledge-facts-")
+        self.store = Store(self._folder.name)
+        self.reader = Reader(url, Keyring(MASTER), facts=self.store)
         self.reader.open()
         self.app = FastAPI()
         install(self.app, self.reader)
@@ -68,6 +73,12 @@ class World:
     def close(self) -> None:
         self.writer.stop()
         self.reader.close()
+        self._folder.cleanup()
+
+    def write_facts(self, batch: int = 20_000) -> None:
+        """Bring the facts up to the ledger."""
+        with self.connect() as conn:
+            Writing(self.connect, Keyring(MASTER), self.store).catch_up(conn, batch)
 
     def connect(self) -> Connection:
         return ledger.connect(self.url)

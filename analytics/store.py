@@ -1,0 +1,189 @@
+"""Facts in Parquet files, on a path or an object store, with a log of which of them count.
+
+A file is written once, under a name that nobody had before, and counts as soon as a manifest names
+it. Manifests are numbered; the highest holds, and a number is given once only: of two writers that
+both believe themselves alone one fails, and has changed nothing. So position and rows move in one
+step, a reader sees all of a compaction or none of it, and whatever a killed writer left behind
+counts for nothing and is swept away later.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import fsspec
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+from fsspec.implementations.local import LocalFileSystem
+
+MANIFESTS = "manifests"
+FILES = 16
+"""The most small files of a table that are left apart."""
+LARGE = 2_000_000
+"""Rows from which on a file stays as it is."""
+GRACE_SECONDS = 600.0
+"""How long a file that does not count any more stays there for those who read it."""
+
+
+class WrittenByOthers(RuntimeError):
+    """Another writer was faster; nothing of this one counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What counts.
+
+    Attributes:
+        number: 0 where nothing was written yet.
+        shape: of the tables, as of the code that wrote them.
+        position: the facts of every event up to it are in the files, and of none behind it.
+        files: by table, names below the store's root with how many rows they hold, oldest first.
+        halted: why no more can be written; None when it can.
+    """
+
+    number: int = 0
+    shape: str = ""
+    ledger_id: UUID | None = None
+    position: int = 0
+    event_id: UUID | None = None
+    files: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
+    halted: str | None = None
+
+
+class Store:
+    """The files below one root.
+
+    Args:
+        root: a path, or a URL that fsspec knows, like ``s3://bucket/facts``.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.fs, path = fsspec.core.url_to_fs(root)
+        self.root = str(path).rstrip("/")
+
+    def path(self, name: str) -> str:
+        """A file's path on the store's file system."""
+        return f"{self.root}/{name}"
+
+    def url(self, name: str) -> str:
+        """The same, as DuckDB and others take it."""
+        return self.path(name) if self.is_local else str(self.fs.unstrip_protocol(self.path(name)))
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the root is a path on this machine."""
+        return isinstance(self.fs, LocalFileSystem)
+
+    def latest(self) -> Manifest:
+        """What counts now."""
+        while True:
+            numbers = self._numbers()
+            if not numbers:
+                return Manifest()
+            with suppress(FileNotFoundError):  # swept away since, for there is a higher one
+                told = orjson.loads(self.fs.cat_file(self._manifest(numbers[-1])))
+                told["files"] = {
+                    table: [(name, rows) for name, rows in files]
+                    for table, files in told["files"].items()
+                }
+                for name in ("ledger_id", "event_id"):
+                    told[name] = told[name] and UUID(told[name])
+                return Manifest(**told)
+
+    def _numbers(self) -> list[int]:
+        self.fs.invalidate_cache()
+        try:
+            found = self.fs.ls(self.path(MANIFESTS), detail=False)
+        except FileNotFoundError:
+            return []
+        stems = [str(name).rpartition("/")[2].removesuffix(".json") for name in found]
+        return sorted(int(stem) for stem in stems if stem.isdecimal())
+
+    def _manifest(self, number: int) -> str:
+        return self.path(f"{MANIFESTS}/{number:012}.json")
+
+    def commit(self, manifest: Manifest) -> Manifest:
+        """Let this count from now on, in the place of the manifest with its number; the new one.
+
+        Raises:
+            WrittenByOthers: when something else took that place already.
+        """
+        new = replace(manifest, number=manifest.number + 1)
+        body = orjson.dumps(new, option=orjson.OPT_INDENT_2)
+        target = self._manifest(new.number)
+        if self._numbers()[-1:] > [manifest.number]:
+            raise WrittenByOthers(f"{target} is not the next one any more")
+        try:
+            if self.is_local:
+                self._link(body, target)
+            else:
+                self.fs.pipe_file(target, body, mode="create")
+        except FileExistsError as error:
+            raise WrittenByOthers(f"{target} is there already") from error
+        return new
+
+    def _link(self, body: bytes, target: str) -> None:
+        """Exclusively and as a whole, and on the disk before it is there."""
+        os.makedirs(os.path.dirname(target), exist_ok=True)  # noqa: PTH103, PTH120 - fsspec's paths are texts
+        fresh = f"{target}.{uuid4().hex}"
+        with open(fresh, "xb") as file:  # noqa: PTH123 - the same
+            file.write(body)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(fresh, target)
+        finally:
+            os.unlink(fresh)  # noqa: PTH108 - the same
+
+    def write(self, table: str, rows: pa.Table) -> tuple[str, int]:
+        """A file that does not count yet; its name and how many rows it holds."""
+        first, last = (rows["position"][at].as_py() for at in (0, -1))
+        name = f"{table}/{first:012}-{last:012}-{uuid4().hex[:8]}.parquet"
+        self.fs.makedirs(self.path(table), exist_ok=True)
+        with self.fs.open(self.path(name), "wb") as file:
+            pq.write_table(rows, file, compression="zstd", row_group_size=250_000)
+            if self.is_local:
+                file.flush()
+                os.fsync(file.fileno())
+        return name, rows.num_rows
+
+    def compacted(self, manifest: Manifest) -> Manifest:
+        """The manifest with each table's small files as one, where they are many."""
+        files = dict(manifest.files)
+        for table, found in files.items():
+            small = [(name, rows) for name, rows in found if rows < LARGE]
+            if len(small) > FILES:
+                whole = pa.concat_tables([self.read(name) for name, _ in small])
+                kept = [one for one in found if one not in small]
+                files[table] = [*kept, self.write(table, whole.sort_by("position"))]
+        return replace(manifest, files=files)
+
+    def read(self, name: str) -> pa.Table:
+        """All rows of a file."""
+        with self.fs.open(self.path(name), "rb") as file:
+            return pq.read_table(file)
+
+    def sweep(self, manifest: Manifest) -> None:
+        """Remove what does not count any more and was left alone for a while."""
+        counts = {self.path(name) for files in manifest.files.values() for name, _ in files}
+        counts.add(self._manifest(manifest.number))
+        before = time.time() - GRACE_SECONDS
+        for found in self.fs.find(self.root, detail=True).values():
+            if found["name"] not in counts and _changed_at(found) < before:
+                with suppress(FileNotFoundError):
+                    self.fs.rm_file(found["name"])
+
+
+def _changed_at(found: dict[str, Any]) -> float:
+    """When a file was last written; in file systems that do not say so, just now."""
+    told = found.get("mtime", found.get("LastModified", found.get("created")))
+    if isinstance(told, datetime):
+        return told.timestamp()
+    return time.time() if told is None else float(told)

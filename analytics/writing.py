@@ -1,0 +1,152 @@
+"""The projector of facts: it tails the ledger and keeps the files up to it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+
+import psycopg
+import structlog
+
+from analytics.store import Manifest, Store, WrittenByOthers
+from analytics.tables import SHAPE, TABLES, TYPES, rows_of
+from events import checkpoints, ledger
+from events.keys import Keyring
+from projections.folding import Batch, Poison, readable, without_cycle_collection
+from projections.tables import Connection
+
+log = structlog.get_logger()
+
+BATCH = 20_000
+POLL_SECONDS = 0.25
+"""A file for every change that comes alone would be many; a question may wait so long."""
+AWAY_SECONDS = 1.0
+LEADER = "SELECT pg_try_advisory_lock(7203, 4)"
+AT = "SELECT event_id FROM ledger.events WHERE position = %s"
+AGAIN = "run: pledge analytics rebuild"
+
+
+class Writing:
+    """Keeps facts up to the ledger; of several one acts, the others stand by.
+
+    Args:
+        connect: opens an autocommit session on the ledger.
+    """
+
+    def __init__(self, connect: Callable[[], Connection], keyring: Keyring, store: Store) -> None:
+        self._connect = connect
+        self._keyring = keyring
+        self._store = store
+        self._swept = 0
+
+    def run(self, stop: threading.Event) -> None:
+        """Write facts until told to stop; outlives a database or a store that goes away."""
+        while not stop.is_set():
+            try:
+                with self._connect() as conn:
+                    conn.execute(checkpoints.LEASE)
+                    while not stop.is_set() and not _is_leader(conn):
+                        stop.wait(AWAY_SECONDS)
+                    while not stop.is_set():
+                        if not self.step(conn):
+                            stop.wait(POLL_SECONDS)
+            except (psycopg.OperationalError, WrittenByOthers, OSError) as error:
+                log.warning("writing facts begins again", error=str(error).strip())
+                stop.wait(AWAY_SECONDS)
+            except Exception:
+                log.exception("writing facts begins again after something unforeseen")
+                stop.wait(AWAY_SECONDS)
+
+    def step(self, conn: Connection, batch: int = BATCH) -> int:
+        """Write the facts of what comes next, if anything; how many events it held.
+
+        An event that cannot be read halts the facts in front of it; it is tried again each time.
+
+        Raises:
+            WrittenByOthers: when another writer was faster.
+        """
+        manifest = self._fitting(conn, self._store.latest())
+        if manifest.halted is not None and manifest.halted.endswith(AGAIN):
+            return 0
+        with without_cycle_collection():
+            rows = ledger.read(conn, manifest.position, batch)
+            if not rows:
+                return 0
+            taken = readable(conn, self._keyring, rows)
+            poison = _poison(taken)
+            events = taken.events
+            if poison is not None:
+                events = taken.between(0, poison.position).events
+            new = self._written(manifest, Batch(events, {}))
+            if poison is None:
+                new = replace(new, position=rows[-1][0], event_id=rows[-1][1], halted=None)
+            else:
+                new = replace(new, halted=str(poison))
+        if new == manifest:
+            return 0
+        if new.halted is not None and new.halted != manifest.halted:
+            log.error("the facts halted", why=new.halted)
+        self._commit(new)
+        return new.position - manifest.position
+
+    def catch_up(self, conn: Connection, batch: int = BATCH) -> None:
+        """Write the facts of everything that is in the ledger by now."""
+        while self.step(conn, batch):
+            pass
+
+    def _written(self, manifest: Manifest, batch: Batch) -> Manifest:
+        files = {table: list(found) for table, found in manifest.files.items()}
+        for table in TABLES:
+            rows = rows_of(table, batch.events)
+            if rows.num_rows:
+                files.setdefault(table.name, []).append(self._store.write(table.name, rows))
+        new = replace(manifest, files=files)
+        if batch.events:
+            last = batch.events[-1]
+            new = replace(new, position=last.position, event_id=last.event_id)
+        return new
+
+    def _commit(self, new: Manifest) -> None:
+        before = sum(map(len, new.files.values()))
+        committed = self._store.commit(self._store.compacted(new))
+        if sum(map(len, committed.files.values())) < before or committed.number > self._swept + 50:
+            self._swept = committed.number
+            self._store.sweep(committed)
+
+    def _fitting(self, conn: Connection, found: Manifest) -> Manifest:
+        """The manifest, begun anew where it is of other code, halted where of another ledger."""
+        ledger_id = ledger.ledger_id(conn)
+        if found.shape != SHAPE:
+            return Manifest(found.number, SHAPE, ledger_id)
+        row = conn.execute(AT, (found.position,)).fetchone()
+        is_known = found.position == 0 or (row is not None and row[0] == found.event_id)
+        if found.ledger_id == ledger_id and is_known:
+            return found
+        if found.halted is None or not found.halted.endswith(AGAIN):
+            why = (
+                f"the facts in {self._store.root} know of events up to position {found.position} "
+                f"that this ledger does not have (was it restored from a backup?); {AGAIN}"
+            )
+            log.error("the facts halted", why=why)
+            found = self._store.commit(replace(found, halted=why))
+        return found
+
+
+def begin_anew(conn: Connection, store: Store) -> None:
+    """Let the facts be written again from the first event on.
+
+    Raises:
+        WrittenByOthers: when a writer committed in this moment; try again.
+    """
+    store.commit(Manifest(store.latest().number, SHAPE, ledger.ledger_id(conn)))
+
+
+def _is_leader(conn: Connection) -> bool:
+    row = conn.execute(LEADER).fetchone()
+    return bool(row and row[0])
+
+
+def _poison(batch: Batch) -> Poison | None:
+    found = [p for p in batch.broken.values() if p.fatal or p.type in TYPES]
+    return min(found, key=lambda poison: poison.position, default=None)
