@@ -457,7 +457,7 @@ QUESTIONS = st.fixed_dictionaries(
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(actions=ACTIONS, questions=st.lists(QUESTIONS, min_size=2, max_size=4))
 def test_any_history_gives_what_sums_over_the_events_give(
     new_world: NewWorld, actions: list[Any], questions: list[dict[str, Any]]
