@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from datetime import datetime
 from functools import lru_cache
@@ -42,6 +43,8 @@ LARGEST_RECORD = 4_000_000
 """Bytes; the ledger takes no event near to that."""
 ANSWER_SECONDS = 5.0
 """After which a Kafka that says nothing counts as away."""
+SILENCE_SECONDS = 3 * ANSWER_SECONDS
+"""After which an answer is not waited for that should have come, or have failed, long ago."""
 TAIL_SECONDS = 30.0
 RECONNECT_MS = 2_000
 """A Kafka that is away is tried again at least that often."""
@@ -122,7 +125,7 @@ class Watched:
                 [asked], operation_timeout=ANSWER_SECONDS, request_timeout=2 * ANSWER_SECONDS
             )
             try:
-                made[self._topic].result()
+                self._answer(made[self._topic])
             except KafkaException as error:
                 if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                     raise
@@ -135,7 +138,7 @@ class Watched:
             asked = TopicCollection([self._topic])
             found = self._admin.describe_topics(asked, request_timeout=ANSWER_SECONDS)
             try:
-                described: TopicDescription = found[self._topic].result()
+                described: TopicDescription = self._answer(found[self._topic])
             except KafkaException as error:
                 if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
                     raise
@@ -153,7 +156,7 @@ class Watched:
 
         def ask() -> dict[str, str]:
             found = self._admin.describe_configs([asked], request_timeout=ANSWER_SECONDS)
-            return {name: str(entry.value) for name, entry in found[asked].result().items()}
+            return {name: str(entry.value) for name, entry in self._answer(found[asked]).items()}
 
         return self._settled(ask)
 
@@ -173,9 +176,17 @@ class Watched:
 
         def ask() -> dict[int, int]:
             found = self._admin.list_offsets(asked, request_timeout=ANSWER_SECONDS)
-            return {at.partition: future.result().offset for at, future in found.items()}
+            return {at.partition: self._answer(future).offset for at, future in found.items()}
 
         return self._settled(ask)
+
+    def _answer(self, future: Future[Any]) -> Any:
+        """What a future holds; some never come to hold anything when a node dies meanwhile."""
+        try:
+            return future.result(SILENCE_SECONDS)
+        except TimeoutError as error:
+            self._admin = AdminClient(client(self._bootstrap))
+            raise KafkaAway(f"Kafka at {self._bootstrap} says nothing") from error
 
     def _settled(self, ask: Callable[[], Answer]) -> Answer:
         deadline = time.monotonic() + ANSWER_SECONDS

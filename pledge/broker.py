@@ -98,8 +98,8 @@ class Cluster:
             if dead or time.monotonic() > deadline:
                 said = self._logs[dead[0] if dead else 0].read_text(errors="replace")[-2_000:]
                 raise BrokerFailed(f"Kafka did not start:\n{said}")
-            with suppress(KafkaException):
-                found = admin.describe_cluster(request_timeout=2.0).result()
+            with suppress(KafkaException, TimeoutError):
+                found = admin.describe_cluster(request_timeout=2.0).result(5.0)
                 if len(found.nodes) == len(self.nodes):
                     return
             time.sleep(0.2)
