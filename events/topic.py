@@ -214,11 +214,12 @@ def prepare_topic(bootstrap: str, topic: str = TOPIC) -> UUID:
         KafkaAway: when Kafka does not answer.
     """
     watched = Watched(bootstrap, topic)
-    is_new = watched.create()
+    found = watched.described()
+    is_new = found is None and watched.create()
     settings = watched.settings()
     if not is_new:
         _check(settings, topic)
-    found = watched.described()
+    found = found or watched.described()
     if found is None:
         raise KafkaAway(f"Kafka at {bootstrap} does not show the topic {topic} any more")
     if len(found.partitions) != PARTITIONS:

@@ -18,7 +18,7 @@ from analytics.asking import Basis, Scope, Session, session
 from analytics.rfm import Scheme, Scoring
 from analytics.store import Manifest
 from events import ledger
-from events.values import Money
+from events.values import COINS, Money
 from projections.asking import LIMIT, Unanswerable, moment, time_zone
 from read_api.answers import as_json, listed
 from read_api.parameters import AsOf, Cursor, Day, KnownAt, Limit, MinPosition, Word
@@ -254,6 +254,8 @@ def asked(
     """The parameters that all figures share."""
     if from_ is not None and to is not None and from_ > to:
         raise Unanswerable("to", "must not lie before from")
+    if currency is not None and currency not in COINS:
+        raise Unanswerable("currency", "is no currency of ISO 4217")
     scope = {
         "start": from_,
         "end": to,

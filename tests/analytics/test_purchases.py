@@ -100,6 +100,7 @@ def test_amounts_of_two_currencies_are_never_added(company: World) -> None:
     answer = company.ask("/analytics/rfm")
     assert answer.status_code == 422
     assert "EUR, JPY" in answer.json()["detail"]
+    assert company.ask("/analytics/customers", currency="AAA").status_code == 422
     assert company.get("/analytics/customers", currency="JPY")["amount"] == {
         "amount": "7",
         "currency": "JPY",
