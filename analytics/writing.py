@@ -54,7 +54,7 @@ class Writing:
             except (psycopg.OperationalError, WrittenByOthers, OSError) as error:
                 log.warning("writing facts begins again", error=str(error).strip())
                 stop.wait(AWAY_SECONDS)
-            except Exception:
+            except Exception:  # a store's client raises what it likes; told whole, and begun again
                 log.exception("writing facts begins again after something unforeseen")
                 stop.wait(AWAY_SECONDS)
 
