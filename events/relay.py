@@ -54,6 +54,9 @@ BATCH_BYTES = 16_000_000
 IN_FLIGHT = 2
 """Batches on their way at once; the next is read and sent while the last one is acknowledged."""
 POLL_SECONDS = 0.005
+BUSY_POLL_SECONDS = 0.001
+"""For a while after an event, for where one came others follow."""
+BUSY_SECONDS = 1.0
 AWAIT_SECONDS = 0.1
 AWAY_SECONDS = 1.0
 BEAT_SECONDS = 1.0
@@ -128,6 +131,7 @@ class _Leading:
     marks: Sent = field(default_factory=Sent)
     beaten: float = 0.0
     looked: float = 0.0
+    sent_at: float = 0.0
     leaves: float | None = None
 
 
@@ -215,7 +219,8 @@ class Relay:
         if leading.flights and (not rows or len(leading.flights) == IN_FLIGHT):
             self._settle(leading)
         elif not rows:
-            leading.stop.wait(POLL_SECONDS)
+            is_busy = time.monotonic() < leading.sent_at + BUSY_SECONDS
+            leading.stop.wait(BUSY_POLL_SECONDS if is_busy else POLL_SECONDS)
 
     def _send(self, leading: _Leading, rows: list[tuple[Any, ...]]) -> None:
         size, sent, last = 0, Sent(), rows[0]
@@ -234,6 +239,7 @@ class Relay:
             if size > BATCH_BYTES:
                 break
         leading.sent = last[0]
+        leading.sent_at = time.monotonic()
         leading.flights.append(Flight(sent, last[0], last[1]))
 
     def _produce(self, leading: _Leading, sent: Sent, told: list[Header], **record: Any) -> None:
