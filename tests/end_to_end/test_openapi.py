@@ -358,9 +358,7 @@ def test_without_the_database_everything_answers_503_where_it_is_documented(
             for parameter in operation.get("parameters", ())
             if parameter["in"] == "query" and parameter["required"]
         }
-        answer = cut_off.client.request(
-            method, where, params=needed, content=content, headers=ADA
-        )
+        answer = cut_off.client.request(method, where, params=needed, content=content, headers=ADA)
         known = {int(status) for status in operation["responses"]}
         if answer.status_code == 503:
             assert answer.headers["retry-after"]
