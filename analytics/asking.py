@@ -15,6 +15,9 @@ from analytics.tables import TABLES
 from projections.asking import Moment, Unanswerable
 
 THREADS = 2
+OF_PURCHASES = ("purchase_changes", "purchase_lines", "accounts")
+WHENEVER = frozenset({"pipelines"})
+"""What counts as known, whenever it occurred: deals may be imported that are older than it."""
 Basis = Literal["ordered", "received", "net"]
 
 
@@ -33,6 +36,8 @@ class Scope:
         currency: of amounts; None where the purchases have but one.
         owner: the rep of the order.
         product: on one of the order's lines.
+        region: of the customer.
+        channel: by which the customer came.
     """
 
     when: Moment
@@ -44,6 +49,8 @@ class Scope:
     currency: str | None = None
     owner: str | None = None
     product: str | None = None
+    region: str | None = None
+    channel: str | None = None
 
     def told(self) -> dict[str, Any]:
         """The parameters as an answer names them."""
@@ -55,6 +62,8 @@ class Scope:
             "currency": self.currency,
             "owner": self.owner,
             "product": self.product,
+            "region": self.region,
+            "channel": self.channel,
             "time_zone": self.zone,
         }
 
@@ -67,18 +76,22 @@ class Session:
     """
 
     def __init__(self, conn: duckdb.DuckDBPyConnection, scope: Scope) -> None:
-        self._conn = conn
+        self.conn = conn
         self.scope = scope
 
     def run(self, statement: str, values: dict[str, Any] | None = None) -> None:
         """Do what has no answer."""
-        self._conn.execute(statement, values or {})
+        self.conn.execute(statement, values or {})
 
     def rows(self, query: str, values: dict[str, Any] | None = None) -> list[dict[str, Any]]:
         """All rows of an answer, by column."""
-        found = self._conn.execute(query, values or {})
+        found = self.conn.execute(query, values or {})
         names = [column[0] for column in found.description or ()]
         return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+
+    def columns(self, query: str, values: dict[str, Any] | None = None) -> dict[str, Any]:
+        """All of an answer as arrays, by column."""
+        return self.conn.execute(query, values or {}).fetchnumpy()
 
     def row(self, query: str, values: dict[str, Any] | None = None) -> dict[str, Any]:
         """The one row of an answer."""
@@ -88,24 +101,48 @@ class Session:
 
 @contextmanager
 def session(store: Store, manifest: Manifest, scope: Scope) -> Iterator[Session]:
-    """A session for one question.
+    """A session for one question about purchases.
 
     Raises:
         Unanswerable: when amounts would be of several currencies.
     """
+    with facts(store, manifest, scope, ("purchases", *OF_PURCHASES)) as opened:
+        settle_currency(opened, "purchases")
+        opened.run(_kept(opened.scope))
+        opened.run(_bought(opened.scope))
+        yield opened
+
+
+@contextmanager
+def facts(
+    store: Store, manifest: Manifest, scope: Scope, tables: Sequence[str]
+) -> Iterator[Session]:
+    """A session on the facts of these tables that count at the scope's moment."""
     with duckdb.connect() as conn:
         conn.execute(
             f"SET threads = {THREADS}; SET TimeZone = 'UTC'; SET enable_progress_bar = false"
         )
         if not store.is_local:
             conn.register_filesystem(store.fs)
-        for table in TABLES:
-            files = [store.url(name) for name, _ in manifest.files.get(table.name, ())]
-            conn.execute(_facts(table.name, files, scope.when))
-        chosen = _with_one_currency(conn, scope)
-        conn.execute(_kept(chosen))
-        conn.execute(_bought(chosen))
-        yield Session(conn, chosen)
+        for table in tables:
+            files = [store.url(name) for name, _ in manifest.files.get(table, ())]
+            conn.execute(_facts(table, files, scope.when))
+        yield Session(conn, scope)
+
+
+def settle_currency(session: Session, table: str) -> None:
+    """Where the scope names no currency, let it be the one that all amounts of a table have.
+
+    Raises:
+        Unanswerable: when they have several.
+    """
+    if session.scope.currency is not None:
+        return
+    query = f"SELECT DISTINCT currency FROM {table} WHERE currency IS NOT NULL ORDER BY 1"
+    found = [row["currency"] for row in session.rows(query)]
+    if len(found) > 1:
+        raise Unanswerable("currency", f"must be named, for there are {', '.join(found)}")
+    session.scope = replace(session.scope, currency=found[0] if found else None)
 
 
 def _facts(name: str, files: Sequence[str], when: Moment) -> str:
@@ -114,11 +151,11 @@ def _facts(name: str, files: Sequence[str], when: Moment) -> str:
         schema = next(table.schema for table in TABLES if table.name == name)
         columns = ", ".join(f"NULL::{_type(field.type)} AS {field.name}" for field in schema)
         return f"CREATE VIEW {name} AS SELECT {columns} WHERE false"
-    listed = ", ".join(map(_text, files))
+    listed = ", ".join(map(text, files))
     bounds = []
     if when.known_at is not None:
         bounds.append(f"position <= {when.known_at}")
-    if when.as_of is not None:
+    if when.as_of is not None and name not in WHENEVER:
         bounds.append(f"occurred_at < TIMESTAMPTZ '{when.as_of.isoformat()}'")
     where = f" WHERE {' AND '.join(bounds)}" if bounds else ""
     return f"CREATE VIEW {name} AS SELECT * FROM read_parquet([{listed}]){where}"
@@ -131,26 +168,17 @@ def _type(type: Any) -> str:
     return {"int64": "BIGINT", "string": "VARCHAR"}.get(text, "TIMESTAMPTZ")
 
 
-def _with_one_currency(conn: duckdb.DuckDBPyConnection, scope: Scope) -> Scope:
-    if scope.currency is not None:
-        return scope
-    found = conn.execute("SELECT DISTINCT currency FROM purchases ORDER BY 1").fetchall()
-    if len(found) > 1:
-        there = ", ".join(row[0] for row in found)
-        raise Unanswerable("currency", f"must be named, for there are purchases in {there}")
-    return replace(scope, currency=found[0][0] if found else None)
-
-
 def _kept(scope: Scope) -> str:
     """The orders that are purchases, each with its business day."""
     chosen = ["true"]
     if scope.currency is not None:
-        chosen.append(f"currency = {_text(scope.currency)}")
+        chosen.append(f"currency = {text(scope.currency)}")
     if scope.owner is not None:
-        chosen.append(f"owner = {_text(scope.owner)}")
+        chosen.append(f"owner = {text(scope.owner)}")
     if scope.product is not None:
-        lines = f"SELECT order_id FROM purchase_lines WHERE product = {_text(scope.product)}"
+        lines = f"SELECT order_id FROM purchase_lines WHERE product = {text(scope.product)}"
         chosen.append(f"order_id IN ({lines})")
+    chosen += [f"customer_id IN ({customers})" for customers in customers_of(scope)]
     window = ["true"]
     if scope.start is not None:
         window.append(f"day >= DATE '{scope.start}'")
@@ -159,7 +187,7 @@ def _kept(scope: Scope) -> str:
     return f"""
 CREATE VIEW kept AS
 SELECT *, {" AND ".join(window)} AS in_window
-  FROM (SELECT position, order_id, customer_id, amount, {_day(scope.zone)} AS day
+  FROM (SELECT position, order_id, customer_id, amount, {day_of(scope.zone)} AS day
           FROM purchases
          WHERE {" AND ".join(chosen)}
            AND order_id NOT IN (SELECT order_id FROM purchase_changes WHERE kind = 'cancelled'))
@@ -181,14 +209,27 @@ SELECT customer_id, day, sum(amount) AS amount, count(*)::INTEGER AS n, min(posi
 """
 
 
-def _text(value: str) -> str:
+def customers_of(scope: Scope) -> list[str]:
+    """Queries for the customers whom the scope wants, all of which must name one."""
+    wanted = {"region": scope.region, "source": scope.channel}
+    return [
+        "SELECT customer_id FROM accounts GROUP BY 1 "
+        f"HAVING arg_max({name}, position) = {text(value)}"
+        for name, value in wanted.items()
+        if value is not None
+    ]
+
+
+def text(value: str) -> str:
+    """A literal."""
     return "'" + value.replace("'", "''") + "'"
 
 
-def _day(zone: str) -> str:
+def day_of(zone: str, at: str = "occurred_at") -> str:
+    """The business day of a moment."""
     if zone == "UTC":
-        return "DATE '1970-01-01' + (epoch_us(occurred_at) // 86400000000)::INTEGER"
-    return f"timezone({_text(zone)}, occurred_at)::DATE"
+        return f"DATE '1970-01-01' + (epoch_us({at}) // 86400000000)::INTEGER"
+    return f"timezone({text(zone)}, {at})::DATE"
 
 
 LINES_ADDED = "coalesce(sum(amount) FILTER (kind = 'line-added'), 0)"

@@ -1,4 +1,4 @@
-"""The tables of facts: what each event adds to them, and the schema that readers may rely on.
+"""The tables of facts: what orders add to them, and the schema that readers may rely on.
 
 A fact is added and never changed. It holds no personal data: erasing somebody leaves it as it is.
 """
@@ -6,37 +6,13 @@ A fact is added and never changed. It holds no personal data: erasing somebody l
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
 
-import pyarrow as pa
-
+from analytics import sales_facts
+from analytics.fact import AMOUNT, TEXT, Facts, FactTable, columns
 from events.envelope import Recorded
 from events.lines import PricedLine
 from events.order import GoodsReturned, OrderCancelled, OrderLineAdded, OrderPlaced
 from events.payment import AllocationReleased, PaymentAllocated, PaymentRefunded
-
-Facts = Iterator[tuple[Any, ...]]
-
-MOMENT = pa.timestamp("us", tz="UTC")
-AMOUNT = pa.decimal128(24, 4)
-CLOCKS = [("position", pa.int64()), ("occurred_at", MOMENT), ("recorded_at", MOMENT)]
-
-
-@dataclass(frozen=True, slots=True)
-class FactTable:
-    """One kind of fact.
-
-    Attributes:
-        facts: what an event adds, without the clocks, which come first in every row.
-        types: of the events that add anything.
-    """
-
-    name: str
-    schema: pa.Schema
-    types: frozenset[str]
-    facts: Callable[[Recorded], Facts]
 
 
 def _purchases(recorded: Recorded) -> Facts:
@@ -82,29 +58,23 @@ def _lines(recorded: Recorded) -> Facts:
 
 PURCHASES = FactTable(
     "purchases",
-    pa.schema(
-        [
-            *CLOCKS,
-            ("order_id", pa.string()),
-            ("customer_id", pa.string()),
-            ("owner", pa.string()),
-            ("amount", AMOUNT),
-            ("currency", pa.string()),
-        ]
+    columns(
+        ("order_id", TEXT),
+        ("customer_id", TEXT),
+        ("owner", TEXT),
+        ("amount", AMOUNT),
+        ("currency", TEXT),
     ),
     frozenset({"order.placed"}),
     _purchases,
 )
 CHANGES = FactTable(
     "purchase_changes",
-    pa.schema(
-        [
-            *CLOCKS,
-            ("order_id", pa.string()),
-            ("kind", pa.string()),
-            ("amount", AMOUNT),
-            ("currency", pa.string()),
-        ]
+    columns(
+        ("order_id", TEXT),
+        ("kind", TEXT),
+        ("amount", AMOUNT),
+        ("currency", TEXT),
     ),
     frozenset(
         {
@@ -120,19 +90,16 @@ CHANGES = FactTable(
 )
 LINES = FactTable(
     "purchase_lines",
-    pa.schema(
-        [
-            *CLOCKS,
-            ("order_id", pa.string()),
-            ("product", pa.string()),
-            ("amount", AMOUNT),
-            ("currency", pa.string()),
-        ]
+    columns(
+        ("order_id", TEXT),
+        ("product", TEXT),
+        ("amount", AMOUNT),
+        ("currency", TEXT),
     ),
     frozenset({"order.placed", "order.line-added"}),
     _lines,
 )
-TABLES = (PURCHASES, CHANGES, LINES)
+TABLES = (PURCHASES, CHANGES, LINES, *sales_facts.TABLES)
 TYPES = frozenset[str]().union(*(table.types for table in TABLES))
 VERSION = 1
 """Of what an event adds; to be raised with every change that is no change of a schema."""
@@ -140,19 +107,3 @@ SHAPE = hashlib.sha256(
     f"{VERSION} {[(table.name, str(table.schema)) for table in TABLES]}".encode()
 ).hexdigest()[:16]
 """Of files that this code writes; others are written anew."""
-
-
-def rows_of(table: FactTable, events: list[Recorded]) -> pa.Table:
-    """What these events add to a table, in the order of their positions."""
-    rows = [
-        (recorded.position, recorded.occurred_at, recorded.recorded_at, *fact)
-        for recorded in events
-        if recorded.type in table.types
-        for fact in table.facts(recorded)
-    ]
-    columns = list(zip(*rows, strict=True)) if rows else [()] * len(table.schema)
-    arrays = [
-        pa.array(column, type=field.type)
-        for column, field in zip(columns, table.schema, strict=True)
-    ]
-    return pa.table(arrays, schema=table.schema)

@@ -9,8 +9,9 @@ from dataclasses import replace
 import psycopg
 import structlog
 
+from analytics.fact import rows_of
 from analytics.store import Manifest, Store, WrittenByOthers
-from analytics.tables import SHAPE, TABLES, TYPES, rows_of
+from analytics.tables import SHAPE, TABLES, TYPES
 from events import checkpoints, ledger
 from events.keys import Keyring
 from projections.folding import Batch, Poison, readable, without_cycle_collection

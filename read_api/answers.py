@@ -8,8 +8,11 @@ from collections.abc import Iterable
 from decimal import Decimal
 from http import HTTPStatus
 from typing import Any
+from uuid import UUID
 
 import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from psycopg import OperationalError
@@ -21,6 +24,8 @@ from projections.folding import Poison
 from read_api.reading import NotThereYet
 
 PROBLEM = "application/problem+json"
+PARQUET = "application/vnd.apache.parquet"
+MONEY = {"amount", "currency"}
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -49,27 +54,56 @@ def found_or_404(item: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def listed(request: Request, head: dict[str, Any], items: list[Any], more: str | None) -> Response:
-    """A page of a list: JSON with a ``next`` link, or CSV with a ``Link`` header."""
+    """A page of a list: JSON with a ``next`` link, or CSV or Parquet with a ``Link`` header."""
     link = None if more is None else str(request.url.include_query_params(cursor=more))
-    if "text/csv" in request.headers.get("accept", ""):
-        headers = {
-            f"Pledge-{name.title().replace('_', '-')}": str(head[name])
-            for name in ("position", "as_of", "known_at")
-            if head.get(name) is not None
-        }
-        if link is not None:
-            headers["Link"] = f'<{link}>; rel="next"'
+    return _as_table(request, head, items, link) or as_json({**head, "items": items, "next": link})
+
+
+def answered(request: Request, head: dict[str, Any], row: dict[str, Any]) -> Response:
+    """An answer of one row: JSON, CSV or Parquet."""
+    return _as_table(request, head, [row], None) or as_json({**head, **row})
+
+
+def _as_table(
+    request: Request, head: dict[str, Any], items: list[Any], link: str | None
+) -> Response | None:
+    """The rows in the form that was asked for, None where that is JSON."""
+    accepted = request.headers.get("accept", "")
+    headers = {
+        f"Pledge-{name.title().replace('_', '-')}": str(head[name])
+        for name in ("position", "as_of", "known_at")
+        if head.get(name) is not None
+    }
+    if link is not None:
+        headers["Link"] = f'<{link}>; rel="next"'
+    if PARQUET in accepted:
+        return Response(as_parquet(items), media_type=PARQUET, headers=headers)
+    if "text/csv" in accepted:
         body = "\ufeff" + as_csv(items)
         return Response(body, media_type="text/csv; charset=utf-8", headers=headers)
-    return as_json({**head, "items": items, "next": link})
+    return None
+
+
+def as_parquet(items: Iterable[dict[str, Any]]) -> bytes:
+    """Rows with the columns of their CSV: amounts are decimals, ids and lists are text."""
+    rows = [{name: _typed(value) for name, value in _flat(item)} for item in items]
+    columns = _columns(rows)
+    table = pa.table({name: [row.get(name) for row in rows] for name in columns})
+    out = pa.BufferOutputStream()
+    pq.write_table(table, out, compression="zstd")
+    return bytes(out.getvalue())
+
+
+def _typed(value: Any) -> Any:
+    if isinstance(value, list):
+        return orjson.dumps(value, default=_plain).decode()
+    return str(value) if isinstance(value, UUID) else value
 
 
 def as_csv(items: Iterable[dict[str, Any]]) -> str:
     """Rows with a column a field, nested ones as ``a.b``; nothing that a sheet would compute."""
     rows = [dict(_flat(item)) for item in items]
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    parents = {name.rpartition(".")[0] for name in columns}
-    columns = [name for name in columns if name not in parents]
+    columns = _columns(rows)
     out = io.StringIO()
     writer = csv.writer(out)
     writer.writerow(columns)
@@ -78,9 +112,18 @@ def as_csv(items: Iterable[dict[str, Any]]) -> str:
     return out.getvalue()
 
 
+def _columns(rows: Iterable[dict[str, Any]]) -> list[str]:
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    parents = {name.rpartition(".")[0] for name in columns}
+    return [name for name in columns if name not in parents]
+
+
 def _flat(item: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
     for name, value in item.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and value.keys() == MONEY:
+            yield f"{prefix}{name}.amount", Decimal(value["amount"])
+            yield f"{prefix}{name}.currency", value["currency"]
+        elif isinstance(value, dict):
             yield from _flat(value, f"{prefix}{name}.")
         else:
             yield prefix + name, value

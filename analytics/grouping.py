@@ -1,0 +1,49 @@
+"""What figures by group share: windows, calendar groups, lengths of time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from analytics.asking import Scope, day_of, text
+from analytics.purchases import ratio
+
+DAY_MICROS = 86_400_000_000
+
+
+def in_window(scope: Scope, at: str) -> str:
+    """Whether a moment's business day lies in the scope's window."""
+    day = day_of(scope.zone, at)
+    bounds = []
+    if scope.start is not None:
+        bounds.append(f"{day} >= DATE '{scope.start}'")
+    if scope.end is not None:
+        bounds.append(f"{day} < DATE '{scope.end}'")
+    return f"({' AND '.join(bounds)})" if bounds else "true"
+
+
+def wanted(equal: Mapping[str, str | None], *conditions: str) -> str:
+    """That columns have the values given, where one is given, and all else that is asked."""
+    given = [f"{name} = {text(value)}" for name, value in equal.items() if value is not None]
+    return " AND ".join(["true", *given, *conditions])
+
+
+def month(day: str) -> str:
+    """A day's month, like 2026-03."""
+    return f"strftime({day}, '%Y-%m')"
+
+
+def quarter(day: str) -> str:
+    """A day's quarter, like 2026-Q1."""
+    return f"(year({day}) || '-Q' || quarter({day}))"
+
+
+def mean(micros: int | None, number: int) -> float | None:
+    """The mean of so many lengths of time, in days; None of none."""
+    return ratio(micros, number * DAY_MICROS) if micros is not None else None
+
+
+def spell(micros: Any) -> float | None:
+    """A length of time in days."""
+    return None if micros is None else ratio(Decimal(micros), DAY_MICROS)

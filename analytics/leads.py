@@ -1,0 +1,75 @@
+"""Where leads come from and what becomes of them."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from analytics.asking import Session, day_of
+from analytics.grouping import in_window, mean, month, spell, wanted
+from analytics.purchases import ratio
+
+TABLES = ("leads", "deals")
+By = Literal["source", "campaign", "region", "industry", "owner", "month"]
+
+LEADS = """
+WITH lead AS (
+    SELECT lead_id,
+           arg_max(source, position) AS source, arg_max(campaign, position) AS campaign,
+           arg_max(region, position) AS region, arg_max(industry, position) AS industry,
+           arg_max_null(owner, position)
+               FILTER (kind IN ('captured', 'claimed', 'returned')) AS owner,
+           arg_max(kind, position)
+               FILTER (kind IN ('captured', 'qualified', 'disqualified', 'converted')) AS status,
+           bool_or(kind = 'qualified') AS was_qualified,
+           min(occurred_at) FILTER (kind = 'captured') AS captured_at,
+           arg_max(occurred_at, position) FILTER (kind = 'converted') AS converted_at,
+           arg_max(opportunity_id, position) AS opportunity_id
+      FROM leads GROUP BY lead_id
+), won AS (
+    SELECT deal_id AS opportunity_id,
+           arg_max(kind, position) FILTER (stage IS NOT NULL) = 'won' AS is_won
+      FROM deals GROUP BY deal_id
+), each AS (
+    SELECT *, epoch_us(converted_at) - epoch_us(captured_at) AS took
+      FROM lead LEFT JOIN won USING (opportunity_id)
+     WHERE captured_at IS NOT NULL AND {wanted}
+)
+SELECT {by} AS "group", count(*) AS leads,
+       count(*) FILTER (was_qualified) AS qualified,
+       count(*) FILTER (status = 'converted') AS converted,
+       count(*) FILTER (status = 'disqualified') AS disqualified,
+       count(*) FILTER (status IN ('captured', 'qualified')) AS open,
+       count(*) FILTER (is_won) AS won,
+       sum(took)::HUGEINT AS took, median(took) AS middle
+  FROM each GROUP BY 1 ORDER BY {order}
+"""
+
+
+def leads(session: Session, by: By) -> list[dict[str, Any]]:
+    """Leads captured in the window, by where they came from: what became of them, and how soon.
+
+    ``conversion`` is the share that was converted, ``win_rate`` the share whose deal is won.
+    """
+    scope = session.scope
+    equal = {"owner": scope.owner, "region": scope.region, "source": scope.channel}
+    query = LEADS.format(
+        by=month(day_of(scope.zone, "captured_at")) if by == "month" else by,
+        wanted=wanted(equal, in_window(scope, "captured_at")),
+        order="1" if by == "month" else "leads DESC, 1 NULLS LAST",
+    )
+    return [
+        {
+            "group": row["group"],
+            "leads": row["leads"],
+            "open": row["open"],
+            "qualified": row["qualified"],
+            "disqualified": row["disqualified"],
+            "converted": row["converted"],
+            "won": row["won"],
+            "conversion": ratio(row["converted"], row["leads"]),
+            "win_rate": ratio(row["won"], row["leads"]),
+            "days_mean": mean(row["took"], row["converted"]),
+            "days_median": spell(row["middle"]),
+        }
+        for row in session.rows(query)
+    ]

@@ -1,0 +1,98 @@
+"""What was asked of us, how long it took, and what is left undone."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from analytics.asking import Session, customers_of, day_of
+from analytics.grouping import in_window, mean, month, spell, wanted
+from analytics.purchases import ratio
+
+TABLES = ("tickets", "accounts")
+By = Literal["all", "topic", "priority", "product", "channel", "technician", "month"]
+
+TICKETS = """
+WITH ticket AS (
+    SELECT ticket_id,
+           arg_max(customer_id, position) AS customer_id,
+           arg_max(channel, position) AS channel, arg_max(topic, position) AS topic,
+           arg_max(priority, position) AS priority, arg_max(product, position) AS product,
+           arg_max(CASE kind WHEN 'dispatch-declined' THEN '' ELSE technician END, position)
+               AS technician,
+           arg_max(CASE WHEN kind IN ('opened', 'dispatch-confirmed', 'reopened') THEN 'open'
+                        WHEN kind = 'replied' AND inbound THEN 'open'
+                        WHEN kind IN ('waiting', 'resolved', 'closed') THEN kind END, position)
+               AS status,
+           min(occurred_at) FILTER (kind = 'opened') AS opened_at,
+           min(occurred_at) FILTER (kind = 'dispatch-confirmed') AS taken_at,
+           min(occurred_at) FILTER (kind = 'replied' AND NOT inbound) AS replied_at,
+           max(occurred_at) FILTER (kind = 'resolved') AS resolved_at,
+           count(*) FILTER (kind = 'reopened') AS reopenings,
+           count(*) FILTER (kind = 'escalated') AS escalations,
+           sum(minutes)::BIGINT AS minutes, arg_max(score, position) AS score
+      FROM tickets GROUP BY ticket_id
+), each AS (
+    SELECT * REPLACE (nullif(technician, '') AS technician),
+           epoch_us(taken_at) - epoch_us(opened_at) AS take,
+           epoch_us(replied_at) - epoch_us(opened_at) AS reply,
+           epoch_us(resolved_at) - epoch_us(opened_at) AS resolve
+      FROM ticket WHERE opened_at IS NOT NULL
+)
+SELECT {by} AS "group", count(*) AS tickets,
+       count(*) FILTER (status <> 'closed') AS backlog,
+       count(*) FILTER (status IN ('open', 'waiting')) AS unresolved,
+       sum(reopenings)::BIGINT AS reopenings, count(*) FILTER (reopenings > 0) AS reopened,
+       count(*) FILTER (escalations > 0) AS escalated, coalesce(sum(minutes), 0)::BIGINT AS minutes,
+       count(take) AS taken, sum(take)::HUGEINT AS take, median(take) AS take_middle,
+       count(reply) AS replied, sum(reply)::HUGEINT AS reply, median(reply) AS reply_middle,
+       count(resolve) AS resolved, sum(resolve)::HUGEINT AS resolve,
+       median(resolve) AS resolve_middle,
+       count(score) AS rated, sum(score)::BIGINT AS score
+  FROM each WHERE {wanted} GROUP BY {grouped} ORDER BY {order}
+"""
+
+
+def tickets(session: Session, by: By) -> list[dict[str, Any]]:
+    """Tickets opened in the window, by group: what is left of them, and how long they took.
+
+    ``backlog`` are those that are not closed at the moment. ``taken`` is a technician's first yes,
+    ``replied`` our first answer, ``resolved`` the last time that it was done; days since the
+    opening.
+    """
+    scope = session.scope
+    of_customers = [f"customer_id IN ({customers})" for customers in customers_of(scope)]
+    equal = {"technician": scope.owner, "product": scope.product}
+    groups = {"month": month(day_of(scope.zone, "opened_at")), "all": "NULL::VARCHAR"}
+    is_one = by == "all"
+    query = TICKETS.format(
+        by=groups.get(by, by),
+        wanted=wanted(equal, *of_customers, in_window(scope, "opened_at")),
+        grouped="ALL" if not is_one else "()",
+        order="1" if by == "month" or is_one else "tickets DESC, 1 NULLS LAST",
+    )
+    return [
+        {
+            "group": row["group"],
+            "tickets": row["tickets"],
+            "backlog": row["backlog"],
+            "unresolved": row["unresolved"],
+            "reopened": row["reopened"],
+            "reopenings": row["reopenings"] or 0,
+            "escalated": row["escalated"],
+            "minutes": row["minutes"],
+            **_times(row, "taken", "take"),
+            **_times(row, "replied", "reply"),
+            **_times(row, "resolved", "resolve"),
+            "rated": row["rated"],
+            "score_mean": ratio(row["score"], row["rated"]),
+        }
+        for row in session.rows(query)
+    ]
+
+
+def _times(row: dict[str, Any], name: str, of: str) -> dict[str, Any]:
+    return {
+        name: row[name],
+        f"{name}_days_mean": mean(row[of], row[name]),
+        f"{name}_days_median": spell(row[f"{of}_middle"]),
+    }
