@@ -18,6 +18,14 @@ THREADS = 2
 OF_PURCHASES = ("purchase_changes", "purchase_lines", "accounts")
 WHENEVER = frozenset({"pipelines"})
 """What counts as known, whenever it occurred: deals may be imported that are older than it."""
+SQL_TYPES = {
+    "int64": "BIGINT",
+    "int32": "INTEGER",
+    "string": "VARCHAR",
+    "bool": "BOOLEAN",
+    "date32[day]": "DATE",
+    "timestamp[us, tz=UTC]": "TIMESTAMPTZ",
+}
 Basis = Literal["ordered", "received", "net"]
 
 
@@ -165,7 +173,7 @@ def _type(type: Any) -> str:
     text = str(type)
     if text.startswith("decimal128"):
         return text.replace("decimal128", "DECIMAL")
-    return {"int64": "BIGINT", "string": "VARCHAR"}.get(text, "TIMESTAMPTZ")
+    return SQL_TYPES[text]
 
 
 def _kept(scope: Scope) -> str:

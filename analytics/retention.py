@@ -12,30 +12,30 @@ BEGAN = "SELECT min(day) AS first FROM bought"
 MONTHS = """
 WITH boundary AS (
     SELECT unnest(generate_series(date_trunc('month', $first::DATE)::DATE, $last::DATE,
-                                  INTERVAL 1 MONTH))::DATE AS at
+                                  INTERVAL 1 MONTH))::DATE AS point
 ), period AS (
-    SELECT greatest(at, $first::DATE) AS begins,
-           least(at + INTERVAL 1 MONTH, $last::DATE)::DATE AS ends
-      FROM boundary WHERE at < $last::DATE
+    SELECT greatest(point, $first::DATE) AS begins,
+           least(point + INTERVAL 1 MONTH, $last::DATE)::DATE AS ends
+      FROM boundary WHERE point < $last::DATE
 ), moment AS (
-    SELECT begins AS at FROM period UNION SELECT ends FROM period
+    SELECT begins AS point FROM period UNION SELECT ends FROM period
 ), customer AS (
-    SELECT at, customer_id
-      FROM bought JOIN moment ON day < at AND day >= at - $lost_after::INTEGER
+    SELECT point, customer_id
+      FROM bought JOIN moment ON day < point AND day >= point - $lost_after::INTEGER
      GROUP BY ALL
 ), first AS (
     SELECT customer_id, min(day) AS day FROM bought GROUP BY 1
 ), kept AS (
     SELECT begins, count(*) AS customers, count(*) FILTER (later.customer_id IS NULL) AS lost
-      FROM period JOIN customer ON customer.at = begins
-      LEFT JOIN customer later ON later.at = ends AND later.customer_id = customer.customer_id
+      FROM period JOIN customer ON customer.point = begins
+      LEFT JOIN customer later ON later.point = ends AND later.customer_id = customer.customer_id
      GROUP BY begins
 ), came AS (
     SELECT begins, count(*) FILTER (first.day >= begins) AS new,
            count(*) FILTER (first.day < begins) AS regained
-      FROM period JOIN customer ON customer.at = ends JOIN first USING (customer_id)
+      FROM period JOIN customer ON customer.point = ends JOIN first USING (customer_id)
       LEFT JOIN customer before
-        ON before.at = begins AND before.customer_id = customer.customer_id
+        ON before.point = begins AND before.customer_id = customer.customer_id
      WHERE before.customer_id IS NULL GROUP BY begins
 )
 SELECT begins AS "from", ends AS "to", coalesce(customers, 0) AS customers,

@@ -392,6 +392,54 @@ def policies_run() -> None:
     serving.follow(Settings(), stop)
 
 
+@analytics.command("show")
+def analytics_show(
+    figure: Annotated[
+        str, typer.Argument(help="Like rfm, cohorts, lifetime, deals/closings, receipts.")
+    ],
+    asked: Annotated[
+        list[str] | None, typer.Argument(help="Parameters: from=2026-01-01 scheme=named …")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw it into an .svg or .png.")] = None,
+    to: Annotated[
+        Path | None, typer.Option(help="Write it into a .json, .csv or .parquet.")
+    ] = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the API's own answer.")] = False,
+) -> None:
+    """Compute a figure, with the parameters of GET /analytics/FIGURE, and show it."""
+    from pledge import figures
+
+    pairs = [pair.partition("=") for pair in asked or ()]
+    if wrong := [name for name, sign, _ in pairs if not (name and sign)]:
+        raise _Failed(f"{wrong[0]!r} is no parameter; write NAME=VALUE, like from=2026-01-01.")
+    form = "json" if to is None else to.suffix.lower().removeprefix(".")
+    if form not in {"json", "csv", "parquet"}:
+        raise _Failed(f"{to} should end with .json, .csv or .parquet.")
+    settings = Settings()
+    given = {name: value for name, _, value in pairs}
+    try:
+        with parts(settings) as found:
+            answer = figures.ask(found, facts(settings), figure, given, form)
+        if to is not None:
+            to.write_bytes(answer)
+        if plot is not None:
+            if form != "json":
+                raise _Failed("A chart is drawn from a .json, so ask twice.")
+            figures.plot(answer, figure, plot)
+    except figures.NoSuchFigure as error:
+        raise _Failed(str(error)) from error
+    except OSError as error:
+        raise _Failed(f"{error.filename} cannot be written: {error.strerror}") from error
+    if as_json:
+        sys.stdout.buffer.write(answer + b"\n")
+    elif to is None and plot is None:
+        figures.show(answer, figure, out)
+    for path in (to, plot):
+        if path is not None:
+            err.print(f"written to {path}")
+
+
 @analytics.command("run")
 def analytics_run() -> None:
     """Keep the facts behind figures up to the ledger; of several such processes one acts."""

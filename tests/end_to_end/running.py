@@ -166,6 +166,13 @@ class Service:
             time.sleep(0.05)
         raise AssertionError(f"the read models do not catch up: {found}")
 
+    def wait_for_figures(self, seconds: float = READY_SECONDS) -> None:
+        """Wait until figures reflect the whole ledger."""
+        deadline = time.monotonic() + seconds
+        while self.get("/analytics")["position"] < self.position():
+            assert time.monotonic() < deadline, "the facts do not catch up"
+            time.sleep(0.2)
+
     def run(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
         """Run another of the product's commands on the same data."""
         return run(self.env | {"PLEDGE_URL": self.url}, *arguments)

@@ -169,6 +169,41 @@ def test_the_best_and_the_worst_agent_are_who_they_are(deals: list[Deal]) -> Non
     assert (len(darcel), worth(of_kind(darcel, "won"))) == (747, 1_153_214)
 
 
+def test_figures_say_what_the_lists_say(imported: Service) -> None:
+    imported.wait_for_figures()
+    league = imported.get("/analytics/deals/closings")["items"]
+    first = league[0]
+    assert (first["group"], first["won"], first["lost"]) == ("Darcel Schlecht", 349, 204)
+    assert first["amount"] == {"amount": "1153214.00", "currency": "USD"}
+    rates = {rep["group"]: rep["win_rate"] for rep in league}
+    assert max(rates, key=rates.__getitem__) == "Hayden Neloms"
+    assert min(rates, key=rates.__getitem__) == "Lajuana Vencill"
+    quarters = imported.get("/analytics/deals/closings", by="quarter")["items"]
+    assert [(q["group"], q["won"], q["lost"], q["amount"]["amount"]) for q in quarters] == [
+        ("2017-Q1", 531, 116, "1134672.00"),
+        ("2017-Q2", 1254, 778, "3086111.00"),
+        ("2017-Q3", 1257, 790, "2982255.00"),
+        ("2017-Q4", 1196, 789, "2802496.00"),
+    ]
+    [whole] = imported.get("/analytics/deals/closings", by="pipeline")["items"]
+    assert (whole["win_rate"], whole["loss_rate"]) == (0.631501, 0.368499)
+    assert (whole["won_days_mean"], whole["won_days_median"]) == (51.781973, 57)
+    assert (whole["lost_days_mean"], whole["lost_days_median"]) == (41.479175, 14)
+    past = imported.get("/analytics/deals/closings", by="pipeline", as_of="2017-06-30")["items"]
+    assert [(p["won"], p["lost"], p["amount"]["amount"]) for p in past] == [
+        (1785, 894, "4220783.00")
+    ]
+    stages = imported.get("/analytics/deals/open")["items"]
+    assert {stage["group"]: stage["deals"] for stage in stages} == {
+        "prospecting": 500,
+        "engaging": 1589,
+    }
+    [_, engaging] = imported.get("/analytics/deals/conversion", pipeline="crm_sales")["items"]
+    assert (engaging["entered"], engaging["converted"]) == (8300, 4238)
+    regions = imported.get("/analytics/deals/closings", by="region")["items"]
+    assert sum(region["won"] for region in regions) == 4238
+
+
 def test_the_funnel_as_of_a_past_day_includes_that_day_and_no_later(imported: Service) -> None:
     stages = {
         stage: (count, amount) for stage, count, amount in funnel(imported, as_of="2017-06-30")

@@ -227,6 +227,43 @@ def test_so_many_tickets_were_open_at_new_year(imported: Service) -> None:
     assert sum(ticket["status"] != "closed" for ticket in then) == 199
 
 
+def test_figures_say_what_the_lists_say(
+    imported: Service, leads: list[Item], purchases: list[Item], models: list[Item]
+) -> None:
+    imported.wait_for_figures()
+    sources = imported.get("/analytics/leads")["items"]
+    captured = Counter(lead["source"] for lead in leads)
+    converted = Counter(lead["source"] for lead in leads if lead["status"] == "converted")
+    assert {source["group"]: (source["converted"], source["leads"]) for source in sources} == {
+        source: (converted[source], captured[source]) for source in captured
+    }
+    shop = {"owner": purchases[0]["owner"], "merge_by_day": "true"}
+    found = imported.get("/analytics/customers", **shop)
+    assert (found["customers_ever"], found["returning"]) == (23_570, 11_516)
+    assert found["amount_ever"] == {"amount": "2500315.63", "currency": "USD"}
+    shop["merge_by_day"] = "false"
+    assert imported.get("/analytics/customers", **shop)["returning"] == 11_662
+    gerard = imported.get("/analytics/customers", owner="Gerard Hernandez")
+    mine = [o for o in models if o["owner"] == "Gerard Hernandez" and o["status"] != "cancelled"]
+    assert gerard["purchases_ever"] == len(mine)
+    assert Decimal(gerard["amount_ever"]["amount"]) == total(mine, "amount")
+    months = imported.get("/analytics/receipts")["items"]
+    came = sum(Decimal(month["received"]["amount"]) for month in months)
+    assert came == Decimal("8853839.23")
+    owed = sum(Decimal(month["due"]["amount"]) for month in months)
+    assert owed == Decimal("9365336.43") + Decimal("2500315.63")
+
+
+def test_figures_of_tickets_say_what_the_log_says(imported: Service) -> None:
+    imported.wait_for_figures()
+    [found] = imported.get("/analytics/tickets")["items"]
+    assert found["tickets"] == 4_580
+    assert (found["resolved_days_median"], found["resolved_days_mean"]) == (6.657928, 11.537954)
+    assert found["taken_days_median"] == 0.682905
+    [then] = imported.get("/analytics/tickets", as_of="2012-01-01T00:00:00Z")["items"]
+    assert then["backlog"] == 199
+
+
 def test_a_second_import_changes_nothing(imported: Service, data: dict[str, Path]) -> None:
     before = imported.position()
     for name in ("classicmodels", "olist_funnel"):
