@@ -146,11 +146,21 @@ def settle_currency(session: Session, table: str) -> None:
     """
     if session.scope.currency is not None:
         return
-    query = f"SELECT DISTINCT currency FROM {table} WHERE currency IS NOT NULL ORDER BY 1"
-    found = [row["currency"] for row in session.rows(query)]
+    found = _currencies(session, table)
     if len(found) > 1:
         raise Unanswerable("currency", f"must be named, for there are {', '.join(found)}")
     session.scope = replace(session.scope, currency=found[0] if found else None)
+
+
+def currencies(store: Store, manifest: Manifest, scope: Scope) -> list[str]:
+    """Those in which anything was bought."""
+    with facts(store, manifest, scope, ("purchases",)) as opened:
+        return _currencies(opened, "purchases")
+
+
+def _currencies(session: Session, table: str) -> list[str]:
+    query = f"SELECT DISTINCT currency FROM {table} WHERE currency IS NOT NULL ORDER BY 1"
+    return [row["currency"] for row in session.rows(query)]
 
 
 def _facts(name: str, files: Sequence[str], when: Moment) -> str:

@@ -129,9 +129,8 @@ def _prepare(session: Session, pipeline: str | None) -> None:
     """Make ``deal``, ``entry`` and ``defined``, for the deals that the scope wants.
 
     Raises:
-        Unanswerable: when amounts would be of several currencies, or the pipeline is unknown.
+        Unanswerable: when the pipeline is unknown.
     """
-    settle_currency(session, "deals")
     scope = session.scope
     defaults = ", ".join(
         f"({text(name)}, {place}, {text(stage.name)}, {text(stage.kind)}, {stage.probability})"
@@ -201,7 +200,11 @@ def closings(session: Session, by: ClosingsBy, pipeline: str | None) -> list[dic
     """Deals that are closed, by closing day: won and lost, rates, amounts, days from the opening.
 
     The league of reps is ``by="owner"``: the greatest amount won comes first.
+
+    Raises:
+        Unanswerable: when amounts would be of several currencies, or the pipeline is unknown.
     """
+    settle_currency(session, "deals")
     _prepare(session, pipeline)
     day = day_of(session.scope.zone, "since")
     groups = {"month": month(day), "quarter": quarter(day), **_groups(by)}
@@ -231,7 +234,12 @@ def closings(session: Session, by: ClosingsBy, pipeline: str | None) -> list[dic
 
 
 def open_deals(session: Session, by: OpenBy, pipeline: str | None) -> list[dict[str, Any]]:
-    """Deals that are open at the moment: how many, worth what, weighted by their stage's chance."""
+    """Deals that are open at the moment: how many, worth what, weighted by their stage's chance.
+
+    Raises:
+        Unanswerable: when amounts would be of several currencies, or the pipeline is unknown.
+    """
+    settle_currency(session, "deals")
     _prepare(session, pipeline)
     groups = {"quarter": quarter("expected_close"), **_groups(by)}
     query = OPEN.format(

@@ -16,6 +16,8 @@ from decimal import Decimal
 from typing import Any, Literal
 from uuid import UUID
 
+import pyarrow as pa
+
 from analytics.asking import Session
 from projections.asking import money
 
@@ -63,6 +65,11 @@ SELECT customer_id, r AS recency_days, f AS frequency, m AS monetary,
    AND ($customer IS NULL OR customer_id = $customer)
  ORDER BY customer_id LIMIT $limit
 """
+EVERY = """
+SELECT customer_id, $currency AS currency, r AS recency_days, f AS frequency, m AS monetary,
+       r_score, f_score, m_score, segment
+  FROM segmented
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +98,13 @@ def segments(session: Session, scoring: Scoring) -> list[dict[str, Any]]:
     for row in rows:
         row["amount"] = money(row["amount"], session.scope.currency)
     return rows
+
+
+def every(session: Session, scoring: Scoring) -> pa.Table:
+    """The scores of all customers, with their currency."""
+    _score(session, scoring)
+    found = session.conn.sql(EVERY, params={"currency": session.scope.currency})
+    return found.to_arrow_table()
 
 
 def customers(

@@ -121,7 +121,7 @@ def show(answer: bytes, figure: str, console: Console) -> None:
     head = {name: value for name, value in told.items() if not isinstance(value, list)}
     console.print(_facts(head))
     if rows is not None:
-        console.print(_table(rows))
+        console.print(_facts(rows[0]) if len(rows) == 1 else _table(rows))
         if told.get("next"):
             console.print(
                 "[dim]there is more: ask with cursor=… from --json, or a greater limit=[/]"
@@ -165,20 +165,25 @@ def _flat(row: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
+def _plain(value: Any) -> Any:
+    """An amount with its currency, a list as its length, all else as it is."""
+    if isinstance(value, dict) and value.keys() == {"amount", "currency"}:
+        return f"{value['amount']} {value['currency']}"
+    return f"{len(value)} rows" if isinstance(value, list) else value
+
+
 def _facts(head: Mapping[str, Any]) -> Table:
     table = Table(show_header=False, box=None)
     for name, value in _flat(head).items():
         if value is not None and name != "next":
-            table.add_row(f"[dim]{name}[/]", Text(str(value)))
+            table.add_row(f"[dim]{name}[/]", Text(str(_plain(value))))
     return table
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:
-    flat = [_flat(row) for row in rows]
-    columns = list(dict.fromkeys(name for row in flat for name in row))
-    parents = {name.rpartition(".")[0] for name in columns}
+    flat = [{name: _plain(value) for name, value in row.items()} for row in rows]
+    shown = list(dict.fromkeys(name for row in flat for name in row))
     table = Table()
-    shown = [name for name in columns if name not in parents]
     for name in shown:
         is_number = all(isinstance(row.get(name), int | float | None) for row in flat)
         table.add_column(name, justify="right" if is_number else "left")
@@ -196,14 +201,14 @@ def _bars(told: Any, chart: Chart) -> Table:
             value = row.get(y)
             bar = "█" * round(BAR * max(_number(value), 0) / most)
             told_ = "" if value is None else str(value)
-            table.add_row(Text(str(row.get(chart.x) or "—")), f"[dim]{y}[/]", bar, told_)
+            table.add_row(Text(_name(row.get(chart.x))), f"[dim]{y}[/]", bar, told_)
     return table
 
 
 def _map(told: Any, chart: Chart) -> Table:
     rows = _rows(told, chart)
     assert chart.by is not None
-    across = sorted({row[chart.x] for row in rows}, key=lambda at: (at is not None, at))
+    across = _across(rows, chart)
     most = max((_number(row[chart.y[0]]) for row in rows), default=0) or 1
     table = Table(f"{chart.by} / {chart.x}", *(str(at if at is not None else "—") for at in across))
     cells = {(row[chart.by], row[chart.x]): row[chart.y[0]] for row in rows}
@@ -211,6 +216,10 @@ def _map(told: Any, chart: Chart) -> Table:
         found = [cells.get((down, at)) for at in across]
         table.add_row(str(down if down is not None else "—"), *(_cell(one, most) for one in found))
     return table
+
+
+def _across(rows: list[dict[str, Any]], chart: Chart) -> list[Any]:
+    return sorted({row[chart.x] for row in rows}, key=lambda at: (at is not None, at))
 
 
 def _cell(value: Any, most: float) -> str:
@@ -242,7 +251,12 @@ def _spec(told: Any, figure: str, chart: Chart) -> dict[str, Any]:
             "data": {"values": values},
             "mark": "rect",
             "encoding": {
-                "x": {"field": "x", "type": "nominal", "sort": None, "title": chart.x},
+                "x": {
+                    "field": "x",
+                    "type": "nominal",
+                    "sort": [_name(at) for at in _across(rows, chart)],
+                    "title": chart.x,
+                },
                 "y": {"field": "y", "type": "nominal", "sort": None, "title": chart.by},
                 "color": {"field": "value", "type": "quantitative", "title": chart.y[0]},
             },

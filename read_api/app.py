@@ -111,7 +111,8 @@ def router(reader: Reader) -> APIRouter:
             else:
                 owing = _money(view.conn, id, view.when)
                 found = _whole(view.conn, id, view.when, owing)
-            return as_json({**view.clocks(), **found_or_404(found)})
+            whole = {**view.clocks(), **found_or_404(found)}
+            return as_json({**whole, "rfm": reader.standing(view, id)})
 
     @routes.get("/customers/{id}/timeline", tags=["customers"], response_model=Page[EntryShape])
     def customer_timeline(

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from select import POLLIN, poll
 from typing import Any
+from uuid import UUID
 
 from psycopg import IsolationLevel
 from psycopg.conninfo import make_conninfo
@@ -19,10 +20,11 @@ from events import checkpoints
 from events.arrays import register
 from events.keys import Keyring
 from events.ledger import SESSION
-from projections.asking import FOREVER, Moment, moment, parked_streams, position_of
+from projections.asking import FOREVER, Moment, moment, parked_streams, position_of, time_zone
 from projections.catalog import SEARCH_PATH
 from projections.model import ReadModel
 from projections.tables import Connection
+from read_api.standing import Standing
 
 WAIT_SECONDS = 5.0
 """How long a query waits for ``min_position`` before it answers 503."""
@@ -89,6 +91,7 @@ class Reader:
     ) -> None:
         self.keyring = keyring
         self._facts = facts
+        self._standing = None if facts is None else Standing(facts)
         self.aside = ThreadPoolExecutor(1, "watch")
         options = f"{SESSION} -c search_path={SEARCH_PATH.replace(' ', '')},public"
         common = make_conninfo(conninfo, options=options, application_name="pledge read")
@@ -172,6 +175,12 @@ class Reader:
                 )
             shown = reached if when.known_at is None else when.known_at
             yield View(conn, when, shown, parked_streams(conn, *models))
+
+    def standing(self, view: View, customer: UUID) -> dict[str, Any] | None:
+        """Where a customer stands among all; None where the facts do not tell yet."""
+        if self._standing is None:
+            return None
+        return self._standing.of(customer, view.when, time_zone(view.conn, view.when.known_at).key)
 
     def positions(self) -> dict[str, int]:
         """How far each read model is; one that halted counts as far as anybody could ask for."""

@@ -535,6 +535,25 @@ class Tickets(Page[TicketShape]):
     known_at: int | None
 
 
+class StandingIn(Shape):
+    """A customer's segment by recency, frequency and monetary value, in one currency."""
+
+    recency_days: int
+    frequency: int
+    monetary: Money | None
+    r_score: int
+    f_score: int
+    m_score: int
+    segment: str
+
+
+class Standing(Shape):
+    """Where a customer stands among all: by all its purchases, compared with everybody's."""
+
+    position: int
+    items: list[StandingIn]
+
+
 class CustomerView(CustomerShape):
     """Everything known of a customer, in one answer."""
 
@@ -554,6 +573,9 @@ class CustomerView(CustomerShape):
     accounts: list[Sums] = Field(description="What the customer owes, by currency.")
     tickets: list[TicketShape]
     timeline: list[EntryShape] = Field(description="The latest 50 events.")
+    rfm: Standing | None = Field(
+        description="Where the customer stands among all; null where the facts do not tell yet."
+    )
 
 
 class FunnelStage(Shape):

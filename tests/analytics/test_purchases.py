@@ -136,6 +136,28 @@ def test_equal_values_get_equal_scores_and_the_best_of_many_gets_five(company: W
     ]
 
 
+def test_the_view_of_a_customer_has_its_segment(company: World) -> None:
+    registered(company)
+    place(company, 0, ANN, "2026-01-10", "100")
+    place(company, 1, BEN, "2026-01-10", "500")
+    company.project()
+    assert company.get(f"/customers/{ANN}")["rfm"] is None
+    company.write_facts()
+    known = company.head()
+    now = company.get(f"/customers/{BEN}")["rfm"]
+    assert now["position"] == known
+    [scored] = now["items"]
+    assert (scored["frequency"], scored["monetary"]) == (1, eur("500.00"))
+    assert scored["segment"] == "important-win-back"
+    place(company, 2, ANN, "2026-02-10", "9000")
+    company.project()
+    company.write_facts()
+    [then] = company.get(f"/customers/{BEN}", known_at=known, as_of="2026-01-20")["rfm"]["items"]
+    assert (then["segment"], then["recency_days"]) == ("important-win-back", 10)
+    [late] = company.get(f"/customers/{BEN}", known_at=company.head())["rfm"]["items"]
+    assert late["segment"] == "general-win-back"
+
+
 def test_every_figure_names_the_purchases_behind_it(company: World) -> None:
     registered(company)
     for order in range(5):
