@@ -174,7 +174,8 @@ def _plain(value: Any) -> Any:
 
 def _facts(head: Mapping[str, Any]) -> Table:
     table = Table(show_header=False, box=None)
-    for name, value in _flat(head).items():
+    plain = {name: _plain(value) for name, value in head.items()}
+    for name, value in _flat(plain).items():
         if value is not None and name != "next":
             table.add_row(f"[dim]{name}[/]", Text(str(_plain(value))))
     return table

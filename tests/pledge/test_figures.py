@@ -1,0 +1,87 @@
+"""Figures on the command line."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from uuid import UUID
+
+import orjson
+import pytest
+from rich.console import Console
+
+from pledge.figures import CHARTS, NAMES, NoSuchFigure, ask, plot, show
+from pledge.wiring import Parts
+from tests.projections.world import MASTER, World, day, eur
+
+ANN, BEN = (UUID(int=n) for n in (101, 102))
+
+
+@pytest.fixture
+def shop(company: World) -> World:
+    for number, customer in enumerate((ANN, BEN)):
+        company.do("customers/register", customer, day("2025-12-01"), name="Ann")
+        for month in ("01", "03"):
+            order = UUID(int=200 + 10 * number + int(month))
+            company.do(
+                "orders/place",
+                order,
+                day(f"2026-{month}-10"),
+                customer_id=customer,
+                amount=eur("9"),
+            )
+    company.do(
+        "opportunities/open",
+        UUID(int=401),
+        day("2026-01-01"),
+        title="Looms",
+        owner="[bo]",
+        amount=eur("7"),
+    )
+    company.do("opportunities/win", UUID(int=401), day("2026-02-01"))
+    company.write_facts()
+    return company
+
+
+def answer(company: World, figure: str, form: str = "json", **asked: str) -> bytes:
+    return ask(Parts(company.url, MASTER), company.store, figure, asked, form)
+
+
+def printed(got: bytes, figure: str) -> str:
+    console = Console(file=io.StringIO(), width=200)
+    show(got, figure, console)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize("figure", NAMES)
+def test_every_figure_can_be_shown(shop: World, figure: str) -> None:
+    asked = {"since": "2026-02-01"} if figure == "rfm/movement" else {}
+    text = printed(answer(shop, figure, **asked), figure)
+    assert str(shop.head()) in text
+    if figure == "deals/closings":
+        assert "7.00 EUR" in text
+        assert "[bo]" in text
+
+
+def test_charts_are_drawn(shop: World, tmp_path: Path) -> None:
+    for figure in CHARTS:
+        asked = {"since": "2026-02-01"} if figure == "rfm/movement" else {}
+        to = tmp_path / "chart.svg"
+        plot(answer(shop, figure, **asked), figure, to)
+        assert to.read_text().startswith("<svg")
+    plot(answer(shop, "cohorts"), "cohorts", tmp_path / "chart.png")
+    assert (tmp_path / "chart.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_cannot_be_shown_is_said(shop: World, tmp_path: Path) -> None:
+    with pytest.raises(NoSuchFigure, match="There are: cohorts"):
+        answer(shop, "cohort")
+    with pytest.raises(NoSuchFigure, match="froom: is no parameter"):
+        answer(shop, "cohorts", form="json", froom="x")
+    with pytest.raises(NoSuchFigure, match=r"\.svg or \.png"):
+        plot(answer(shop, "cohorts"), "cohorts", tmp_path / "chart.gif")
+    with pytest.raises(NoSuchFigure, match="has no chart"):
+        plot(answer(shop, "purchases"), "purchases", tmp_path / "chart.svg")
+    assert orjson.loads(answer(shop, "rfm"))["items"]
+    assert answer(shop, "rfm", form="csv").startswith(b"\xef\xbb\xbfsegment")
