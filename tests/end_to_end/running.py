@@ -93,15 +93,17 @@ class Service:
         return os.pread(self._log.fileno(), 10_000_000, 0).decode(errors="replace")
 
     def wait_until_ready(self, seconds: float = READY_SECONDS) -> None:
-        deadline = time.monotonic() + seconds
+        deadline, told = time.monotonic() + seconds, "no answer"
         while time.monotonic() < deadline:
             assert self.process is not None
             assert self.process.poll() is None, f"it ended instead of starting:\n{self.said()}"
             with suppress(httpx2.TransportError):
-                if self.client.get("/health/ready").status_code == 200:
+                answer = self.client.get("/health/ready")
+                if answer.status_code == 200:
                     return
+                told = answer.text
             time.sleep(0.05)
-        raise AssertionError(f"not ready after {seconds} seconds:\n{self.said()}")
+        raise AssertionError(f"not ready after {seconds} seconds: {told}\n{self.said()}")
 
     def stop(self, kind: signal.Signals = signal.SIGTERM) -> int:
         """Ask it to end; its exit code."""
@@ -209,6 +211,14 @@ class Deployment(Service):
 
     def command(self) -> list[str]:
         return self._command
+
+    def said(self) -> str:
+        """What it printed, and the ends of its processes' logs."""
+        ends = [
+            f"--- {log.name}\n{log.read_text(errors='replace')[-2_000:]}"
+            for log in sorted((self.home / "logs").glob("*.log"))
+        ]
+        return "\n".join([super().said(), *ends])
 
     def wait_until_ready(self, seconds: float = 3 * READY_SECONDS) -> None:
         super().wait_until_ready(seconds)
