@@ -72,7 +72,7 @@ def live(company: World, random: Random) -> None:
 def submit(folder: Path, runs: list[list[str]]) -> None:
     """What spark-submit does, on the Java from PyPI: have Spark's launcher say how, and do it."""
     spec = importlib.util.find_spec("pyspark")
-    assert spec is not None
+    assert spec is not None, "there is no Spark: pip install --group spark, or make test"
     assert spec.origin is not None
     spark = Path(spec.origin).parent
     (folder / "scratch").mkdir()
