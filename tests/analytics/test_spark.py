@@ -91,6 +91,8 @@ def submit(folder: Path, runs: list[list[str]]) -> None:
         "spark.ui.enabled": "false",
         "spark.local.dir": str(folder / "scratch"),
         "spark.sql.shuffle.partitions": "2",
+        "spark.sql.codegen.wholeStage": "false",  # compiling takes longer than so few rows do
+        "spark.sql.codegen.factoryMode": "NO_CODEGEN",
         "spark.driver.extraJavaOptions": f"-Djava.io.tmpdir={folder / 'scratch'} "
         "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:-UsePerfData",
     }
