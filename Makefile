@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+SPARK := $(VENV)/.spark
 
 .DEFAULT_GOAL := help
 .PHONY: help run run-kafka test test-faults check format generated bench clean
@@ -17,13 +18,18 @@ $(READY): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable . --group dev
 	@touch $@
 
+$(SPARK): $(READY)
+	@echo "· installing Spark, half a gigabyte, for a test (some minutes the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --group spark
+	@touch $@
+
 run: $(READY) ## the whole product on http://127.0.0.1:8000, with a sample company
 	@exec $(BIN)/pledge serve
 
 run-kafka: $(READY) ## the same as separate processes around Kafka, all on this machine
 	@exec $(BIN)/pledge stack
 
-test: $(READY) ## every test, on a real PostgreSQL
+test: $(READY) $(SPARK) ## every test, on a real PostgreSQL
 	@exec $(BIN)/python -m pytest
 
 test-faults: $(READY) ## for an hour: load on the deployment around Kafka while any part of it dies
