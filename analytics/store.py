@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -46,6 +47,7 @@ class Manifest:
         position: the facts of every event up to it are in the files, and of none behind it.
         files: by table, names below the store's root with how many rows they hold, oldest first.
         halted: why no more can be written; None when it can.
+        retired: files that counted before, with when they ceased to, in seconds since 1970.
     """
 
     number: int = 0
@@ -55,6 +57,18 @@ class Manifest:
     event_id: UUID | None = None
     files: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
     halted: str | None = None
+    retired: list[tuple[str, float]] = field(default_factory=list)
+
+    def without(self, names: Iterable[str]) -> list[tuple[str, float]]:
+        """What is retired once these files count no more; those of long ago are forgotten."""
+        now = time.time()
+        kept = [(name, since) for name, since in self.retired if since > now - GRACE_SECONDS]
+        return [*kept, *((name, now) for name in names)]
+
+    def anew(self, shape: str, ledger_id: UUID) -> Manifest:
+        """The one that begins again in its place: nothing counts yet."""
+        every = (name for files in self.files.values() for name, _ in files)
+        return Manifest(self.number, shape, ledger_id, retired=self.without(every))
 
 
 class Store:
@@ -93,6 +107,7 @@ class Store:
                     table: [(name, rows) for name, rows in files]
                     for table, files in told["files"].items()
                 }
+                told["retired"] = [(name, since) for name, since in told.get("retired", ())]
                 for name in ("ledger_id", "event_id"):
                     told[name] = told[name] and UUID(told[name])
                 return Manifest(**told)
@@ -157,13 +172,15 @@ class Store:
     def compacted(self, manifest: Manifest) -> Manifest:
         """The manifest with each table's small files as one, where they are many."""
         files = dict(manifest.files)
+        gone: list[str] = []
         for table, found in files.items():
             small = [(name, rows) for name, rows in found if rows < LARGE]
             if len(small) > FILES:
                 whole = pa.concat_tables([self.read(name) for name, _ in small])
                 kept = [one for one in found if one not in small]
                 files[table] = [*kept, self.write(table, whole.sort_by("position"))]
-        return replace(manifest, files=files)
+                gone += [name for name, _ in small]
+        return replace(manifest, files=files, retired=manifest.without(gone))
 
     def read(self, name: str) -> pa.Table:
         """All rows of a file."""
@@ -171,10 +188,11 @@ class Store:
             return pq.read_table(file)
 
     def sweep(self, manifest: Manifest) -> None:
-        """Remove what does not count any more and was left alone for a while."""
+        """Remove what has not counted for a while, so that nobody reads it any more."""
         counts = {self.path(name) for files in manifest.files.values() for name, _ in files}
         counts.add(self._manifest(manifest.number))
         before = time.time() - GRACE_SECONDS
+        counts |= {self.path(name) for name, since in manifest.retired if since > before}
         for found in self.fs.find(self.root, detail=True).values():
             if found["name"] not in counts and _changed_at(found) < before:
                 with suppress(FileNotFoundError):

@@ -119,7 +119,7 @@ class Writing:
         """The manifest, begun anew where it is of other code, halted where of another ledger."""
         ledger_id = ledger.ledger_id(conn)
         if found.shape != SHAPE:
-            return Manifest(found.number, SHAPE, ledger_id)
+            return found.anew(SHAPE, ledger_id)
         row = conn.execute(AT, (found.position,)).fetchone()
         is_known = found.position == 0 or (row is not None and row[0] == found.event_id)
         if found.ledger_id == ledger_id and is_known:
@@ -140,7 +140,7 @@ def begin_anew(conn: Connection, store: Store) -> None:
     Raises:
         WrittenByOthers: when a writer committed in this moment; try again.
     """
-    store.commit(Manifest(store.latest().number, SHAPE, ledger.ledger_id(conn)))
+    store.commit(store.latest().anew(SHAPE, ledger.ledger_id(conn)))
 
 
 def _is_leader(conn: Connection) -> bool:

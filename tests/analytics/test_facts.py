@@ -116,6 +116,35 @@ def test_what_does_not_count_is_swept_away_after_a_while(
     assert_whole(company, company.store)
 
 
+def test_an_old_file_that_was_compacted_stays_for_those_who_read_it(
+    company: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storing, "FILES", 2)
+    with company.connect() as conn:
+        for _ in range(2):
+            orders(company, 3)
+            writing(company).catch_up(conn)
+        old = company.store.path(first_file(company.store))
+        long_ago = time.time() - 10 * storing.GRACE_SECONDS
+        os.utime(old, (long_ago, long_ago))
+        orders(company, 3)
+        writing(company).catch_up(conn)
+        assert old not in counted(company.store), "it was not compacted"
+        company.store.sweep(company.store.latest())
+        assert company.store.fs.exists(old)
+        begin_anew(conn, company.store)
+        company.store.sweep(company.store.latest())
+        assert company.store.fs.exists(old)
+        with monkeypatch.context() as later:
+            later.setattr(storing.time, "time", lambda: long_ago + 20 * storing.GRACE_SECONDS)
+            company.store.sweep(company.store.latest())
+        assert not company.store.fs.exists(old)
+
+
+def counted(store: Store) -> set[str]:
+    return {store.path(n) for files in store.latest().files.values() for n, _ in files}
+
+
 def first_file(store: Store) -> str:
     return store.latest().files["purchases"][0][0]
 
