@@ -1,8 +1,8 @@
 """Figures over purchases, beside others that read the same Parquet files; less is better.
 
 analytics.rfm         customers by segment, by value
-analytics.repurchase  days between purchases, of customers and of products
 analytics.cohorts     who comes back in which month
+analytics.repurchase  days between purchases, of customers and of products
 .duckdb               beside DuckDB with bare SQL written for this very question
 .pandas, .polars      beside the same computation in these libraries
 .scan                 beside reading the columns that the question needs, and no more
@@ -29,7 +29,7 @@ from typing import Any
 from databases import Server
 from measuring import Result, console
 
-QUESTIONS = ("rfm", "repurchase", "cohorts")
+QUESTIONS = ("rfm", "cohorts", "repurchase")
 YARDSTICKS = ("duckdb", "pandas", "polars", "scan")
 NAMES = tuple(
     f"analytics.{question}.{yardstick}{of}"
