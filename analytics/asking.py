@@ -187,8 +187,8 @@ def _type(type: Any) -> str:
 
 
 def _kept(scope: Scope) -> str:
-    """The orders that are purchases, each with its business day."""
-    chosen = ["true"]
+    """The orders that are purchases, each with its business day and the amount of the basis."""
+    chosen = ["is_cancelled IS NOT TRUE"]
     if scope.currency is not None:
         chosen.append(f"currency = {text(scope.currency)}")
     if scope.owner is not None:
@@ -202,28 +202,33 @@ def _kept(scope: Scope) -> str:
         window.append(f"day >= DATE '{scope.start}'")
     if scope.end is not None:
         window.append(f"day < DATE '{scope.end}'")
+    placed = "0" if scope.basis == "received" else "purchases.amount"
+    kinds, change = CHANGES[scope.basis]
     return f"""
 CREATE VIEW kept AS
 SELECT *, {" AND ".join(window)} AS in_window
-  FROM (SELECT position, order_id, customer_id, amount, {day_of(scope.zone)} AS day
-          FROM purchases
-         WHERE {" AND ".join(chosen)}
-           AND order_id NOT IN (SELECT order_id FROM purchase_changes WHERE kind = 'cancelled'))
+  FROM (SELECT position, order_id, customer_id, {day_of(scope.zone)} AS day,
+               {placed} + coalesce(change, 0) AS amount
+          FROM purchases LEFT JOIN (
+               SELECT order_id, bool_or(kind = 'cancelled') AS is_cancelled, {change} AS change
+                 FROM purchase_changes WHERE kind IN {("cancelled", *kinds)} GROUP BY order_id
+          ) USING (order_id)
+         WHERE {" AND ".join(chosen)})
 """
 
 
 def _bought(scope: Scope) -> str:
     """The table that questions ask."""
     if not scope.merge_by_day:
-        return f"""
+        return """
 CREATE VIEW bought AS
-SELECT customer_id, day, amount, 1 AS n, position, in_window FROM ({_priced(scope.basis)})
+SELECT customer_id, day, amount, 1 AS n, position, in_window FROM kept
 """
-    return f"""
+    return """
 CREATE VIEW bought AS
 SELECT customer_id, day, sum(amount) AS amount, count(*)::INTEGER AS n, min(position) AS position,
        any_value(in_window) AS in_window
-  FROM ({_priced(scope.basis)}) GROUP BY customer_id, day
+  FROM kept GROUP BY customer_id, day
 """
 
 
@@ -251,20 +256,13 @@ def day_of(zone: str, at: str = "occurred_at") -> str:
 
 
 LINES_ADDED = "coalesce(sum(amount) FILTER (kind = 'line-added'), 0)"
-CHANGES: dict[Basis, str] = {
-    "ordered": LINES_ADDED,
-    "received": "coalesce(sum(CASE kind WHEN 'allocated' THEN amount "
-    "WHEN 'released' THEN -amount END), 0)",
-    "net": f"{LINES_ADDED} - greatest(sum(amount) FILTER (kind = 'returned'),"
-    " sum(amount) FILTER (kind = 'refunded'), 0)",
+RECEIVED = "sum(CASE kind WHEN 'allocated' THEN amount WHEN 'released' THEN -amount END)"
+CAME_BACK = """
+greatest(sum(amount) FILTER (kind = 'returned'), sum(amount) FILTER (kind = 'refunded'), 0)
+"""
+CHANGES: dict[Basis, tuple[tuple[str, ...], str]] = {
+    "ordered": (("line-added",), LINES_ADDED),
+    "received": (("allocated", "released"), RECEIVED),
+    "net": (("line-added", "returned", "refunded"), f"{LINES_ADDED} - {CAME_BACK}"),
 }
-"""By basis, by how much an order's amount changed after it was placed."""
-
-
-def _priced(basis: Basis) -> str:
-    first = "0" if basis == "received" else "kept.amount"
-    return f"""
-    SELECT kept.* EXCLUDE (amount), {first} + coalesce(change, 0) AS amount
-      FROM kept LEFT JOIN (
-           SELECT order_id, {CHANGES[basis]} AS change FROM purchase_changes GROUP BY order_id
-      ) USING (order_id)"""
+"""By basis, the kinds of changes that count, and by how much they change an order's amount."""

@@ -16,6 +16,7 @@ import sys
 import time
 from pathlib import Path
 
+import figures
 import latency
 import over_http
 import project
@@ -26,7 +27,7 @@ from databases import server
 from measuring import ROUNDS, Result, console
 from rich.table import Table
 
-FAMILIES = (write, over_http, project, read, relay, latency)
+FAMILIES = (write, over_http, project, read, relay, latency, figures)
 RESULTS = Path(__file__).with_name("results.json")
 
 
