@@ -138,15 +138,15 @@ def facts(
         yield Session(conn, scope)
 
 
-def settle_currency(session: Session, table: str) -> None:
-    """Where the scope names no currency, let it be the one that all amounts of a table have.
+def settle_currency(session: Session, *tables: str) -> None:
+    """Where the scope names no currency, let it be the one that all amounts of the tables have.
 
     Raises:
         Unanswerable: when they have several.
     """
     if session.scope.currency is not None:
         return
-    found = _currencies(session, table)
+    found = _currencies(session, *tables)
     if len(found) > 1:
         raise Unanswerable("currency", f"must be named, for there are {', '.join(found)}")
     session.scope = replace(session.scope, currency=found[0] if found else None)
@@ -158,8 +158,9 @@ def currencies(store: Store, manifest: Manifest, scope: Scope) -> list[str]:
         return _currencies(opened, "purchases")
 
 
-def _currencies(session: Session, table: str) -> list[str]:
-    query = f"SELECT DISTINCT currency FROM {table} WHERE currency IS NOT NULL ORDER BY 1"
+def _currencies(session: Session, *tables: str) -> list[str]:
+    every = " UNION ALL ".join(f"SELECT currency FROM {table}" for table in tables)
+    query = f"SELECT DISTINCT currency FROM ({every}) WHERE currency IS NOT NULL ORDER BY 1"
     return [row["currency"] for row in session.rows(query)]
 
 
@@ -251,7 +252,7 @@ def text(value: str) -> str:
 def day_of(zone: str, at: str = "occurred_at") -> str:
     """The business day of a moment."""
     if zone == "UTC":
-        return f"DATE '1970-01-01' + (epoch_us({at}) // 86400000000)::INTEGER"
+        return f"make_timestamp(epoch_us({at}))::DATE"
     return f"timezone({text(zone)}, {at})::DATE"
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from analytics.asking import Session, customers_of, day_of, settle_currency, text
-from analytics.grouping import in_window, mean, month, quarter, spell, wanted
+from analytics.grouping import days_in_window, in_window, mean, month, quarter, spell, wanted
 from analytics.purchases import ratio
 from events.company import DEFAULT_PIPELINES
 from projections.asking import Unanswerable, money
@@ -47,7 +47,8 @@ SELECT * FROM (
            arg_max(customer_id, position) AS customer_id,
            arg_max(owner, position) AS owner,
            arg_max(product, position) AS product,
-           arg_max(CASE WHEN kind = 'lost' THEN reason END, position) AS reason,
+           arg_max_null(CASE WHEN kind = 'lost' THEN reason END, position)
+               FILTER (stage IS NOT NULL) AS reason,
            arg_max(amount, position) AS amount,
            arg_max(currency, position) AS currency,
            arg_max(expected_close, position) AS expected_close,
@@ -114,12 +115,11 @@ SELECT {by} AS "group", count(*) AS deals, count(amount) AS with_amount,
        count(*) FILTER (probability IS NULL) AS without_probability,
        count(*) FILTER (expected_close < $today) AS overdue
   FROM deal LEFT JOIN defined USING (pipeline, stage) {join}
- WHERE deal.kind = 'open' GROUP BY ALL ORDER BY {order}
+ WHERE deal.kind = 'open' AND {in_window} GROUP BY ALL ORDER BY {order}
 """
 EACH = """
 SELECT * FROM (
-    SELECT deal.*, epoch_us(least(since, to_timestamp($now / 1000000))) AS stood,
-           $now::BIGINT - epoch_us(since) AS standing, $now::BIGINT - epoch_us(last_at) AS idle
+    SELECT *, $now::BIGINT - epoch_us(since) AS standing, $now::BIGINT - epoch_us(last_at) AS idle
       FROM deal
 ) WHERE position > $after AND {chosen} ORDER BY position LIMIT $limit
 """
@@ -236,6 +236,8 @@ def closings(session: Session, by: ClosingsBy, pipeline: str | None) -> list[dic
 def open_deals(session: Session, by: OpenBy, pipeline: str | None) -> list[dict[str, Any]]:
     """Deals that are open at the moment: how many, worth what, weighted by their stage's chance.
 
+    With a window those that are expected to close in it.
+
     Raises:
         Unanswerable: when amounts would be of several currencies, or the pipeline is unknown.
     """
@@ -245,6 +247,7 @@ def open_deals(session: Session, by: OpenBy, pipeline: str | None) -> list[dict[
     query = OPEN.format(
         by=groups.get(by, f"deal.{by}"),
         join=_joined(by),
+        in_window=days_in_window(session.scope, "expected_close"),
         order="min(defined.place), 1" if by == "stage" else "1 NULLS LAST",
     )
     currency = session.scope.currency
@@ -296,7 +299,7 @@ def deals(
             "customer_id": row["customer_id"] and UUID(row["customer_id"]),
             "owner": row["owner"],
             "product": row["product"],
-            "reason": row["reason"] if row["kind"] == "lost" else None,
+            "reason": row["reason"],
             "amount": money(row["amount"], row["currency"]),
             "expected_close": row["expected_close"],
             "opened_at": row["opened_at"],

@@ -14,7 +14,11 @@ DAY_MICROS = 86_400_000_000
 
 def in_window(scope: Scope, at: str) -> str:
     """Whether a moment's business day lies in the scope's window."""
-    day = day_of(scope.zone, at)
+    return days_in_window(scope, day_of(scope.zone, at))
+
+
+def days_in_window(scope: Scope, day: str) -> str:
+    """Whether a day lies in the scope's window."""
     bounds = []
     if scope.start is not None:
         bounds.append(f"{day} >= DATE '{scope.start}'")

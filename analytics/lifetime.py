@@ -181,6 +181,7 @@ def customers(
     )
     spent = np.array([row["spent"] for row in rows], float)
     alive, ahead, value = _outlooks(buying, spending, mine, spent, outlook)
+    amounts = _expected_spending(spending, mine, spent)
     currency = session.scope.currency
     return [
         {
@@ -190,7 +191,7 @@ def customers(
             "age_weeks": round(row["t"] / WEEK, 4),
             "p_alive": _number(alive, at),
             "expected_purchases": _number(ahead, at),
-            "expected_amount": _amount(_expected_spending(spending, mine, spent), at, currency),
+            "expected_amount": _amount(amounts, at, currency),
             "lifetime_value": _amount(value, at, currency),
         }
         for at, row in enumerate(rows)
@@ -312,7 +313,8 @@ def fit_spending(x: Floats, mean: Floats, n: Floats) -> Fit:
     """
     if not x.size:
         return Fit((), (), 0.0, "No customer has spent anything on a second day.")
-    scale = float(np.average(mean, weights=n))
+    scale = float(np.average(mean, weights=n))  # the fit is the same in any unit of money
+    mean = mean / scale
 
     def likelihood(at: Floats) -> tuple[float, Floats]:
         p, q, v = at
@@ -335,9 +337,9 @@ def fit_spending(x: Floats, mean: Floats, n: Floats) -> Fit:
         )
         return float((n * value).sum()), slope @ n
 
-    parameters, log_likelihood, covariance = _greatest(
-        likelihood, [(1, 2, scale), (5, 4, scale / 2)]
-    )
+    (p, q, v), log_likelihood, covariance = _greatest(likelihood, [(1, 2, 1), (5, 4, 0.5)])
+    parameters = (p, q, v * scale)
+    log_likelihood -= float(n.sum() * np.log(scale))
     if covariance is None:
         why = "The likelihood has no clear peak: these amounts fit many ways of spending."
         return Fit(parameters, (), log_likelihood, why)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from datetime import date
 from decimal import Decimal
-from itertools import accumulate
 from typing import Any
 
-from analytics.asking import Session, customers_of, day_of, settle_currency, text
+from analytics.asking import Scope, Session, customers_of, day_of, settle_currency, text
 from analytics.grouping import month
-from projections.asking import money
+from projections.asking import Unanswerable, money
 
-TABLES = ("purchases", "purchase_changes", "instalments", "receipts", "accounts")
+TABLES = (
+    *("purchases", "purchase_changes", "purchase_lines"),
+    *("instalments", "receipts", "accounts"),
+)
 
 MONTHS = """
 WITH billed AS (
@@ -41,14 +45,21 @@ WITH billed AS (
            0 AS received, 0 AS refunded
       FROM places
     UNION ALL
-    SELECT {received_month}, 0, CASE kind WHEN 'received' THEN amount ELSE 0 END,
+    SELECT {received_month}, 0,
+           CASE kind WHEN 'received' THEN amount WHEN 'allocated' THEN amount
+                     WHEN 'released' THEN -amount ELSE 0 END,
            CASE kind WHEN 'refunded' THEN amount ELSE 0 END
-      FROM receipts WHERE {receipts}
+      FROM {money}
 )
 SELECT month, sum(due) AS due, sum(received) AS received, sum(refunded) AS refunded
-  FROM moved GROUP BY month HAVING sum(due) <> 0 OR sum(received) <> 0 OR sum(refunded) <> 0
- ORDER BY month
+  FROM moved GROUP BY month ORDER BY month
 """
+ALL_MONEY = "receipts WHERE {same}"
+OF_ORDERS = """
+(SELECT c.* FROM purchase_changes c JOIN billed USING (order_id)
+  WHERE c.kind IN ('allocated', 'released', 'refunded'))
+"""
+ZERO = Decimal(0)
 
 
 def receipts(session: Session) -> list[dict[str, Any]]:
@@ -56,38 +67,67 @@ def receipts(session: Session) -> list[dict[str, Any]]:
 
     What is billed beyond a plan is due with its last part, without a plan on the order's own day; a
     cancelled order is due no more, and what was returned shortens a plan from its end. ``behind``
-    is all that was due up to the month's end less all that came in. The months of the window are
-    shown; sums begin with the first month there is.
+    is all that was due up to the month's end less all that came in. Money that came in is that of
+    all payments; where orders are chosen, what was allocated to these.
+
+    Raises:
+        Unanswerable: when amounts would be of several currencies, or the window cuts a month.
     """
-    settle_currency(session, "receipts")
-    settle_currency(session, "purchases")
+    settle_currency(session, "purchases", "receipts")
     scope = session.scope
-    same = "true" if scope.currency is None else f"currency = {text(scope.currency)}"
-    orders = [same.replace("currency", "p.currency")]
+    for field, at in (("from", scope.start), ("to", scope.end)):
+        if at is not None and at.day != 1:
+            raise Unanswerable(field, "must be the first day of a month")
+    query = _query(scope)
+    found = {row["month"]: row for row in session.rows(query)}
+    behind, shown = ZERO, []
+    for name in _months(list(found), scope):
+        row = found.get(name, {})
+        due, received, refunded = (
+            Decimal(row.get(column, 0)) for column in ("due", "received", "refunded")
+        )
+        behind += due - received + refunded
+        if scope.start is None or name >= f"{scope.start:%Y-%m}":
+            shown.append(
+                {
+                    "month": name,
+                    "due": money(due, scope.currency),
+                    "received": money(received, scope.currency),
+                    "refunded": money(refunded, scope.currency),
+                    "behind": money(behind, scope.currency),
+                }
+            )
+    return shown
+
+
+def _query(scope: Scope) -> str:
+    chosen = [f"customer_id IN ({customers})" for customers in customers_of(scope)]
     if scope.owner is not None:
-        orders.append(f"owner = {text(scope.owner)}")
-    orders += [f"customer_id IN ({customers})" for customers in customers_of(scope)]
-    query = MONTHS.format(
+        chosen.append(f"owner = {text(scope.owner)}")
+    if scope.product is not None:
+        lines = f"SELECT order_id FROM purchase_lines WHERE product = {text(scope.product)}"
+        chosen.append(f"order_id IN ({lines})")
+    is_all = not chosen
+    currency = None if scope.currency is None else text(scope.currency)
+    orders = [*chosen, "true" if currency is None else f"p.currency = {currency}"]
+    same = "true" if currency is None else f"currency = {currency}"
+    return MONTHS.format(
         placed=day_of(scope.zone, "p.occurred_at"),
         orders=" AND ".join(orders),
         due_month=month("due"),
         received_month=month(day_of(scope.zone)),
-        receipts=same,
+        money=ALL_MONEY.format(same=same) if is_all else OF_ORDERS,
     )
-    rows = session.rows(query)
-    behind = accumulate(
-        Decimal(row["due"]) - Decimal(row["received"]) + Decimal(row["refunded"]) for row in rows
-    )
-    first = scope.start and f"{scope.start:%Y-%m}"
-    last = scope.end and f"{scope.end:%Y-%m}"
-    return [
-        {
-            "month": row["month"],
-            "due": money(Decimal(row["due"]), scope.currency),
-            "received": money(Decimal(row["received"]), scope.currency),
-            "refunded": money(Decimal(row["refunded"]), scope.currency),
-            "behind": money(sum_, scope.currency),
-        }
-        for row, sum_ in zip(rows, behind, strict=True)
-        if (first is None or row["month"] >= first) and (last is None or row["month"] < last)
-    ]
+
+
+def _months(known: list[str], scope: Scope) -> Iterator[str]:
+    """Every month from the first one that is known, or asked for, up to the last."""
+    if not known:
+        return
+    first, last = date.fromisoformat(f"{known[0]}-01"), date.fromisoformat(f"{known[-1]}-01")
+    number = first.year * 12 + first.month - 1
+    until = last.year * 12 + last.month
+    if scope.end is not None:
+        until = scope.end.year * 12 + scope.end.month - 1
+    for at in range(number, until):
+        yield f"{at // 12:04}-{at % 12 + 1:02}"

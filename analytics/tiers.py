@@ -22,8 +22,8 @@ WITH each AS (
     SELECT *, sum(amount) OVER () AS total,
            coalesce(sum(amount) OVER (ORDER BY amount DESC RANGE BETWEEN UNBOUNDED PRECEDING
                                       AND CURRENT ROW EXCLUDE GROUP), 0) AS before,
-           row_number() OVER (ORDER BY amount DESC, customer_id) AS rank
-      FROM each
+           row_number() OVER places AS rank, sum(amount) OVER places AS reached
+      FROM each WINDOW places AS (ORDER BY amount DESC, customer_id ROWS UNBOUNDED PRECEDING)
 ), owner AS (
     SELECT customer_id, arg_max_null(owner, position) AS owner FROM accounts
      WHERE kind <> 'details-changed' GROUP BY 1
@@ -110,7 +110,7 @@ def customers(
             "purchases": row["purchases"],
             "amount": money(row["amount"], session.scope.currency),
             "share": _share(row["amount"], row["total"]),
-            "cumulative_share": _share(row["before"] + row["amount"], row["total"]),
+            "cumulative_share": _share(row["reached"], row["total"]),
         }
         for row in rows[:limit]
     ], more

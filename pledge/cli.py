@@ -416,6 +416,8 @@ def analytics_show(
     form = "json" if to is None else to.suffix.lower().removeprefix(".")
     if form not in {"json", "csv", "parquet"}:
         raise _Failed(f"{to} should end with .json, .csv or .parquet.")
+    if form != "json" and (plot is not None or as_json):
+        raise _Failed(f"--to {to.name if to else ''} goes neither with --plot nor with --json.")
     settings = Settings()
     given = {name: value for name, _, value in pairs}
     try:
@@ -424,8 +426,6 @@ def analytics_show(
         if to is not None:
             to.write_bytes(answer)
         if plot is not None:
-            if form != "json":
-                raise _Failed("A chart is drawn from a .json, so ask twice.")
             figures.plot(answer, figure, plot)
     except figures.NoSuchFigure as error:
         raise _Failed(str(error)) from error

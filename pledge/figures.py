@@ -106,6 +106,11 @@ def ask(
         got = asyncio.run(answer())
     finally:
         reader.close()
+    if form != "json" and "link" in got.headers:
+        raise NoSuchFigure(
+            f"{figure} has more rows than fit into one answer; ask for more of them with "
+            "limit=1000, or for less, page by page, with cursor=… from --json."
+        )
     if got.status_code != httpx2.codes.OK:
         told = got.json()
         errors = [f"{e['field']}: {e['message']}" for e in told.get("errors", ())]
@@ -120,13 +125,15 @@ def show(answer: bytes, figure: str, console: Console) -> None:
     rows = told.get("items")
     head = {name: value for name, value in told.items() if not isinstance(value, list)}
     console.print(_facts(head))
-    if rows is not None:
+    if rows == []:
+        console.print("[dim]no row answers this question[/]")
+    elif rows is not None:
         console.print(_facts(rows[0]) if len(rows) == 1 else _table(rows))
         if told.get("next"):
             console.print(
                 "[dim]there is more: ask with cursor=… from --json, or a greater limit=[/]"
             )
-    if chart is not None:
+    if chart is not None and _rows(told, chart):
         console.print(_map(told, chart) if chart.by else _bars(told, chart))
 
 
@@ -139,7 +146,10 @@ def plot(answer: bytes, figure: str, to: Path) -> None:
     chart = CHARTS.get(figure)
     if chart is None:
         raise NoSuchFigure(f"{figure} has no chart. These have: {', '.join(CHARTS)}.")
-    spec = _spec(orjson.loads(answer), figure, chart)
+    told = orjson.loads(answer)
+    if not _rows(told, chart):
+        raise NoSuchFigure(f"{figure} has nothing to draw: no row answers this question.")
+    spec = _spec(told, figure, chart)
     match to.suffix.lower():
         case ".svg":
             to.write_text(vl_convert.vegalite_to_svg(spec))
@@ -236,7 +246,9 @@ def _number(value: Any) -> float:
 
 def _spec(told: Any, figure: str, chart: Chart) -> dict[str, Any]:
     rows = _rows(told, chart)
-    title = f"{figure}, at position {told['position']}"
+    currency = told["parameters"]["currency"]
+    money = f", {currency}" if currency else ""
+    title = f"{figure}{money}, at position {told['position']}"
     common: dict[str, Any] = {
         "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
         "title": title,

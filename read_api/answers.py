@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from datetime import date, datetime
 from decimal import Decimal
 from http import HTTPStatus
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin
 from uuid import UUID
 
 import orjson
@@ -17,14 +19,23 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
+from events.values import Money
 from projections.asking import Unanswerable
 from projections.folding import Poison
 from read_api.reading import NotThereYet
 
 PROBLEM = "application/problem+json"
 PARQUET = "application/vnd.apache.parquet"
+COLUMNS = {
+    bool: pa.bool_(),
+    int: pa.int64(),
+    float: pa.float64(),
+    date: pa.date32(),
+    datetime: pa.timestamp("us", tz="UTC"),
+}
 MONEY = {"amount", "currency"}
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -61,7 +72,8 @@ def listed(request: Request, head: dict[str, Any], items: list[Any], more: str |
 
 def answered(request: Request, head: dict[str, Any], row: dict[str, Any]) -> Response:
     """An answer of one row: JSON, CSV or Parquet."""
-    return _as_table(request, head, [row], None) or as_json({**head, **row})
+    whole = {**head, **row}
+    return _as_table(request, head, [whole], None) or as_json(whole)
 
 
 def _as_table(
@@ -77,27 +89,52 @@ def _as_table(
     if link is not None:
         headers["Link"] = f'<{link}>; rel="next"'
     if PARQUET in accepted:
-        return Response(as_parquet(items), media_type=PARQUET, headers=headers)
+        model = request.scope["route"].response_model
+        if "items" in model.model_fields:
+            [model] = get_args(model.model_fields["items"].annotation)
+        return Response(as_parquet(items, model), media_type=PARQUET, headers=headers)
     if "text/csv" in accepted:
         body = "\ufeff" + as_csv(items)
         return Response(body, media_type="text/csv; charset=utf-8", headers=headers)
     return None
 
 
-def as_parquet(items: Iterable[dict[str, Any]]) -> bytes:
-    """Rows with the columns of their CSV: amounts are decimals, ids and lists are text."""
-    rows = [{name: _typed(value) for name, value in _flat(item)} for item in items]
-    columns = _columns(rows)
-    table = pa.table({name: [row.get(name) for row in rows] for name in columns})
+def as_parquet(items: Iterable[dict[str, Any]], model: Any) -> bytes:
+    """Rows with the columns of their CSV: amounts are decimals, ids and lists are text.
+
+    Args:
+        model: of one row; gives the columns, so that an empty answer has them too.
+    """
+    rows = [dict(_flat(item)) for item in items]
+    schema = pa.schema([*_fields(model)])
+    arrays = [
+        pa.array([_typed(row.get(field.name), field.type) for row in rows], field.type)
+        for field in schema
+    ]
     out = pa.BufferOutputStream()
-    pq.write_table(table, out, compression="zstd")
+    pq.write_table(pa.table(arrays, schema=schema), out, compression="zstd")
     return bytes(out.getvalue())
 
 
-def _typed(value: Any) -> Any:
-    if isinstance(value, list):
-        return orjson.dumps(value, default=_plain).decode()
-    return str(value) if isinstance(value, UUID) else value
+def _fields(model: Any, prefix: str = "") -> Iterator[pa.Field]:
+    for name, field in model.model_fields.items():
+        kinds = [kind for kind in get_args(field.annotation) if kind is not NoneType]
+        kind = kinds[0] if kinds and get_origin(field.annotation) is UnionType else field.annotation
+        column = prefix + (field.alias or name)
+        if kind is Money:
+            yield pa.field(f"{column}.amount", pa.decimal128(38, 4))
+            yield pa.field(f"{column}.currency", pa.string())
+        elif isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from _fields(kind, f"{column}.")
+        else:
+            yield pa.field(column, COLUMNS.get(kind, pa.string()))
+
+
+def _typed(value: Any, kind: pa.DataType) -> Any:
+    if value is None or not pa.types.is_string(kind) or isinstance(value, str):
+        return value
+    is_text = isinstance(value, UUID | date | Decimal)
+    return str(value) if is_text else orjson.dumps(value, default=_plain).decode()
 
 
 def as_csv(items: Iterable[dict[str, Any]]) -> str:

@@ -112,7 +112,7 @@ def router(reader: Reader) -> APIRouter:
                 owing = _money(view.conn, id, view.when)
                 found = _whole(view.conn, id, view.when, owing)
             whole = {**view.clocks(), **found_or_404(found)}
-            return as_json({**whole, "rfm": reader.standing(view, id)})
+        return as_json({**whole, "rfm": reader.standing(id, view.when)})
 
     @routes.get("/customers/{id}/timeline", tags=["customers"], response_model=Page[EntryShape])
     def customer_timeline(

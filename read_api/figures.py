@@ -11,6 +11,7 @@ from fastapi import Depends, Query
 
 from analytics.asking import Basis, Scope, Session, facts, session
 from analytics.store import Manifest
+from events import ledger
 from events.values import COINS
 from projections.asking import Unanswerable, moment, time_zone
 from read_api.parameters import AsOf, Day, KnownAt, MinPosition, Word
@@ -114,7 +115,7 @@ def of_sales(
     known_at: KnownAt = None,
     min_position: MinPosition = None,
 ) -> Asked:
-    """The parameters of figures over deals, leads and tickets."""
+    """The parameters of figures over deals and receipts."""
     scope = {
         "start": from_,
         "end": to,
@@ -127,10 +128,50 @@ def of_sales(
     return _asked(scope, as_of, known_at, min_position)
 
 
+def of_leads(
+    from_: From = None,
+    to: To = None,
+    *,
+    owner: Word = None,
+    region: Word = None,
+    channel: Word = None,
+    as_of: AsOf = None,
+    known_at: KnownAt = None,
+    min_position: MinPosition = None,
+) -> Asked:
+    """The parameters of figures over leads."""
+    scope = {"start": from_, "end": to, "owner": owner, "region": region, "channel": channel}
+    return _asked(scope, as_of, known_at, min_position)
+
+
+def of_tickets(
+    from_: From = None,
+    to: To = None,
+    *,
+    owner: Annotated[Word, Query(description="The technician.")] = None,
+    product: Word = None,
+    region: Word = None,
+    channel: Word = None,
+    as_of: AsOf = None,
+    known_at: KnownAt = None,
+    min_position: MinPosition = None,
+) -> Asked:
+    """The parameters of figures over tickets."""
+    scope = {
+        "start": from_,
+        "end": to,
+        "owner": owner,
+        "product": product,
+        "region": region,
+        "channel": channel,
+    }
+    return _asked(scope, as_of, known_at, min_position)
+
+
 def _asked(
     scope: dict[str, Any], as_of: str | None, known_at: str | None, min_position: int | None
 ) -> Asked:
-    start, end, currency = scope.get("start"), scope.get("end"), scope["currency"]
+    start, end, currency = scope.get("start"), scope.get("end"), scope.get("currency")
     if start is not None and end is not None and start > end:
         raise Unanswerable("to", "must not lie before from")
     if currency is not None and currency not in COINS:
@@ -141,6 +182,8 @@ def _asked(
 Purchased = Annotated[Asked, Depends(of_purchases)]
 Lived = Annotated[Asked, Depends(of_lives)]
 Sold = Annotated[Asked, Depends(of_sales)]
+Captured = Annotated[Asked, Depends(of_leads)]
+Served = Annotated[Asked, Depends(of_tickets)]
 
 
 @contextmanager
@@ -171,7 +214,10 @@ def _begin(reader: Reader, asked: Asked) -> tuple[Manifest, Scope]:
     with reader.connection() as conn:
         when = moment(conn, asked.as_of, asked.known_at)
         zone = time_zone(conn, when.known_at).key
+        is_empty = ledger.head(conn) == 0
     found = reached(reader, max(asked.min_position or 0, when.known_at or 0))
+    if found.position == 0 and not is_empty and when.known_at != 0:
+        raise NotThereYet("the facts are being written", (), 1, is_final=found.halted is not None)
     return found, Scope(when, zone, **asked.scope)
 
 

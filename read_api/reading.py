@@ -133,6 +133,8 @@ class Reader:
     def close(self) -> None:
         """Let the connections go."""
         self.aside.shutdown(wait=False)
+        if self._standing is not None:
+            self._standing.close()
         self._live.close()
         self._past.close()
 
@@ -176,11 +178,24 @@ class Reader:
             shown = reached if when.known_at is None else when.known_at
             yield View(conn, when, shown, parked_streams(conn, *models))
 
-    def standing(self, view: View, customer: UUID) -> dict[str, Any] | None:
-        """Where a customer stands among all; None where the facts do not tell yet."""
-        if self._standing is None:
+    def standing(self, customer: UUID, when: Moment) -> dict[str, Any] | None:
+        """Where a customer stands among all; None where the facts do not tell.
+
+        Raises:
+            NotThereYet: when the facts have not reached ``known_at`` yet.
+        """
+        if self._standing is None or self._facts is None:
             return None
-        return self._standing.of(customer, view.when, time_zone(view.conn, view.when.known_at).key)
+        with self.connection() as conn:
+            zone = time_zone(conn, when.known_at).key
+        if when.is_live:
+            return self._standing.now(customer, when, zone)
+        found = self._facts.latest()
+        if found.position == 0:
+            return None
+        if found.position < (when.known_at or 0):
+            raise NotThereYet("the facts are not there yet", (), when.known_at or 0)
+        return self._standing.then(customer, found, when, zone)
 
     def positions(self) -> dict[str, int]:
         """How far each read model is; one that halted counts as far as anybody could ask for."""

@@ -10,7 +10,7 @@ from analytics import deals, leads, receipts, tickets
 from projections.asking import LIMIT
 from read_api import figure_shapes as shapes
 from read_api.answers import listed
-from read_api.figures import Place, Sold, on_facts
+from read_api.figures import Captured, Place, Served, Sold, on_facts
 from read_api.parameters import Limit, Word
 from read_api.reading import Reader
 
@@ -82,7 +82,7 @@ def add_routes(routes: APIRouter, reader: Reader) -> None:
             return listed(request, told(), items, None if more is None else str(more))
 
     @routes.get("/analytics/leads", tags=["analytics"], response_model=shapes.LeadGroups)
-    def lead_groups(request: Request, asked: Sold, by: leads.By = "source") -> Response:
+    def lead_groups(request: Request, asked: Captured, by: leads.By = "source") -> Response:
         """Leads captured in the window, by source: what became of them, and how soon."""
         with on_facts(reader, asked, leads.TABLES, by=by) as (told, session):
             items = leads.leads(session, by)
@@ -96,7 +96,7 @@ def add_routes(routes: APIRouter, reader: Reader) -> None:
             return listed(request, told(), items, None)
 
     @routes.get("/analytics/tickets", tags=["analytics"], response_model=shapes.TicketGroups)
-    def ticket_groups(request: Request, asked: Sold, by: tickets.By = "all") -> Response:
+    def ticket_groups(request: Request, asked: Served, by: tickets.By = "all") -> Response:
         """Tickets opened in the window: backlog, times, reopenings, ratings."""
         with on_facts(reader, asked, tickets.TABLES, by=by) as (told, session):
             items = tickets.tickets(session, by)

@@ -6,10 +6,11 @@ while: a view of one customer costs a look-up, however many there are.
 
 from __future__ import annotations
 
-import threading
 import time
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
-from typing import Any
+from threading import Lock
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import duckdb
@@ -24,6 +25,10 @@ log = structlog.get_logger()
 
 FRESH_SECONDS = 60.0
 """How long scores are shown before new facts are looked for."""
+STALE_SECONDS = 600.0
+"""How old scores may be that are shown at all."""
+PATIENCE_SECONDS = 2.0
+"""How long a view waits for scores; they are computed on behind it."""
 TABLE = """
 CREATE TABLE standing (
     customer_id VARCHAR, currency VARCHAR, recency_days BIGINT, frequency BIGINT,
@@ -31,6 +36,15 @@ CREATE TABLE standing (
 )
 """
 ONE = "SELECT * EXCLUDE (customer_id) FROM standing WHERE customer_id = $1 ORDER BY currency"
+
+
+class Scores(NamedTuple):
+    """All customers' scores, as the facts had them."""
+
+    conn: duckdb.DuckDBPyConnection
+    manifest: Manifest
+    when: Moment
+    since: float
 
 
 class Standing:
@@ -42,53 +56,64 @@ class Standing:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._lock = threading.Lock()
-        self._known: tuple[int, object] | None = None
-        self._conn: duckdb.DuckDBPyConnection | None = None
-        self._position = 0
-        self._looked = 0.0
+        self._scores: Scores | None = None
+        self._aside = ThreadPoolExecutor(1, "standing")
+        self._lock = Lock()
+        self._coming: Future[None] | None = None
 
-    def of(self, customer: UUID, when: Moment, zone: str) -> dict[str, Any] | None:
-        """The customer's scores, by currency; None where the facts do not tell them yet.
+    def close(self) -> None:
+        """Wait for what is being computed."""
+        self._aside.shutdown(cancel_futures=True)
 
-        Those of now are kept, and at most some minutes old; each answer says its own position.
+    def now(self, customer: UUID, when: Moment, zone: str) -> dict[str, Any] | None:
+        """The customer's scores, by currency, with their own position; at most ten minutes old.
+
+        None while there are no facts, or they cannot be read, or are still being compared.
         """
-        try:
-            ask = self._now if when.is_live else self._then
-            return ask(customer, when, zone)
-        except (OSError, duckdb.Error) as error:
-            log.warning("the facts cannot be read", error=str(error))
-            return None
-
-    def _then(self, customer: UUID, when: Moment, zone: str) -> dict[str, Any] | None:
-        found = self._store.latest()
-        if found.position == 0 or found.position < (when.known_at or 0):
-            return None
-        with closing(_scored(self._store, found, when, zone)) as conn:
-            return _one(conn, customer, when.known_at or found.position)
-
-    def _now(self, customer: UUID, when: Moment, zone: str) -> dict[str, Any] | None:
-        with self._lock:
-            if self._conn is None:
-                self._refresh(when, zone)
-            elif time.monotonic() > self._looked + FRESH_SECONDS:
-                self._looked = time.monotonic()
-                threading.Thread(target=self._refresh_aside, args=(when, zone), daemon=True).start()
-            return None if self._conn is None else _one(self._conn, customer, self._position)
-
-    def _refresh_aside(self, when: Moment, zone: str) -> None:
-        try:
+        held = self._scores
+        if held is None or held.when.today != when.today or _age(held) > STALE_SECONDS:
+            wait([self._refresh(when, zone)], PATIENCE_SECONDS)
+            held = self._scores
+        elif _age(held) > FRESH_SECONDS:
             self._refresh(when, zone)
+        if held is None or held.when.today < when.today or _age(held) > STALE_SECONDS:
+            return None
+        return _one(held.conn.cursor(), customer, held.manifest.position)
+
+    def then(
+        self, customer: UUID, found: Manifest, when: Moment, zone: str
+    ) -> dict[str, Any] | None:
+        """The customer's scores at a moment of either clock; None where the facts are away."""
+        try:
+            with closing(_scored(self._store, found, when, zone)) as conn:
+                return _one(conn, customer, when.known_at or found.position)
         except (OSError, duckdb.Error) as error:
             log.warning("the facts cannot be read", error=str(error))
+            return None
 
-    def _refresh(self, when: Moment, zone: str) -> None:
-        found = self._store.latest()
-        known = (found.number, when.today)
-        if found.position > 0 and known != self._known:
-            self._conn = _scored(self._store, found, when, zone)
-            self._position, self._known = found.position, known
-            self._looked = time.monotonic()
+    def _refresh(self, when: Moment, zone: str) -> Future[None]:
+        with self._lock:
+            if self._coming is None or self._coming.done():
+                self._coming = self._aside.submit(self._compute, when, zone)
+            return self._coming
+
+    def _compute(self, when: Moment, zone: str) -> None:
+        try:
+            found, held = self._store.latest(), self._scores
+            if found.position == 0:
+                return
+            is_same = held is not None and held.manifest.number == found.number
+            if held is not None and is_same and held.when.today == when.today:
+                self._scores = held._replace(since=time.monotonic())
+            else:
+                conn = _scored(self._store, found, when, zone)
+                self._scores = Scores(conn, found, when, time.monotonic())
+        except Exception as error:  # a store's client raises what it likes
+            log.warning("the facts cannot be read", error=str(error))
+
+
+def _age(held: Scores) -> float:
+    return time.monotonic() - held.since
 
 
 def _scored(store: Store, found: Manifest, when: Moment, zone: str) -> duckdb.DuckDBPyConnection:

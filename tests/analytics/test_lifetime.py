@@ -14,7 +14,7 @@ import numpy as np
 import orjson
 import pytest
 
-from analytics.lifetime import Histories, expected_purchases, fit_purchases, p_alive
+from analytics.lifetime import Histories, expected_purchases, fit_purchases, fit_spending, p_alive
 from commands.wire import from_line
 from events.envelope import Actor
 from tests.end_to_end.running import CHECKED_OUT
@@ -206,6 +206,21 @@ def test_what_made_the_purchases_is_found_again() -> None:
     assert fit.missing is None
     for true, found, error in zip(made, fit.parameters, fit.errors, strict=True):
         assert abs(found - true) < 3 * error
+
+
+def test_what_customers_spend_is_the_same_model_in_any_unit_of_money() -> None:
+    rng = np.random.default_rng(7)
+    x = rng.integers(1, 8, 3_000).astype(float)
+    mean = rng.gamma(6 * x, 1 / (rng.gamma(4, 1 / 15, 3_000) * x))
+    euros = fit_spending(x, mean, np.ones(3_000))
+    yen = fit_spending(x, mean * 1e6, np.ones(3_000))
+    assert euros.missing is None
+    assert yen.missing is None
+    assert yen.parameters == pytest.approx(
+        (*euros.parameters[:2], euros.parameters[2] * 1e6), rel=1e-6
+    )
+    assert euros.parameters == pytest.approx((6, 4, 15), rel=0.2)
+    assert yen.log_likelihood == pytest.approx(euros.log_likelihood - 3_000 * np.log(1e6))
 
 
 def test_customers_who_never_leave_do_not_tell_who_left() -> None:

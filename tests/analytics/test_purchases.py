@@ -86,6 +86,13 @@ def test_what_is_entered_late_changes_what_is_known_now_alone(company: World) ->
     assert early["amount"]["amount"] == "150.00"
 
 
+def test_a_day_of_long_ago_is_that_day(company: World) -> None:
+    registered(company)
+    place(company, 0, ANN, "1969-12-31", "100")
+    found = figures(company, "purchases")["items"]
+    assert [item["day"] for item in found] == ["1969-12-31"]
+
+
 def test_amounts_of_two_currencies_are_never_added(company: World) -> None:
     registered(company)
     place(company, 0, ANN, "2026-01-10", "100")

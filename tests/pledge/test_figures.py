@@ -23,13 +23,12 @@ def shop(company: World) -> World:
         company.do("customers/register", customer, day("2025-12-01"), name="Ann")
         for month in ("01", "03"):
             order = UUID(int=200 + 10 * number + int(month))
-            company.do(
-                "orders/place",
-                order,
-                day(f"2026-{month}-10"),
-                customer_id=customer,
-                amount=eur("9"),
-            )
+            line = {"product": "Loom", "quantity": "1", "unit_price": eur("9")}
+            at = day(f"2026-{month}-10")
+            company.do("orders/place", order, at, customer_id=customer, lines=[line])
+    company.do("opportunities/open", UUID(int=402), day("2026-01-01"), title="Yarn")
+    company.do("leads/capture", UUID(int=501), day("2026-01-01"), name="Lea")
+    company.do("tickets/open", UUID(int=601), day("2026-01-01"), subject="Torn")
     company.do(
         "opportunities/open",
         UUID(int=401),
@@ -81,6 +80,10 @@ def test_what_cannot_be_shown_is_said(shop: World, tmp_path: Path) -> None:
         answer(shop, "cohorts", form="json", froom="x")
     with pytest.raises(NoSuchFigure, match=r"\.svg or \.png"):
         plot(answer(shop, "cohorts"), "cohorts", tmp_path / "chart.gif")
+    with pytest.raises(NoSuchFigure, match="nothing to draw"):
+        plot(answer(shop, "rfm", currency="USD"), "rfm", tmp_path / "chart.svg")
+    with pytest.raises(NoSuchFigure, match="limit=1000"):
+        answer(shop, "purchases", form="csv", limit="1")
     with pytest.raises(NoSuchFigure, match="has no chart"):
         plot(answer(shop, "purchases"), "purchases", tmp_path / "chart.svg")
     assert orjson.loads(answer(shop, "rfm"))["items"]
