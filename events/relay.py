@@ -28,6 +28,7 @@ from events.checkpoints import Checkpoint, Overtaken
 from events.topic import (
     LARGEST_RECORD,
     PARTITIONS,
+    SETTLING_SECONDS,
     TOPIC,
     WATERMARK,
     Header,
@@ -189,7 +190,7 @@ class Relay:
         topic_id: UUID,
         stop: threading.Event,
     ) -> None:
-        tail = tail_of(self._bootstrap, self._topic)
+        tail = self._settled_tail(conn, topic_id, stop)
         checkpoint = take_lead(conn, topic_id, tail)
         if checkpoint.halted is not None:
             log.error("the relay halted", why=checkpoint.halted)
@@ -208,6 +209,26 @@ class Relay:
         while leading.flights:
             self._settle(leading)
         self._await(leading, leading.marks)
+
+    def _settled_tail(self, conn: Connection, topic_id: UUID, stop: threading.Event) -> Tail:
+        """The topic's end. Where it lacks what was carried, it is looked at again for a while.
+
+        Raises:
+            Lost: when the relay is to stop before that is certain.
+        """
+        until = time.monotonic() + SETTLING_SECONDS
+        while True:
+            tail = tail_of(self._bootstrap, self._topic)
+            found = checkpoints.fetch(conn, NAME)
+            is_short = (
+                found is not None
+                and found.shape == str(topic_id)
+                and _lost(conn, found, tail) is not None
+            )
+            if not is_short or time.monotonic() > until:
+                return tail
+            if stop.wait(AWAY_SECONDS):
+                raise Lost("Kafka shows less than was carried, and the relay is to stop")
 
     def _turn(self, leading: _Leading) -> None:
         rows = []

@@ -48,6 +48,9 @@ SILENCE_SECONDS = 3 * ANSWER_SECONDS
 TAIL_SECONDS = 30.0
 RECONNECT_MS = 2_000
 """A Kafka that is away is tried again at least that often."""
+SETTLING_SECONDS = 45.0
+"""How long a partition may show less than it holds: a leader that was killed and came back shows
+what a follower has confirmed anew, and all of it once a silent follower is out (30 s)."""
 UNSETTLED = {
     KafkaError.NOT_LEADER_FOR_PARTITION,
     KafkaError.LEADER_NOT_AVAILABLE,

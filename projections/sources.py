@@ -16,6 +16,7 @@ from events import ledger
 from events.checkpoints import LEDGER, Checkpoint
 from events.topic import (
     PARTITIONS,
+    SETTLING_SECONDS,
     TOPIC,
     WATERMARK,
     KafkaAway,
@@ -196,6 +197,7 @@ class FromTopic:
         self._highest: dict[int, int] = {}
         self._next: dict[int, int] = {}
         self._proofs: dict[int, tuple[int, int]] = {}
+        self._short_since: dict[int, float] = {}
         self._source = b""
 
     def open(self, conn: Connection) -> None:
@@ -273,6 +275,7 @@ class FromTopic:
             with self._away():
                 self._ends |= self._watched.ends([partition])
             if checkpoint.offset > self._ends[partition]:
+                self._let_settle(partition)
                 return (
                     f"had read partition {partition} of {self._topic} up to offset "
                     f"{checkpoint.offset}, and it ends at {self._ends[partition]} (did Kafka lose "
@@ -280,8 +283,19 @@ class FromTopic:
                 )
         return None
 
+    def _let_settle(self, partition: int) -> None:
+        """Wait for what Kafka may not show yet.
+
+        Raises:
+            SourceAway: while that may still come.
+        """
+        since = self._short_since.setdefault(partition, time.monotonic())
+        if time.monotonic() < since + SETTLING_SECONDS:
+            raise SourceAway(f"partition {partition} of {self._topic} shows less than was read")
+
     def seek(self, wanted: Mapping[int, Sequence[Checkpoint]]) -> None:
         """See ``Source``."""
+        self._short_since = {}
         self._highest, self._next, self._proofs = {}, {}, {}
         for partition in self._held:
             if found := wanted.get(partition):

@@ -7,10 +7,12 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import date
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -285,6 +287,43 @@ def test_a_frozen_leader_is_overtaken_and_does_no_harm_when_it_wakes(
     carried(ledger_url, head)
     assert leader.end() == 0
     assert standby.end() == 0
+    assert_whole(ledger_url, everything(kafka_bootstrap, topic))
+
+
+def test_a_topic_that_shows_less_for_a_moment_halts_nothing(
+    ledger_url: str,
+    kafka_bootstrap: str,
+    topic: str,
+    relaying: Callable[[], Relaying],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    head = fill(ledger_url)
+    first = relaying().start()
+    carried(ledger_url, head)
+    assert first.end() == 0
+    look, looks = relay.tail_of, count(1)
+
+    def short_at_first(bootstrap: str, name: str) -> Tail:
+        found = look(bootstrap, name)
+        if next(looks) > 2:
+            return found
+        return found._replace(each=dict.fromkeys(range(PARTITIONS), 0))
+
+    monkeypatch.setattr(relay, "tail_of", short_at_first)
+    head = fill(ledger_url, seed=2)
+    stop = threading.Event()
+    second = threading.Thread(
+        target=relay.Relay(lambda: ledger.connect(ledger_url), kafka_bootstrap, topic).run,
+        args=(stop,),
+    )
+    second.start()
+    try:
+        carried(ledger_url, head)
+    finally:
+        stop.set()
+        second.join()
+    assert next(looks) > 3
+    assert halted(ledger_url) is None
     assert_whole(ledger_url, everything(kafka_bootstrap, topic))
 
 
