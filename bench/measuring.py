@@ -128,5 +128,5 @@ def _work(
                 pipe.send((measure(*asked), None))
     except (EOFError, BrokenPipeError):
         pass
-    except Exception:
+    except Exception:  # told whole to the parent, which raises it
         pipe.send((None, traceback.format_exc()))

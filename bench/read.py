@@ -137,7 +137,7 @@ def _recorded(url: str, path: str) -> list[Statement]:
         conn.cursor_factory = Recording
 
     as_ever = reading._configure  # noqa: SLF001 - the very sessions of the product
-    reading._configure = configure  # noqa: SLF001
+    reading._configure = configure  # noqa: SLF001 - to record what they ask
     reader = Reader(url, Keyring(MASTER))
     app = FastAPI()
     install(app, reader)
@@ -152,7 +152,7 @@ def _recorded(url: str, path: str) -> list[Statement]:
         asyncio.run(ask())
     finally:
         reader.close()
-        reading._configure = as_ever  # noqa: SLF001
+        reading._configure = as_ever  # noqa: SLF001 - as it was
     return sent
 
 

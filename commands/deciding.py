@@ -131,7 +131,7 @@ class Decider:
         for request in now:
             try:
                 decided.append(self._decide(request, states, settings.state))
-            except Exception:
+            except Exception:  # one command must not fail its neighbours; logged, and answered 500
                 log.exception("a command could not be decided", command=request.name)
                 done.append((request, answers.failed()))
                 states.pop(request.stream_id, None)

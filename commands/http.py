@@ -199,7 +199,7 @@ async def respond(send: Send, answer: Answer) -> None:
 def _route(parts: list[str]) -> tuple[Entry, UUID | None]:
     if len(parts) == 1 and parts[0] in CREATING:
         return CREATING[parts[0]], None
-    if len(parts) == 3 and (entry := ACTING.get((parts[0], parts[2]))) is not None:  # noqa: PLR2004
+    if len(parts) == 3 and (entry := ACTING.get((parts[0], parts[2]))) is not None:  # noqa: PLR2004 - leads/ID/claim
         return entry, _uuid("id", parts[1])
     raise Unprocessable(
         answers.problem(

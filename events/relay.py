@@ -159,7 +159,7 @@ class Relay:
             except PASSING as error:
                 log.warning("the relay begins again", error=str(error).strip())
                 stop.wait(AWAY_SECONDS)
-            except Exception:
+            except Exception:  # told whole; a relay that ends carries nothing any more
                 log.exception("the relay begins again after something unforeseen")
                 stop.wait(AWAY_SECONDS)
 

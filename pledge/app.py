@@ -153,5 +153,5 @@ def _application(reader: Reader) -> FastAPI:
         _say_how_problems_look(made)
         return made
 
-    app.openapi = openapi  # type: ignore[method-assign]
+    app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI documents it
     return app

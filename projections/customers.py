@@ -147,7 +147,7 @@ DETAILS = (
 
 def apply(rows: Rows, recorded: Recorded) -> None:
     """Change the customer's rows by one event."""
-    event: CustomerEvent = recorded.event  # type: ignore[assignment]
+    event: CustomerEvent = recorded.event  # type: ignore[assignment]  # the model names its events
     customer = rows.get(CUSTOMERS, recorded.stream_id)
     customer.version, customer.position = recorded.version, recorded.position
     customer.changed_at = recorded.occurred_at

@@ -64,7 +64,7 @@ LEADS = Table(
 
 def apply(rows: Rows, recorded: Recorded) -> None:
     """Change the lead's row by one event."""
-    event: LeadEvent = recorded.event  # type: ignore[assignment]
+    event: LeadEvent = recorded.event  # type: ignore[assignment]  # the model names its events
     lead = rows.get(LEADS, recorded.stream_id)
     lead.version, lead.position = recorded.version, recorded.position
     lead.changed_at = recorded.occurred_at

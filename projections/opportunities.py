@@ -127,7 +127,7 @@ Events = OpportunityEvent | PipelineDefined
 
 def apply(rows: Rows, recorded: Recorded) -> None:
     """Change the deal's rows by one event."""
-    event: Events = recorded.event  # type: ignore[assignment]
+    event: Events = recorded.event  # type: ignore[assignment]  # the model names its events
     if isinstance(event, PipelineDefined):
         pipeline = rows.get(PIPELINES, recorded.stream_id, recorded.version)
         pipeline.name, pipeline.position = event.name, recorded.position

@@ -106,7 +106,7 @@ INSTALMENTS = Table("instalments", InstalmentRow, key=("order_id", "version", "n
 
 def apply(rows: Rows, recorded: Recorded) -> None:
     """Change the order's rows by one event."""
-    event: OrderEvent = recorded.event  # type: ignore[assignment]
+    event: OrderEvent = recorded.event  # type: ignore[assignment]  # the model names its events
     order = rows.get(ORDERS, recorded.stream_id)
     order.version, order.position = recorded.version, recorded.position
     fact = OrderFact(

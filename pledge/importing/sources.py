@@ -92,7 +92,7 @@ def _csv_file(path: Path, rule: SourceRule) -> Iterator[Table]:
         raw = opened.enter_context(path.open("rb"))
         plain: BinaryIO = raw
         if path.suffix.lower() == ".gz":
-            plain = opened.enter_context(gzip.open(raw))  # type: ignore[assignment]
+            plain = opened.enter_context(gzip.open(raw))  # type: ignore[assignment]  # it reads bytes
         text = opened.enter_context(
             io.TextIOWrapper(plain, rule.encoding, errors="surrogateescape", newline="")
         )
