@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from fastapi import Depends, Query
 
@@ -46,137 +46,85 @@ class Asked:
         return replace(self, as_of=as_of)
 
 
+class Clocks(NamedTuple):
+    """When a question is asked of."""
+
+    as_of: str | None
+    known_at: str | None
+    min_position: int | None
+
+
+def clocks(
+    as_of: AsOf = None, known_at: KnownAt = None, min_position: MinPosition = None
+) -> Clocks:
+    """Both clocks, and the position to wait for."""
+    return Clocks(as_of, known_at, min_position)
+
+
+def window(from_: From = None, to: To = None) -> dict[str, Any]:
+    """Which business days."""
+    if from_ is not None and to is not None and from_ > to:
+        raise Unanswerable("to", "must not lie before from")
+    return {"start": from_, "end": to}
+
+
+def amounts(currency: Currency = None) -> dict[str, Any]:
+    """Amounts of which currency."""
+    if currency is not None and currency not in COINS:
+        raise Unanswerable("currency", "is no currency of ISO 4217")
+    return {"currency": currency}
+
+
+def whose(owner: Word = None, region: Word = None, channel: Word = None) -> dict[str, Any]:
+    """Whose customers."""
+    return {"owner": owner, "region": region, "channel": channel}
+
+
+At = Annotated[Clocks, Depends(clocks)]
+Within = Annotated[dict[str, Any], Depends(window)]
+Amounts = Annotated[dict[str, Any], Depends(amounts)]
+Whose = Annotated[dict[str, Any], Depends(whose)]
+BasisOf = Annotated[Basis, Query(description="What a purchase's amount is.")]
+
+
 def of_purchases(
-    from_: From = None,
-    to: To = None,
+    within: Within,
+    amounts: Amounts,
+    whose: Whose,
+    at: At,
     *,
     merge_by_day: Annotated[
         bool, Query(description="Count a customer's purchases of one day as one.")
     ] = False,
-    basis: Annotated[Basis, Query(description="What a purchase's amount is.")] = "ordered",
-    currency: Currency = None,
-    owner: Word = None,
+    basis: BasisOf = "ordered",
     product: Word = None,
-    region: Word = None,
-    channel: Word = None,
-    as_of: AsOf = None,
-    known_at: KnownAt = None,
-    min_position: MinPosition = None,
 ) -> Asked:
     """The parameters of figures over purchases."""
-    scope = {
-        "start": from_,
-        "end": to,
-        "merge_by_day": merge_by_day,
-        "basis": basis,
-        "currency": currency,
-        "owner": owner,
-        "product": product,
-        "region": region,
-        "channel": channel,
-    }
-    return _asked(scope, as_of, known_at, min_position)
+    own = {"merge_by_day": merge_by_day, "basis": basis, "product": product}
+    return Asked({**within, **amounts, **whose, **own}, *at)
 
 
 def of_lives(
-    basis: Annotated[Basis, Query(description="What a purchase's amount is.")] = "ordered",
-    currency: Currency = None,
-    owner: Word = None,
-    product: Word = None,
-    region: Word = None,
-    channel: Word = None,
-    as_of: AsOf = None,
-    known_at: KnownAt = None,
-    min_position: MinPosition = None,
+    amounts: Amounts, whose: Whose, at: At, basis: BasisOf = "ordered", product: Word = None
 ) -> Asked:
     """The parameters of models, which know a customer's days of purchase from the first one on."""
-    scope = {
-        "merge_by_day": True,
-        "basis": basis,
-        "currency": currency,
-        "owner": owner,
-        "product": product,
-        "region": region,
-        "channel": channel,
-    }
-    return _asked(scope, as_of, known_at, min_position)
+    own = {"merge_by_day": True, "basis": basis, "product": product}
+    return Asked({**amounts, **whose, **own}, *at)
 
 
-def of_sales(
-    from_: From = None,
-    to: To = None,
-    *,
-    currency: Currency = None,
-    owner: Word = None,
-    product: Word = None,
-    region: Word = None,
-    channel: Word = None,
-    as_of: AsOf = None,
-    known_at: KnownAt = None,
-    min_position: MinPosition = None,
-) -> Asked:
+def of_sales(within: Within, amounts: Amounts, whose: Whose, at: At, product: Word = None) -> Asked:
     """The parameters of figures over deals and receipts."""
-    scope = {
-        "start": from_,
-        "end": to,
-        "currency": currency,
-        "owner": owner,
-        "product": product,
-        "region": region,
-        "channel": channel,
-    }
-    return _asked(scope, as_of, known_at, min_position)
+    return Asked({**within, **amounts, **whose, "product": product}, *at)
 
 
-def of_leads(
-    from_: From = None,
-    to: To = None,
-    *,
-    owner: Word = None,
-    region: Word = None,
-    channel: Word = None,
-    as_of: AsOf = None,
-    known_at: KnownAt = None,
-    min_position: MinPosition = None,
-) -> Asked:
+def of_leads(within: Within, whose: Whose, at: At) -> Asked:
     """The parameters of figures over leads."""
-    scope = {"start": from_, "end": to, "owner": owner, "region": region, "channel": channel}
-    return _asked(scope, as_of, known_at, min_position)
+    return Asked({**within, **whose}, *at)
 
 
-def of_tickets(
-    from_: From = None,
-    to: To = None,
-    *,
-    owner: Annotated[Word, Query(description="The technician.")] = None,
-    product: Word = None,
-    region: Word = None,
-    channel: Word = None,
-    as_of: AsOf = None,
-    known_at: KnownAt = None,
-    min_position: MinPosition = None,
-) -> Asked:
-    """The parameters of figures over tickets."""
-    scope = {
-        "start": from_,
-        "end": to,
-        "owner": owner,
-        "product": product,
-        "region": region,
-        "channel": channel,
-    }
-    return _asked(scope, as_of, known_at, min_position)
-
-
-def _asked(
-    scope: dict[str, Any], as_of: str | None, known_at: str | None, min_position: int | None
-) -> Asked:
-    start, end, currency = scope.get("start"), scope.get("end"), scope.get("currency")
-    if start is not None and end is not None and start > end:
-        raise Unanswerable("to", "must not lie before from")
-    if currency is not None and currency not in COINS:
-        raise Unanswerable("currency", "is no currency of ISO 4217")
-    return Asked(scope, as_of, known_at, min_position)
+def of_tickets(within: Within, whose: Whose, at: At, product: Word = None) -> Asked:
+    """The parameters of figures over tickets, whose owner is the technician."""
+    return Asked({**within, **whose, "product": product}, *at)
 
 
 Purchased = Annotated[Asked, Depends(of_purchases)]
