@@ -22,6 +22,8 @@ from events.customer import (
     CustomerHandedOver,
     CustomerRegistered,
     CustomerReleased,
+    CustomerTagged,
+    CustomerUntagged,
     InteractionLogged,
     PromiseBroken,
     PromiseKept,
@@ -39,6 +41,7 @@ class Customer:
     """
 
     owner: str | None = None
+    tags: frozenset[str] = frozenset()
     contacts: frozenset[UUID] = frozenset()
     promises: Mapping[UUID, bool] = field(default_factory=dict)
 
@@ -93,6 +96,14 @@ class Customer:
         if self.owner == owner:
             return []
         return [CustomerHandedOver(previous_owner=self.owner, owner=owner, reason=reason)]
+
+    def tag(self, tag: str) -> list[CustomerEvent]:
+        """Put the customer among those whom a word names; nothing happens when it is there."""
+        return [] if tag in self.tags else [CustomerTagged(tag=tag)]
+
+    def untag(self, tag: str) -> list[CustomerEvent]:
+        """Take the customer out of those whom a word names; nothing happens when it is not one."""
+        return [CustomerUntagged(tag=tag)] if tag in self.tags else []
 
     def log_interaction(self, interaction: InteractionLogged) -> list[CustomerEvent]:
         """Remember that somebody was in touch with the customer.
@@ -152,6 +163,10 @@ class Customer:
                 return replace(self, owner=event.owner)
             case CustomerReleased():
                 return replace(self, owner=None)
+            case CustomerTagged():
+                return replace(self, tags=self.tags | {event.tag})
+            case CustomerUntagged():
+                return replace(self, tags=self.tags - {event.tag})
             case ContactAdded():
                 return replace(self, contacts=self.contacts | {event.contact_id})
             case PromiseMade():

@@ -15,7 +15,7 @@ from analytics.tables import TABLES
 from projections.asking import Moment, Unanswerable
 
 THREADS = 2
-OF_PURCHASES = ("purchase_changes", "purchase_lines", "accounts")
+OF_PURCHASES = ("purchase_changes", "purchase_lines", "accounts", "tags")
 WHENEVER = frozenset({"pipelines"})
 """What counts as known, whenever it occurred: deals may be imported that are older than it."""
 SQL_TYPES = {
@@ -46,6 +46,7 @@ class Scope:
         product: on one of the order's lines.
         region: of the customer.
         channel: by which the customer came.
+        tag: of the customer.
     """
 
     when: Moment
@@ -59,6 +60,7 @@ class Scope:
     product: str | None = None
     region: str | None = None
     channel: str | None = None
+    tag: str | None = None
 
     def told(self) -> dict[str, Any]:
         """The parameters as an answer names them."""
@@ -72,6 +74,7 @@ class Scope:
             "product": self.product,
             "region": self.region,
             "channel": self.channel,
+            "tag": self.tag,
             "time_zone": self.zone,
         }
 
@@ -236,12 +239,18 @@ SELECT customer_id, day, sum(amount) AS amount, count(*)::INTEGER AS n, min(posi
 def customers_of(scope: Scope) -> list[str]:
     """Queries for the customers whom the scope wants, all of which must name one."""
     wanted = {"region": scope.region, "source": scope.channel}
-    return [
+    queries = [
         "SELECT customer_id FROM accounts GROUP BY 1 "
         f"HAVING arg_max({name}, position) = {text(value)}"
         for name, value in wanted.items()
         if value is not None
     ]
+    if scope.tag is not None:
+        queries.append(
+            f"SELECT customer_id FROM tags WHERE tag = {text(scope.tag)} GROUP BY 1 "
+            "HAVING arg_max(kind, position) = 'tagged'"
+        )
+    return queries
 
 
 def text(value: str) -> str:

@@ -15,7 +15,7 @@ from analytics.purchases import ratio
 from events.company import DEFAULT_PIPELINES
 from projections.asking import Unanswerable, money
 
-TABLES = ("deals", "pipelines", "accounts")
+TABLES = ("deals", "pipelines", "accounts", "tags")
 ClosingsBy = Literal[
     "owner", "product", "pipeline", "stage", "reason", "region", "channel", "month", "quarter"
 ]

@@ -13,7 +13,7 @@ from projections.asking import Unanswerable, money
 
 TABLES = (
     *("purchases", "purchase_changes", "purchase_lines"),
-    *("instalments", "receipts", "accounts"),
+    *("instalments", "receipts", "accounts", "tags"),
 )
 
 MONTHS = """

@@ -14,6 +14,8 @@ from events.customer import (
     CustomerHandedOver,
     CustomerRegistered,
     CustomerReleased,
+    CustomerTagged,
+    CustomerUntagged,
 )
 from events.envelope import Recorded
 from events.lead import (
@@ -234,6 +236,12 @@ def _accounts(recorded: Recorded) -> Facts:
             pass
 
 
+def _tags(recorded: Recorded) -> Facts:
+    event = recorded.event
+    if isinstance(event, CustomerTagged | CustomerUntagged):
+        yield str(recorded.stream_id), _kind(recorded), event.tag
+
+
 def _pipelines(recorded: Recorded) -> Facts:
     event = recorded.event
     if isinstance(event, PipelineDefined):
@@ -320,6 +328,12 @@ ACCOUNTS = FactTable(
     _types("customer", "registered", "details-changed", "claimed", "released", "handed-over"),
     _accounts,
 )
+TAGS = FactTable(
+    "tags",
+    columns(("customer_id", TEXT), ("kind", TEXT), ("tag", TEXT)),
+    _types("customer", "tagged", "untagged"),
+    _tags,
+)
 PIPELINES = FactTable(
     "pipelines",
     columns(
@@ -332,4 +346,4 @@ PIPELINES = FactTable(
     _types("company", "pipeline-defined"),
     _pipelines,
 )
-TABLES = (DEALS, LEADS, TICKETS, RECEIPTS, INSTALMENTS, ACCOUNTS, PIPELINES)
+TABLES = (DEALS, LEADS, TICKETS, RECEIPTS, INSTALMENTS, ACCOUNTS, TAGS, PIPELINES)

@@ -8,7 +8,7 @@ from analytics.asking import Session, customers_of, day_of
 from analytics.grouping import in_window, mean, month, spell, wanted
 from analytics.purchases import ratio
 
-TABLES = ("tickets", "accounts")
+TABLES = ("tickets", "accounts", "tags")
 By = Literal["all", "topic", "priority", "product", "channel", "technician", "month"]
 
 TICKETS = """

@@ -42,6 +42,8 @@ from commands.customer import (
     MakePromise,
     RegisterCustomer,
     ReleaseCustomer,
+    TagCustomer,
+    UntagCustomer,
     WithdrawPromise,
 )
 from commands.lead import (
@@ -152,6 +154,8 @@ CATALOG: Mapping[str, Streams[Any, Any]] = {
             "claim": ClaimCustomer,
             "release": ReleaseCustomer,
             "hand-over": HandOverCustomer,
+            "tag": TagCustomer,
+            "untag": UntagCustomer,
             "log-interaction": LogInteraction,
             "make-promise": MakePromise,
             "keep-promise": KeepPromise,

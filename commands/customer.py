@@ -133,6 +133,24 @@ class HandOverCustomer(Command[Customer, CustomerEvent]):
         return customer.hand_over(self.owner, self.reason)
 
 
+class TagCustomer(Command[Customer, CustomerEvent]):
+    """Put a customer among those whom a word names, such as `value seeker`."""
+
+    tag: Line
+
+    def decide(self, customer: Customer, context: Context, /) -> list[CustomerEvent]:
+        return customer.tag(self.tag)
+
+
+class UntagCustomer(Command[Customer, CustomerEvent]):
+    """Take a customer out of those whom a word names."""
+
+    tag: Line
+
+    def decide(self, customer: Customer, context: Context, /) -> list[CustomerEvent]:
+        return customer.untag(self.tag)
+
+
 class LogInteraction(Command[Customer, CustomerEvent]):
     """Remember that somebody was in touch with the customer."""
 

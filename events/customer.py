@@ -101,6 +101,18 @@ class CustomerHandedOver(Event, type="customer.handed-over"):
     reason: str | None = None
 
 
+class CustomerTagged(Event, type="customer.tagged"):
+    """The customer is one of those whom this word names."""
+
+    tag: str
+
+
+class CustomerUntagged(Event, type="customer.untagged"):
+    """The customer is none of those any more."""
+
+    tag: str
+
+
 class InteractionLogged(Event, type="customer.interaction-logged"):
     """Somebody of ours was in touch with the customer."""
 
@@ -151,6 +163,8 @@ CustomerEvent = (
     | CustomerClaimed
     | CustomerReleased
     | CustomerHandedOver
+    | CustomerTagged
+    | CustomerUntagged
     | InteractionLogged
     | PromiseMade
     | PromiseKept

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, assert_never
@@ -17,6 +17,8 @@ from events.customer import (
     CustomerHandedOver,
     CustomerRegistered,
     CustomerReleased,
+    CustomerTagged,
+    CustomerUntagged,
     InteractionLogged,
     PromiseBroken,
     PromiseKept,
@@ -52,6 +54,7 @@ class CustomerRow(Row):
     employees: int | None = None
     annual_revenue: Decimal | None = None
     annual_revenue_currency: str | None = None
+    tags: list[str] = field(default_factory=list)
     registered_at: datetime | None = None
     last_contact_at: datetime | None = None
     changed_at: datetime | None = None
@@ -120,6 +123,7 @@ CUSTOMERS = Table(
         "(registered_at, customer_id)",
         "(owner)",
         "(region)",
+        "USING gin (tags)",
         "USING gin (to_tsvector('simple', coalesce(name, '')))",
     ),
 )
@@ -173,6 +177,10 @@ def apply(rows: Rows, recorded: Recorded) -> None:
             _own(rows, recorded, customer, None, event.reason)
         case CustomerHandedOver():
             _own(rows, recorded, customer, event.owner, event.reason)
+        case CustomerTagged():
+            customer.tags = sorted({*customer.tags, event.tag})
+        case CustomerUntagged():
+            customer.tags = [tag for tag in customer.tags if tag != event.tag]
         case InteractionLogged():
             if customer.last_contact_at is None or customer.last_contact_at < recorded.occurred_at:
                 customer.last_contact_at = recorded.occurred_at
@@ -249,6 +257,7 @@ def customers(
     in_public_sea: bool | None = None,
     region: str | None = None,
     industry: str | None = None,
+    tag: str | None = None,
     cursor: str | None = None,
     limit: int = LIMIT,
 ) -> tuple[list[dict[str, Any]], str | None]:
@@ -265,6 +274,7 @@ def customers(
             Filter("(owner IS NULL) = %s", (in_public_sea,)),
             Filter("region = %s", (region,)),
             Filter("industry = %s", (industry,)),
+            Filter("tags ? %s", (tag,)),
         ],
         ("registered_at", "customer_id"),
         cursor,

@@ -67,6 +67,7 @@ def router(reader: Reader) -> APIRouter:
         in_public_sea: bool | None = None,
         region: Word = None,
         industry: Word = None,
+        tag: Word = None,
         min_position: MinPosition = None,
         cursor: Cursor = None,
         limit: Limit = LIMIT,
@@ -81,6 +82,7 @@ def router(reader: Reader) -> APIRouter:
                 in_public_sea=in_public_sea,
                 region=region,
                 industry=industry,
+                tag=tag,
                 cursor=cursor,
                 limit=limit,
             )

@@ -25,6 +25,7 @@ class Parameters(Shape):
     product: str | None
     region: str | None
     channel: str | None
+    tag: str | None
     time_zone: str
 
 
@@ -356,6 +357,7 @@ class SalesParameters(Shape):
     product: str | None
     region: str | None
     channel: str | None
+    tag: str | None
     time_zone: str
     pipeline: str | None = None
     by: str | None = None

@@ -80,17 +80,23 @@ def whose(owner: Word = None, region: Word = None, channel: Word = None) -> dict
     return {"owner": owner, "region": region, "channel": channel}
 
 
+def tagged(whose: Annotated[dict[str, Any], Depends(whose)], tag: Word = None) -> dict[str, Any]:
+    """Whose customers, and with which tag; leads have none."""
+    return {**whose, "tag": tag}
+
+
 At = Annotated[Clocks, Depends(clocks)]
 Within = Annotated[dict[str, Any], Depends(window)]
 Amounts = Annotated[dict[str, Any], Depends(amounts)]
 Whose = Annotated[dict[str, Any], Depends(whose)]
+Tagged = Annotated[dict[str, Any], Depends(tagged)]
 BasisOf = Annotated[Basis, Query(description="What a purchase's amount is.")]
 
 
 def of_purchases(
     within: Within,
     amounts: Amounts,
-    whose: Whose,
+    whose: Tagged,
     at: At,
     *,
     merge_by_day: Annotated[
@@ -105,14 +111,16 @@ def of_purchases(
 
 
 def of_lives(
-    amounts: Amounts, whose: Whose, at: At, basis: BasisOf = "ordered", product: Word = None
+    amounts: Amounts, whose: Tagged, at: At, basis: BasisOf = "ordered", product: Word = None
 ) -> Asked:
     """The parameters of models, which know a customer's days of purchase from the first one on."""
     own = {"merge_by_day": True, "basis": basis, "product": product}
     return Asked({**amounts, **whose, **own}, *at)
 
 
-def of_sales(within: Within, amounts: Amounts, whose: Whose, at: At, product: Word = None) -> Asked:
+def of_sales(
+    within: Within, amounts: Amounts, whose: Tagged, at: At, product: Word = None
+) -> Asked:
     """The parameters of figures over deals and receipts."""
     return Asked({**within, **amounts, **whose, "product": product}, *at)
 
@@ -122,7 +130,7 @@ def of_leads(within: Within, whose: Whose, at: At) -> Asked:
     return Asked({**within, **whose}, *at)
 
 
-def of_tickets(within: Within, whose: Whose, at: At, product: Word = None) -> Asked:
+def of_tickets(within: Within, whose: Tagged, at: At, product: Word = None) -> Asked:
     """The parameters of figures over tickets, whose owner is the technician."""
     return Asked({**within, **whose, "product": product}, *at)
 

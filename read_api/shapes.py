@@ -75,6 +75,7 @@ class CustomerShape(Shape):
     founded: int | None
     employees: int | None
     annual_revenue: Money | None
+    tags: list[str]
     registered_at: datetime | None
     last_contact_at: datetime | None
     changed_at: datetime | None

@@ -33,6 +33,8 @@ from commands.customer import (
     MakePromise,
     RegisterCustomer,
     ReleaseCustomer,
+    TagCustomer,
+    UntagCustomer,
     WithdrawPromise,
 )
 from events.customer import (
@@ -44,6 +46,8 @@ from events.customer import (
     CustomerKind,
     CustomerRegistered,
     CustomerReleased,
+    CustomerTagged,
+    CustomerUntagged,
     InteractionLogged,
     PromiseBroken,
     PromiseKept,
@@ -104,6 +108,23 @@ def test_details_not_given_are_left_alone() -> None:
 def test_a_change_of_nothing_is_malformed() -> None:
     with pytest.raises(ValidationError, match="at least one detail"):
         ChangeCustomerDetails()
+
+
+def test_a_customer_bears_tags() -> None:
+    given(registered, CustomerTagged(tag="vip")).when(TagCustomer(tag=" value seeker ")).then(
+        CustomerTagged(tag="value seeker")
+    )
+    given(registered, CustomerTagged(tag="vip")).when(UntagCustomer(tag="vip")).then(
+        CustomerUntagged(tag="vip")
+    )
+
+
+def test_a_tag_given_or_taken_away_twice_is_nothing_new() -> None:
+    given(registered, CustomerTagged(tag="vip")).when(TagCustomer(tag="vip")).nothing()
+    given(registered).when(UntagCustomer(tag="vip")).nothing()
+    given(registered, CustomerTagged(tag="vip"), CustomerUntagged(tag="vip")).when(
+        UntagCustomer(tag="vip")
+    ).nothing()
 
 
 def test_a_person_speaks_for_the_customer() -> None:

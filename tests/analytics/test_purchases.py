@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from events.customer import CustomerTagged, CustomerUntagged
 from events.envelope import Recorded
 from events.order import GoodsReturned, OrderCancelled, OrderLineAdded, OrderPlaced
 from events.payment import AllocationReleased, PaymentAllocated, PaymentRefunded
@@ -143,6 +144,27 @@ def test_equal_values_get_equal_scores_and_the_best_of_many_gets_five(company: W
     ]
 
 
+def test_purchases_of_customers_who_bear_a_tag_at_the_moment(company: World) -> None:
+    registered(company)
+    place(company, 0, ANN, "2026-01-10", "100")
+    place(company, 1, BEN, "2026-01-10", "7")
+    company.do("customers/tag", ANN, day("2026-02-01"), tag="vip")
+    company.do("customers/tag", BEN, day("2026-02-01"), tag="vip")
+    company.do("customers/untag", ANN, day("2026-03-01"), tag="vip")
+    assert figures(company, "customers", tag="vip")["amount"] == eur("7.00")
+    assert figures(company, "customers", tag="vip")["parameters"]["tag"] == "vip"
+    both = company.get("/analytics/customers", tag="vip", as_of="2026-02-15")
+    assert both["amount"] == eur("107.00")
+    assert company.get("/analytics/customers", tag="vip", as_of="2026-01-15")["purchases"] == 0
+    assert company.get("/analytics/receipts", tag="vip")["items"][0]["due"] == eur("7.00")
+    company.project()
+    assert company.get(f"/customers/{BEN}")["tags"] == ["vip"]
+    assert [c["id"] for c in company.get("/customers", tag="vip")["items"]] == [str(BEN)]
+    then = company.get(f"/customers/{ANN}", as_of="2026-02-15")
+    assert then["tags"] == ["vip"]
+    assert company.ask("/analytics/leads", tag="vip").status_code == 422
+
+
 def test_the_view_of_a_customer_has_its_segment(company: World) -> None:
     registered(company)
     place(company, 0, ANN, "2026-01-10", "100")
@@ -187,7 +209,10 @@ def test_every_figure_names_the_purchases_behind_it(company: World) -> None:
 
 ACTIONS = st.lists(
     st.tuples(
-        st.sampled_from(("place",) * 4 + ("add", "cancel", "return", "pay", "release", "refund")),
+        st.sampled_from(
+            ("place",) * 4
+            + ("add", "cancel", "return", "pay", "release", "refund", "tag", "tag", "untag")
+        ),
         st.integers(0, len(ORDERS) - 1),
         st.integers(0, 2),
         st.integers(0, 70),
@@ -208,6 +233,8 @@ def act(company: World, action: tuple[str, int, int, int, int]) -> None:
     }
     customer = CUSTOMERS[(number + who) % 3]
     match kind:
+        case "tag" | "untag":
+            company.try_(f"customers/{kind}", customer, at, tag=("vip", "late")[size % 2])
         case "place":
             company.try_(
                 "orders/place", order, at, customer_id=customer, lines=[line], by=f"r{who}"
@@ -347,12 +374,22 @@ class Oracle:
     def __init__(self, company: World, asked: dict[str, Any]) -> None:
         as_of = asked.get("as_of")
         until = datetime.combine(as_of + timedelta(days=1), time(), UTC) if as_of else None
-        self.events = [
+        known = [
             recorded
             for recorded in company.recorded()
             if recorded.position <= asked.get("known_at", 2**60)
             and (until is None or recorded.occurred_at < until)
-            and recorded.stream_type in ("order", "payment")
+        ]
+        tagged: set[tuple[UUID, str]] = set()
+        for recorded in known:
+            if isinstance(recorded.event, CustomerTagged):
+                tagged.add((recorded.stream_id, recorded.event.tag))
+            elif isinstance(recorded.event, CustomerUntagged):
+                tagged.discard((recorded.stream_id, recorded.event.tag))
+        self.events = [
+            recorded
+            for recorded in known
+            if recorded.stream_type in ("order", "payment")
             and getattr(recorded.event, "order_id", True) is not None
             and recorded.type != "payment.received"
         ]
@@ -360,6 +397,7 @@ class Oracle:
             order
             for order in folded(self.events).values()
             if asked.get("owner") in (None, order.owner)
+            and (asked.get("tag") is None or (order.customer, asked["tag"]) in tagged)
             and (asked.get("product") is None or asked["product"] in order.products)
         ]
         self.merged = asked["merge_by_day"]
@@ -481,6 +519,7 @@ QUESTIONS = st.fixed_dictionaries(
         "known_at": st.integers(4, 20),
         "owner": st.sampled_from(("r0", "r1")),
         "product": st.sampled_from(("Loom", "Yarn")),
+        "tag": st.sampled_from(("vip", "late")),
     },
 )
 
@@ -509,7 +548,7 @@ def compare(company: World, question: dict[str, Any]) -> None:
     oracle = Oracle(company, question)
     params = {name: str(value).lower() for name, value in question.items() if name != "currency"}
     params = {
-        name: str(question[name]) if name in ("owner", "product") else value
+        name: str(question[name]) if name in ("owner", "product", "tag") else value
         for name, value in params.items()
     } | {"currency": "EUR"}
     found = company.get("/analytics/customers", **params)

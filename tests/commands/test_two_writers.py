@@ -81,6 +81,7 @@ LEADS = st.sampled_from(["l1", "l1", "l2"])
 DEALS = st.sampled_from(["o1", "o1", "o2"])
 ANYTHING = st.sampled_from(["c1", "l1", "o1", "company", "nobody"])
 REPS = st.sampled_from(["ada", "bob"])
+TAGS = st.sampled_from(["vip", "late"])
 STAGES = st.sampled_from(["discovery", "proposal", "pitch", "won"])
 PROMISES = st.sampled_from(["p1", "p2"])
 CONTACTS = st.sampled_from(["n1", "n2"])
@@ -107,6 +108,8 @@ KINDS: list[tuple[str, st.SearchStrategy[str], st.SearchStrategy[dict[str, Any]]
     ("customers/claim", CUSTOMERS, _data()),
     ("customers/release", CUSTOMERS, _data(reason="too far")),
     ("customers/hand-over", CUSTOMERS, _data(owner=REPS)),
+    ("customers/tag", CUSTOMERS, _data(tag=TAGS)),
+    ("customers/untag", CUSTOMERS, _data(tag=TAGS)),
     (
         "customers/log-interaction",
         CUSTOMERS,

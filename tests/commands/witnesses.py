@@ -25,7 +25,7 @@ DEAL = UUID(int=0xD1 + (4 << 76) + (1 << 63))
 THINGS = [UUID(int=n + (4 << 76) + (1 << 63)) for n in (0xE1, 0xE2)]
 """Contacts, promises, quotes: what lives inside one stream."""
 ACTORS = ("ada", "ben")
-WALKS = 100
+WALKS = 300
 STEPS = 12
 NEARLY_TOO_LARGE = "999999999999999.00"
 

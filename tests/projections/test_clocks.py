@@ -84,6 +84,8 @@ HISTORIES = st.lists(
             "customers/log-interaction", customers, channel=st.just("call"), summary=st.just("-")
         ),
         asked("customers/claim", customers),
+        asked("customers/tag", customers, tag=st.sampled_from(["vip", "late"])),
+        asked("customers/untag", customers, tag=st.sampled_from(["vip", "late"])),
         asked("leads/capture", st.sampled_from(LEADS), name=st.just("Grace Hopper")),
         asked("leads/claim", st.sampled_from(LEADS)),
         asked("leads/qualify", st.sampled_from(LEADS)),
