@@ -14,6 +14,7 @@ from aggregates.base import (
 )
 from events.payment import (
     AllocationReleased,
+    CreditNoteIssued,
     PaymentAllocated,
     PaymentEvent,
     PaymentReceived,
@@ -26,7 +27,7 @@ NOTHING = Decimal(0)
 
 @dataclass(frozen=True, slots=True)
 class Payment:
-    """Money that came in once, and what it is for.
+    """Money that came in once, or a credit note, and what it is for.
 
     Attributes:
         currency: of the payment and of everything made of it.
@@ -41,9 +42,9 @@ class Payment:
     allocated: Mapping[UUID, Decimal] = field(default_factory=dict)
 
     def receive(
-        self, details: PaymentReceived, allocations: Iterable[tuple[UUID, Money]]
+        self, details: PaymentReceived | CreditNoteIssued, allocations: Iterable[tuple[UUID, Money]]
     ) -> list[PaymentEvent]:
-        """Take the money in, and say at once what it is for as far as that is known.
+        """Take the money in, or credit it, and say at once what it is for as far as that is known.
 
         Raises:
             CurrencyDiffers: when an allocation is in another currency.
@@ -99,7 +100,7 @@ class Payment:
     def evolve(self, event: PaymentEvent) -> Payment:
         """The payment after the event."""
         match event:
-            case PaymentReceived():
+            case PaymentReceived() | CreditNoteIssued():
                 return Payment(event.amount.currency, event.customer_id, credit=event.amount.amount)
             case PaymentAllocated():
                 amount = event.amount.amount

@@ -15,7 +15,7 @@ from analytics.tables import TABLES
 from projections.asking import Moment, Unanswerable
 
 THREADS = 2
-OF_PURCHASES = ("purchase_changes", "purchase_lines", "accounts", "tags")
+OF_PURCHASES = ("purchase_changes", "purchase_lines", "credits", "accounts", "tags")
 WHENEVER = frozenset({"pipelines"})
 """What counts as known, whenever it occurred: deals may be imported that are older than it."""
 SQL_TYPES = {
@@ -40,7 +40,8 @@ class Scope:
         end: the business day after the window's last one, if it has one.
         merge_by_day: whether a customer's purchases of one day count as one.
         basis: what a purchase's amount is: ``ordered``, what the order came to; ``received``, what
-            was paid for it; ``net``, what was ordered less what came back, be it goods or money.
+            was paid for it; ``net``, what was ordered less what came back, be it goods or money,
+            and less credit notes, of which each counts for one purchase, see ``CREDITED``.
         currency: of amounts; None where the purchases have but one.
         owner: the rep of the order.
         product: on one of the order's lines.
@@ -208,10 +209,9 @@ def _kept(scope: Scope) -> str:
         window.append(f"day < DATE '{scope.end}'")
     placed = "0" if scope.basis == "received" else "purchases.amount"
     kinds, change = CHANGES[scope.basis]
-    return f"""
-CREATE VIEW kept AS
+    select = f"""
 SELECT *, {" AND ".join(window)} AS in_window
-  FROM (SELECT position, order_id, customer_id, {day_of(scope.zone)} AS day,
+  FROM (SELECT position, occurred_at, order_id, customer_id, {day_of(scope.zone)} AS day,
                {placed} + coalesce(change, 0) AS amount
           FROM purchases LEFT JOIN (
                SELECT order_id, bool_or(kind = 'cancelled') AS is_cancelled, {change} AS change
@@ -219,6 +219,11 @@ SELECT *, {" AND ".join(window)} AS in_window
           ) USING (order_id)
          WHERE {" AND ".join(chosen)})
 """
+    # A credit note is of no order, so of no one rep's or product's either.
+    is_credited = scope.basis == "net" and scope.owner is None and scope.product is None
+    if not is_credited or scope.currency is None:
+        return f"CREATE VIEW kept AS {select}"
+    return f"CREATE VIEW sold AS {select}; {CREDITED.format(currency=text(scope.currency))}"
 
 
 def _bought(scope: Scope) -> str:
@@ -265,6 +270,21 @@ def day_of(zone: str, at: str = "occurred_at") -> str:
     return f"timezone({text(zone)}, {at})::DATE"
 
 
+CREDITED = """
+CREATE VIEW kept AS
+SELECT sold.* REPLACE (amount - coalesce(credit, 0) AS amount)
+  FROM sold LEFT JOIN (
+       SELECT position, sum(amount) AS credit
+         FROM (SELECT any_value(c.amount) AS amount, arg_max(s.position, (
+                          s.occurred_at <= c.occurred_at,
+                          -abs(epoch_us(s.occurred_at) - epoch_us(c.occurred_at)),
+                          s.position)) AS position
+                 FROM credits c JOIN sold s USING (customer_id)
+                WHERE c.currency = {currency} GROUP BY payment_id)
+        GROUP BY position
+  ) USING (position)
+"""
+"""A credit note makes the purchase less that it followed, or else the one that came next."""
 LINES_ADDED = "coalesce(sum(amount) FILTER (kind = 'line-added'), 0)"
 RECEIVED = "sum(CASE kind WHEN 'allocated' THEN amount WHEN 'released' THEN -amount END)"
 CAME_BACK = """

@@ -13,7 +13,7 @@ from projections.asking import Unanswerable, money
 
 TABLES = (
     *("purchases", "purchase_changes", "purchase_lines"),
-    *("instalments", "receipts", "accounts", "tags"),
+    *("instalments", "credits", "receipts", "accounts", "tags"),
 )
 
 MONTHS = """
@@ -45,6 +45,8 @@ WITH billed AS (
            0 AS received, 0 AS refunded
       FROM places
     UNION ALL
+    SELECT {received_month}, -amount, 0, 0 FROM credits WHERE {credits}
+    UNION ALL
     SELECT {received_month}, 0,
            CASE kind WHEN 'received' THEN amount WHEN 'allocated' THEN amount
                      WHEN 'released' THEN -amount ELSE 0 END,
@@ -66,14 +68,15 @@ def receipts(session: Session) -> list[dict[str, Any]]:
     """By month: what payment plans say is due, and what came in.
 
     What is billed beyond a plan is due with its last part, without a plan on the order's own day; a
-    cancelled order is due no more, and what was returned shortens a plan from its end. ``behind``
-    is all that was due up to the month's end less all that came in. Money that came in is that of
-    all payments; where orders are chosen, what was allocated to these.
+    cancelled order is due no more, what was returned shortens a plan from its end, and a credit
+    note takes from what is due in its month. ``behind`` is all that was due up to the month's end
+    less all that came in. Money that came in is that of all payments; where orders are chosen, what
+    was allocated to these.
 
     Raises:
         Unanswerable: when amounts would be of several currencies, or the window cuts a month.
     """
-    settle_currency(session, "purchases", "receipts")
+    settle_currency(session, "purchases", "receipts", "credits")
     scope = session.scope
     for field, at in (("from", scope.start), ("to", scope.end)):
         if at is not None and at.day != 1:
@@ -116,6 +119,7 @@ def _query(scope: Scope) -> str:
         orders=" AND ".join(orders),
         due_month=month("due"),
         received_month=month(day_of(scope.zone)),
+        credits=same if is_all else "false",
         money=ALL_MONEY.format(same=same) if is_all else OF_ORDERS,
     )
 

@@ -36,7 +36,7 @@ from events.opportunity import (
     StageMoved,
 )
 from events.order import PaymentsPlanned
-from events.payment import PaymentReceived, PaymentRefunded
+from events.payment import CreditNoteIssued, PaymentReceived, PaymentRefunded
 from events.ticket import (
     DispatchConfirmed,
     DispatchDeclined,
@@ -204,6 +204,17 @@ def _receipts(recorded: Recorded) -> Facts:
         yield str(recorded.stream_id), _kind(recorded), event.amount.amount, event.amount.currency
 
 
+def _credits(recorded: Recorded) -> Facts:
+    event = recorded.event
+    if isinstance(event, CreditNoteIssued):
+        yield (
+            str(recorded.stream_id),
+            str(event.customer_id),
+            event.amount.amount,
+            event.amount.currency,
+        )
+
+
 def _instalments(recorded: Recorded) -> Facts:
     event = recorded.event
     if isinstance(event, PaymentsPlanned):
@@ -310,6 +321,12 @@ RECEIPTS = FactTable(
     _types("payment", "received", "refunded"),
     _receipts,
 )
+CREDITS = FactTable(
+    "credits",
+    columns(("payment_id", TEXT), ("customer_id", TEXT), ("amount", AMOUNT), ("currency", TEXT)),
+    _types("payment", "credit-note-issued"),
+    _credits,
+)
 INSTALMENTS = FactTable(
     "instalments",
     columns(
@@ -346,4 +363,4 @@ PIPELINES = FactTable(
     _types("company", "pipeline-defined"),
     _pipelines,
 )
-TABLES = (DEALS, LEADS, TICKETS, RECEIPTS, INSTALMENTS, ACCOUNTS, TAGS, PIPELINES)
+TABLES = (DEALS, LEADS, TICKETS, RECEIPTS, CREDITS, INSTALMENTS, ACCOUNTS, TAGS, PIPELINES)

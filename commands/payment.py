@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from aggregates.base import AllocationTooLarge, CurrencyDiffers, RefundTooLarge, ReleaseTooLarge
 from aggregates.payment import Payment
 from commands.base import Command, Context, Reference
-from events.payment import PaymentEvent, PaymentReceived
+from events.payment import CreditNoteIssued, PaymentEvent, PaymentKind, PaymentReceived
 from events.values import Line, Money, Text
 
 
@@ -31,12 +31,17 @@ class AllocationAsked(BaseModel):
 
 
 class ReceivePayment(Command[Payment, PaymentEvent]):
-    """Take money in from a customer; what is allocated to no order is the customer's credit."""
+    """Take money in from a customer; what is allocated to no order is the customer's credit.
+
+    A `credit-note` brings no money: so much less is billed, for goods that came back without their
+    order, say, or as a bonus. It can be allocated to orders and paid out like money that came in.
+    """
 
     rules = (AllocationTooLarge, CurrencyDiffers)
 
     customer_id: Annotated[UUID, Reference("customer")]
     amount: Sum
+    kind: PaymentKind = PaymentKind.MONEY
     allocations: Annotated[tuple[AllocationAsked, ...], Field(max_length=500)] = ()
     method: Line | None = None
     reference: Line | None = None
@@ -44,7 +49,8 @@ class ReceivePayment(Command[Payment, PaymentEvent]):
 
     def decide(self, payment: Payment, context: Context, /) -> list[PaymentEvent]:
         allocations = [(each.order_id, each.amount) for each in self.allocations]
-        return payment.receive(PaymentReceived.of(self.__dict__), allocations)
+        event = PaymentReceived if self.kind is PaymentKind.MONEY else CreditNoteIssued
+        return payment.receive(event.of(self.__dict__), allocations)
 
 
 class AllocatePayment(Command[Payment, PaymentEvent]):

@@ -1,13 +1,31 @@
 from __future__ import annotations
 
+from enum import StrEnum
 from uuid import UUID
 
 from events.base import Event
 from events.values import CustomersTextOrNone, Money
 
 
+class PaymentKind(StrEnum):
+    """Whether money came in, or the customer is credited with it all the same."""
+
+    MONEY = "money"
+    CREDIT_NOTE = "credit-note"
+
+
 class PaymentReceived(Event, type="payment.received"):
     """Money came in from a customer; what is not allocated to orders is the customer's credit."""
+
+    customer_id: UUID
+    amount: Money
+    method: str | None = None
+    reference: str | None = None
+    note: CustomersTextOrNone = None
+
+
+class CreditNoteIssued(Event, type="payment.credit-note-issued"):
+    """So much is not billed after all, of no order in particular; no money came in for it."""
 
     customer_id: UUID
     amount: Money
@@ -39,4 +57,6 @@ class PaymentRefunded(Event, type="payment.refunded"):
     customer_id: UUID | None = None
 
 
-PaymentEvent = PaymentReceived | PaymentAllocated | AllocationReleased | PaymentRefunded
+PaymentEvent = (
+    PaymentReceived | CreditNoteIssued | PaymentAllocated | AllocationReleased | PaymentRefunded
+)

@@ -1,4 +1,4 @@
-"""Read model ``payments``: money that came in, and what it is for."""
+"""Read model ``payments``: money that came in, credit notes, and what they are for."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from uuid import UUID
 from events.envelope import Recorded
 from events.payment import (
     AllocationReleased,
+    CreditNoteIssued,
     PaymentAllocated,
     PaymentEvent,
     PaymentReceived,
@@ -32,6 +33,7 @@ class PaymentRow(Row):
     version: int = 0
     position: int = 0
     received_position: int = 0
+    kind: str = "money"
     customer_id: UUID | None = None
     amount: Decimal | None = None
     currency: str | None = None
@@ -46,7 +48,7 @@ class PaymentRow(Row):
 
 @dataclass(slots=True)
 class PaymentFact(Row):
-    """A fact, never changed: money received, allocated (or, below 0, released), or refunded."""
+    """A fact, never changed: received, credited, allocated (or, below 0, released), refunded."""
 
     payment_id: UUID
     version: int
@@ -83,7 +85,9 @@ def apply(rows: Rows, recorded: Recorded) -> None:
     payment.version, payment.position = recorded.version, recorded.position
     amount, order_id = event.amount.amount, None
     match event:
-        case PaymentReceived():
+        case PaymentReceived() | CreditNoteIssued():
+            is_money = isinstance(event, PaymentReceived)
+            payment.kind = "money" if is_money else "credit-note"
             payment.customer_id = event.customer_id
             payment.amount, payment.currency = amount, event.amount.currency
             payment.method, payment.reference = event.method, event.reference
@@ -91,7 +95,7 @@ def apply(rows: Rows, recorded: Recorded) -> None:
             payment.received_at, payment.received_by = recorded.occurred_at, recorded.actor
             payment.received_position = recorded.position
             payment.credit += amount
-            kind = "received"
+            kind = "received" if is_money else "credited"
         case PaymentAllocated():
             payment.credit -= amount
             kind, order_id = "allocated", event.order_id
@@ -126,8 +130,8 @@ def apply(rows: Rows, recorded: Recorded) -> None:
 MODEL = ReadModel("payments", (PAYMENTS, FACTS), PaymentEvent, apply, critical=True)
 
 SELECT = """
-SELECT p.payment_id, p.version, p.customer_id, c.name AS customer_name, p.amount, p.currency,
-       p.credit, p.refunded, p.method, p.reference, p.note, p.received_at, p.received_by
+SELECT p.payment_id, p.version, p.kind, p.customer_id, c.name AS customer_name, p.amount,
+       p.currency, p.credit, p.refunded, p.method, p.reference, p.note, p.received_at, p.received_by
   FROM payments p LEFT JOIN customers c USING (customer_id)
 """
 
@@ -136,6 +140,7 @@ def payments(
     conn: Connection,
     *,
     customer_id: UUID | None = None,
+    kind: str | None = None,
     reference: str | None = None,
     with_credit: bool | None = None,
     received_from: datetime | None = None,
@@ -150,6 +155,7 @@ def payments(
         [
             Filter("p.received_position > 0 AND %s", (True,)),
             Filter("p.customer_id = %s", (customer_id,)),
+            Filter("p.kind = %s", (kind,)),
             Filter("p.reference = %s", (reference,)),
             Filter("(p.credit > 0) = %s", (with_credit,)),
             Filter("p.received_at >= %s", (received_from,)),

@@ -17,6 +17,7 @@ f AS MATERIALIZED ({facts}),
 moved AS (
     SELECT customer_id, currency, billed, 0 AS received, 0 AS refunded FROM o
     UNION ALL SELECT customer_id, currency, 0, amount, 0 FROM f WHERE kind = 'received'
+    UNION ALL SELECT customer_id, currency, -amount, 0, 0 FROM f WHERE kind = 'credited'
     UNION ALL SELECT customer_id, currency, 0, -amount, 0 FROM f WHERE kind = 'allocated'
     UNION ALL SELECT whose, currency, 0, amount, 0 FROM f WHERE kind = 'allocated'
     UNION ALL SELECT whose, currency, 0, 0, amount FROM f WHERE kind = 'refunded'
@@ -111,8 +112,9 @@ def receivables(
 ) -> tuple[list[dict[str, Any]], str | None, dict[str, Any] | None]:
     """What each customer owes in each currency, the largest first; and the total, if of one.
 
-    receivable = billed - received + refunded. What is allocated to an order counts for that
-    order's customer, everything else for whoever paid it. Overdue is what was due before today.
+    receivable = billed - received + refunded. A credit note makes what is billed less. What is
+    allocated to an order counts for that order's customer, everything else for whoever paid it.
+    Overdue is what was due before today.
     """
     accounts, values = _accounts(conn, when, customer_id)
     name, bounds = name_at(when, "a")
@@ -268,6 +270,8 @@ WITH o AS ({orders}), f AS (
     SELECT NULL, f.currency, 0, 0, CASE f.kind WHEN 'received' THEN f.amount ELSE -f.amount END, 0
       FROM f WHERE f.kind IN ('received', 'allocated')
     UNION ALL
+    SELECT NULL, currency, 0, -amount, 0, 0 FROM f WHERE kind = 'credited'
+    UNION ALL
     SELECT o.owner, f.currency, 0, 0, 0, f.amount FROM f LEFT JOIN o USING (order_id)
      WHERE f.kind = 'refunded'
 )
@@ -275,7 +279,7 @@ SELECT owner AS rep, currency, sum(orders) AS orders, sum(billed) AS billed,
        sum(received) AS received, sum(refunded) AS refunded,
        sum(billed) - sum(received) + sum(refunded) AS receivable
   FROM moved GROUP BY owner, currency
-HAVING sum(orders) > 0 OR sum(received) <> 0 OR sum(refunded) <> 0
+HAVING sum(orders) > 0 OR sum(billed) <> 0 OR sum(received) <> 0 OR sum(refunded) <> 0
  ORDER BY billed DESC, owner NULLS LAST, currency
 """
 BY_PERIOD = """
@@ -283,10 +287,10 @@ WITH o AS ({orders}), moved AS (
     SELECT placed_at AS at, currency, 1 AS orders, billed, 0 AS received, 0 AS refunded
       FROM o WHERE status <> 'cancelled'
     UNION ALL
-    SELECT s.occurred_at, s.currency, 0, 0,
+    SELECT s.occurred_at, s.currency, 0, CASE s.kind WHEN 'credited' THEN -s.amount ELSE 0 END,
            CASE s.kind WHEN 'received' THEN s.amount ELSE 0 END,
            CASE s.kind WHEN 'refunded' THEN s.amount ELSE 0 END
-      FROM payment_facts s WHERE s.kind IN ('received', 'refunded') AND {facts}
+      FROM payment_facts s WHERE s.kind IN ('received', 'credited', 'refunded') AND {facts}
 )
 SELECT date_trunc(%s, at AT TIME ZONE %s)::date AS begins, currency, sum(orders) AS orders,
        sum(billed) AS billed, sum(received) AS received, sum(refunded) AS refunded
@@ -298,7 +302,7 @@ def by_rep(conn: Connection, when: Moment) -> list[dict[str, Any]]:
     """Orders, billed, received and receivable of each rep and currency, the largest first.
 
     Money counts for the rep of the order that it is allocated to; what is for no order yet stands
-    in a row without a rep.
+    in a row without a rep, as do credit notes.
     """
     orders, values = orders_at(when)
     facts, bounds = when.bounds("s")
@@ -309,7 +313,8 @@ def by_rep(conn: Connection, when: Moment) -> list[dict[str, Any]]:
 def by_period(conn: Connection, when: Moment, period: str) -> list[dict[str, Any]]:
     """What was billed, received and refunded in each day, month, quarter or year.
 
-    An order counts in the period of its placing, with what is billed for it at the moment.
+    An order counts in the period of its placing, with what is billed for it at the moment; a credit
+    note takes from what is billed in its own.
     """
     orders, values = orders_at(when)
     facts, bounds = when.bounds("s")

@@ -12,7 +12,7 @@ from events.envelope import Recorded
 from events.lead import LeadConverted, LeadEvent
 from events.opportunity import CustomerIdentified, OpportunityEvent, OpportunityOpened
 from events.order import OrderEvent, OrderPlaced
-from events.payment import PaymentEvent, PaymentReceived
+from events.payment import CreditNoteIssued, PaymentEvent, PaymentReceived
 from events.ticket import TicketEvent, TicketOpened
 from projections.asking import LIMIT, Filter, fetch, page
 from projections.model import ReadModel
@@ -56,6 +56,7 @@ TELLS_WHOSE = (
     | LeadConverted
     | OrderPlaced
     | PaymentReceived
+    | CreditNoteIssued
     | TicketOpened
 )
 

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 
+from events.payment import PaymentKind
 from projections import customers, orders, payments
 from projections import receivables as owed
 from projections.asking import LIMIT, Unanswerable
@@ -97,6 +98,7 @@ def add_routes(routes: APIRouter, reader: Reader) -> None:
     def list_payments(
         request: Request,
         customer_id: UUID | None = None,
+        kind: PaymentKind | None = None,
         reference: Word = None,
         with_credit: bool | None = None,
         received_from: Time = None,
@@ -105,11 +107,12 @@ def add_routes(routes: APIRouter, reader: Reader) -> None:
         cursor: Cursor = None,
         limit: Limit = LIMIT,
     ) -> Response:
-        """Payments by the time they came in."""
+        """Payments and credit notes by the time they came in."""
         with reader.view(payments.MODEL, customers.MODEL, min_position=min_position) as view:
             items, more = payments.payments(
                 view.conn,
                 customer_id=customer_id,
+                kind=kind,
                 reference=reference,
                 with_credit=with_credit,
                 received_from=received_from,

@@ -330,10 +330,11 @@ class Orders(Page[OrderShape]):
 
 
 class PaymentShape(Shape):
-    """Money that came in; ``credit`` is what is for no order and was not given back."""
+    """Money, or a credit note; ``credit`` is what is for no order and was not given back."""
 
     id: UUID
     version: int
+    kind: str = Field(examples=["money", "credit-note"])
     customer: CustomerRef
     amount: Money
     credit: Money
@@ -349,7 +350,7 @@ class PaymentFactShape(Shape):
     """What became of a payment, step by step."""
 
     version: int
-    kind: str = Field(examples=["received", "allocated", "refunded"])
+    kind: str = Field(examples=["received", "credited", "allocated", "refunded"])
     order_id: UUID | None
     amount: Balance
     occurred_at: datetime

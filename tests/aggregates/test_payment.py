@@ -24,6 +24,7 @@ from commands.payment import (
 )
 from events.payment import (
     AllocationReleased,
+    CreditNoteIssued,
     PaymentAllocated,
     PaymentReceived,
     PaymentRefunded,
@@ -53,6 +54,17 @@ def test_one_receipt_may_pay_several_orders() -> None:
         PaymentReceived(customer_id=CUSTOMER, amount=eur("100.00"), reference="HQ336336"),
         allocated(ONE, "60.00"),
         allocated(OTHER, "40.00"),
+    )
+
+
+def test_a_credit_note_is_allocated_like_money_and_never_beyond_it() -> None:
+    note = CreditNoteIssued(customer_id=CUSTOMER, amount=eur("100.00"), note="a loom came back")
+    asked = {"customer_id": CUSTOMER, "amount": eur("100"), "kind": "credit-note"}
+    given().when(
+        ReceivePayment(**asked, note="a loom came back", allocations=(part(ONE, "60"),))
+    ).then(note, allocated(ONE, "60.00"))
+    given(note, allocated(ONE, "60.00")).when(RefundPayment(amount=eur("40.01"))).refused(
+        RefundTooLarge
     )
 
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from events.customer import CustomerTagged, CustomerUntagged
 from events.envelope import Recorded
 from events.order import GoodsReturned, OrderCancelled, OrderLineAdded, OrderPlaced
-from events.payment import AllocationReleased, PaymentAllocated, PaymentRefunded
+from events.payment import AllocationReleased, CreditNoteIssued, PaymentAllocated, PaymentRefunded
 from tests.projections.conftest import NewWorld
 from tests.projections.world import World, day, eur
 
@@ -144,6 +144,24 @@ def test_equal_values_get_equal_scores_and_the_best_of_many_gets_five(company: W
     ]
 
 
+def test_a_credit_note_makes_the_purchase_less_that_it_followed(company: World) -> None:
+    registered(company)
+    place(company, 0, ANN, "2026-01-10", "100")
+    place(company, 1, ANN, "2026-02-10", "50")
+    place(company, 2, BEN, "2026-02-10", "70")
+    for number, (who, at) in enumerate(((ANN, "2026-01-20"), (BEN, "2026-01-20"))):
+        note = {"customer_id": who, "amount": eur("30"), "kind": "credit-note"}
+        company.do("payments/receive", PAYMENTS[number], day(at), **note)
+    listed = figures(company, "purchases", basis="net")["items"]
+    assert [item["amount"]["amount"] for item in listed] == ["70.00", "50.00", "40.00"]
+    assert figures(company, "customers", basis="net")["amount"] == eur("160.00")
+    assert figures(company, "customers")["amount"] == eur("220.00")
+    january = figures(company, "customers", basis="net", as_of="2026-01-15")
+    assert january["amount"] == eur("100.00")
+    months = figures(company, "receipts")["items"]
+    assert [month["due"]["amount"] for month in months] == ["40.00", "120.00"]
+
+
 def test_purchases_of_customers_who_bear_a_tag_at_the_moment(company: World) -> None:
     registered(company)
     place(company, 0, ANN, "2026-01-10", "100")
@@ -211,7 +229,18 @@ ACTIONS = st.lists(
     st.tuples(
         st.sampled_from(
             ("place",) * 4
-            + ("add", "cancel", "return", "pay", "release", "refund", "tag", "tag", "untag")
+            + (
+                "add",
+                "cancel",
+                "return",
+                "pay",
+                "release",
+                "refund",
+                "credit",
+                "tag",
+                "tag",
+                "untag",
+            )
         ),
         st.integers(0, len(ORDERS) - 1),
         st.integers(0, 2),
@@ -249,6 +278,9 @@ def act(company: World, action: tuple[str, int, int, int, int]) -> None:
             part = {"order_id": str(order), "amount": eur(str(size))}
             data = {"customer_id": customer, "amount": eur("20"), "allocations": [part]}
             company.try_("payments/receive", payment, at, **data)
+        case "credit":
+            data = {"customer_id": customer, "amount": eur(str(size)), "kind": "credit-note"}
+            company.try_("payments/receive", payment, at, **data)
         case "release":
             data = {"order_id": str(order), "amount": eur("1")}
             company.try_("payments/release", payment, at, **data)
@@ -264,19 +296,24 @@ class Order:
     position: int
     customer: UUID
     owner: str
-    day: date
+    at: datetime
     ordered: Decimal
     products: set[str]
     cancelled: bool = False
     returned: Decimal = Decimal(0)
     refunded: Decimal = Decimal(0)
     received: Decimal = Decimal(0)
+    credited: Decimal = Decimal(0)
+
+    @property
+    def day(self) -> date:
+        return self.at.date()
 
     def amount(self, basis: str) -> Decimal:
         return {
             "ordered": self.ordered,
             "received": self.received,
-            "net": self.ordered - max(self.returned, self.refunded),
+            "net": self.ordered - max(self.returned, self.refunded) - self.credited,
         }[basis]
 
 
@@ -290,10 +327,12 @@ def folded(events: list[Recorded]) -> dict[UUID, Order]:
                 recorded.position,
                 event.customer_id,
                 event.owner,
-                recorded.occurred_at.date(),
+                recorded.occurred_at,
                 event.total.amount,
                 {line.product for line in event.lines},
             )
+        elif isinstance(event, CreditNoteIssued):
+            continue
         elif isinstance(event, PaymentAllocated | AllocationReleased | PaymentRefunded):
             assert event.order_id is not None
             late.append((event.order_id, event))
@@ -318,6 +357,25 @@ def folded(events: list[Recorded]) -> dict[UUID, Order]:
             case PaymentRefunded():
                 order.refunded += event.amount.amount
     return {key: order for key, order in orders.items() if not order.cancelled}
+
+
+def credit(orders: list[Order], events: list[Recorded]) -> None:
+    """Each credit note to the purchase that it followed, or else to the one that came next."""
+    for recorded in events:
+        note = recorded.event
+        if not isinstance(note, CreditNoteIssued):
+            continue
+        theirs = sorted(
+            (order for order in orders if order.customer == note.customer_id),
+            key=lambda order: (order.at, order.position),
+        )
+        before = [order for order in theirs if order.at <= recorded.occurred_at]
+        after = [order for order in theirs if order.at > recorded.occurred_at]
+        if before:
+            before[-1].credited += note.amount.amount
+        elif after:
+            soonest = [order for order in after if order.at == after[0].at]
+            soonest[-1].credited += note.amount.amount
 
 
 @dataclass
@@ -400,6 +458,8 @@ class Oracle:
             and (asked.get("tag") is None or (order.customer, asked["tag"]) in tagged)
             and (asked.get("product") is None or asked["product"] in order.products)
         ]
+        if asked.get("owner") is None and asked.get("product") is None:
+            credit(orders, self.events)
         self.merged = asked["merge_by_day"]
         self.start, self.end = asked.get("from"), asked.get("to")
         self.bought = bought(orders, asked["basis"], merged=self.merged)

@@ -103,6 +103,46 @@ def test_an_order_is_paid_in_parts_over_paid_and_paid_back(company: World) -> No
     assert kinds == ["received", "allocated", "allocated", "refunded", "refunded"]
 
 
+def test_a_credit_note_lessens_what_is_billed_and_settles_orders_like_money(
+    company: World,
+) -> None:
+    two_customers(company)
+    company.do("orders/place", ONE, day("2026-02-01"), customer_id=ANN, amount=eur("100"), by="ada")
+    company.do(
+        "payments/receive",
+        FIRST,
+        day("2026-02-05"),
+        kind="credit-note",
+        customer_id=ANN,
+        amount=eur("30"),
+        note="A loom came back without its papers.",
+        reference="C7",
+    )
+    company.project()
+    assert account(company, as_of="2026-02-04") == ("100.00", "0.00", "0.00", "100.00", "100.00")
+    assert account(company) == ("70.00", "0.00", "0.00", "70.00", "70.00")
+    assert sum(map(Decimal, buckets(company).values())) == 70
+    company.do("payments/allocate", FIRST, day("2026-02-06"), allocations=[part(ONE, "20")])
+    company.do("payments/refund", FIRST, day("2026-02-07"), amount=eur("10"))
+    company.project()
+    assert account(company) == ("70.00", "0.00", "10.00", "80.00", "80.00")
+    assert company.get(f"/orders/{ONE}")["balance"]["amount"] == "80.00"
+    [note] = company.get("/payments", kind="credit-note")["items"]
+    assert (note["reference"], *amounts(note, "amount", "credit")) == ("C7", "30.00", "0.00")
+    assert company.get("/payments", kind="money")["items"] == []
+    history = company.get(f"/payments/{FIRST}")["history"]
+    assert [f["kind"] for f in history] == ["credited", "allocated", "refunded"]
+    [entry] = company.get(f"/customers/{ANN}/timeline", type="payment.credit-note-issued")["items"]
+    assert entry["data"]["note"] == "A loom came back without its papers."
+    reps = company.get("/payments/by-rep")["items"]
+    assert {r["rep"]: amounts(r, "billed", "received", "receivable") for r in reps} == {
+        "ada": ("100.00", "20.00", "80.00"),
+        None: ("-30.00", "-20.00", "0.00"),
+    }
+    [month] = company.get("/payments/by-period")["items"]
+    assert amounts(month, "billed", "received", "refunded") == ("70.00", "0.00", "10.00")
+
+
 def test_one_receipt_over_several_orders_and_a_cancelled_one(company: World) -> None:
     two_customers(company)
     for order, amount in zip(ORDERS, ("100", "50", "25"), strict=True):
@@ -396,10 +436,11 @@ STEPS = st.one_of(
         st.just("payments/receive"),
         payment,
         st.builds(
-            lambda c, m, a: {"customer_id": str(c), "amount": m, "allocations": a},
+            lambda c, m, a, k: {"customer_id": str(c), "amount": m, "allocations": a, "kind": k},
             customer,
             money,
             st.lists(parts, max_size=2),
+            st.sampled_from(["money", "money", "credit-note"]),
         ),
     ),
     st.tuples(
@@ -449,7 +490,8 @@ SELECT split_part(e.type, '.', 2) AS kind, (e.payload -> 'amount' ->> 'amount'):
        e.payload ->> 'order_id' AS order_id, r.payload ->> 'customer_id' AS payer,
        o.payload ->> 'customer_id' AS buyer
   FROM ledger.readable_events e
-  JOIN ledger.readable_events r ON r.stream_id = e.stream_id AND r.type = 'payment.received'
+  JOIN ledger.readable_events r ON r.stream_id = e.stream_id
+   AND r.type IN ('payment.received', 'payment.credit-note-issued')
   LEFT JOIN ledger.readable_events o
     ON o.stream_id::text = e.payload ->> 'order_id' AND o.type = 'order.placed'
  WHERE e.stream_type = 'payment' AND e.position <= %(known)s AND e.occurred_at < %(until)s
@@ -476,6 +518,8 @@ class Oracle:
             match move["kind"]:
                 case "received":
                     self._book(move["payer"], 1, amount)
+                case "credit-note-issued":
+                    self._book(move["payer"], 0, -amount)
                 case "allocated" | "allocation-released":
                     signed = amount if move["kind"] == "allocated" else -amount
                     self._book(move["payer"], 1, -signed)
