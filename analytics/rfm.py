@@ -19,9 +19,9 @@ from uuid import UUID
 import pyarrow as pa
 
 from analytics.asking import Session
-from projections.asking import money
+from projections.asking import Unanswerable, money
 
-Scheme = Literal["value", "named"]
+Scheme = Literal["value", "value-of-scores", "named"]
 VALUE_SEGMENTS = {
     (True, True, True): "important-value",
     (True, False, True): "important-develop",
@@ -32,8 +32,8 @@ VALUE_SEGMENTS = {
     (False, True, False): "general-keep",
     (False, False, False): "general-win-back",
 }
-"""By whether R, F, M are better than their means: 重要价值客户, 重要发展客户, 重要保持客户,
-重要挽留客户, and the same four with 一般."""
+"""By whether R, F, M, or else their scores, are better than their means: 重要价值客户,
+重要发展客户, 重要保持客户, 重要挽留客户, and the same four with 一般."""
 NAMED_SEGMENTS = (
     ("champions", (5, 5), (4, 5)),
     ("loyal", (3, 4), (4, 5)),
@@ -70,6 +70,13 @@ SELECT customer_id, $currency AS currency, r AS recency_days, f AS frequency, m 
        r_score, f_score, m_score, segment
   FROM segmented
 """
+
+
+SEGMENTS_OF: dict[Scheme, tuple[str, ...]] = {
+    "value": tuple(VALUE_SEGMENTS.values()),
+    "value-of-scores": tuple(VALUE_SEGMENTS.values()),
+    "named": tuple(name for name, *_ in NAMED_SEGMENTS),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +123,14 @@ def customers(
     after: str | None = None,
     limit: int = 50,
 ) -> tuple[list[dict[str, Any]], str | None]:
-    """The scores of each customer, by id; and where the list goes on."""
+    """The scores of each customer, by id; and where the list goes on.
+
+    Raises:
+        Unanswerable: when the scheme has no such segment.
+    """
+    names = SEGMENTS_OF[scoring.scheme]
+    if segment is not None and segment not in names:
+        raise Unanswerable("segment", f"must be one of {', '.join(names)}")
     _score(session, scoring)
     rows = session.rows(
         CUSTOMERS,
@@ -160,7 +174,7 @@ def _score(session: Session, scoring: Scoring) -> None:
         f"{_by_share('f', 'ASC') if scoring.f is None else _above('f', scoring.f)} AS f_score, "
         f"{_by_share('m', 'ASC') if scoring.m is None else _above('m', scoring.m)} AS m_score"
     )
-    segment = _value_segment() if scoring.scheme == "value" else _named_segment()
+    segment = _named_segment() if scoring.scheme == "named" else _value_segment(scoring.scheme)
     session.run(
         f"CREATE TEMP VIEW segmented AS SELECT *, {segment} AS segment "
         f"FROM (SELECT *, {scores} FROM each)"
@@ -182,11 +196,10 @@ def _below(value: str, edges: Sequence[int]) -> str:
     return " - ".join(["5", *(f"({value} > {edge})::INTEGER" for edge in edges)])
 
 
-def _value_segment() -> str:
+def _value_segment(scheme: Scheme) -> str:
     """Compared in whole numbers: n x value beside the sum, so that no mean is rounded."""
-    good = "r * count(*) OVER () < sum(r) OVER ()"
-    often = "f * count(*) OVER () > sum(f) OVER ()"
-    much = "m * count(*) OVER () > sum(m) OVER ()"
+    r, f, m = ("-r", "f", "m") if scheme == "value" else ("r_score", "f_score", "m_score")
+    good, often, much = (f"{x} * count(*) OVER () > sum({x}) OVER ()" for x in (r, f, m))
     cases = " ".join(
         f"WHEN {_is(r, good)} AND {_is(f, often)} AND {_is(m, much)} THEN '{name}'"
         for (r, f, m), name in VALUE_SEGMENTS.items()

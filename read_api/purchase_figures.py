@@ -28,7 +28,7 @@ Thresholds = Annotated[
         examples=["30,90,180,365"],
     ),
 ]
-Segment = Annotated[str | None, Query(pattern="^[a-z-]{1,30}$", examples=["important-value"])]
+Segment = Annotated[str | None, Query(max_length=30, examples=["important-value"])]
 Since = Annotated[
     str,
     Query(max_length=40, description="The moment to compare with.", examples=["2026-03-31"]),

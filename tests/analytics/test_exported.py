@@ -242,6 +242,23 @@ def named(each: pd.DataFrame) -> pd.Series:
     )
 
 
+def valued(each: pd.DataFrame, r: str, f: str, m: str) -> pd.Series:
+    """The eight segments, of columns in which more is better."""
+    names = {True: "important", False: "general"}
+    kinds = {
+        (True, True): "value",
+        (True, False): "develop",
+        (False, True): "keep",
+        (False, False): "win-back",
+    }
+    better = each[[r, f, m]] * len(each) > each[[r, f, m]].sum()
+    return pd.Series(
+        [f"{names[row[2]]}-{kinds[row[0], row[1]]}" for row in better.to_numpy()],
+        index=each.index,
+        dtype=object,
+    )
+
+
 def amount(shown: dict[str, str] | None) -> int:
     return cents(shown["amount"]) if shown else 0
 
@@ -320,6 +337,12 @@ def compare(company: World, frame: pd.DataFrame, asked: dict[str, Any], position
     for thresholds, more in (({}, {}), (edges, given_edges)):
         each = scored(bought, asked, today, thresholds)
         found = company.get("/analytics/rfm/customers", **params, **more, scheme="named")["items"]
+        by_scores = company.get(
+            "/analytics/rfm/customers", **params, **more, scheme="value-of-scores"
+        )["items"]
+        assert {row["customer_id"]: row["segment"] for row in by_scores} == valued(
+            each, "r_score", "f_score", "m_score"
+        ).to_dict()
         scores = ("r_score", "f_score", "m_score")
         expected = each[[*scores]].assign(segment=named(each))
         assert {

@@ -131,6 +131,9 @@ def test_equal_values_get_equal_scores_and_the_best_of_many_gets_five(company: W
         "general-win-back",
         "important-value",
     ]
+    wrong = company.ask("/analytics/rfm/customers", segment="champions")
+    assert wrong.status_code == 422
+    assert "important-value" in wrong.json()["detail"]
     given = {"r_thresholds": "10,20,30,80", "f_thresholds": "1,2,3,4", "m_thresholds": "1,2,3,1000"}
     by_edges = figures(company, "rfm/customers", as_of="2026-03-31", **given)["items"]
     assert [(i["r_score"], i["f_score"], i["m_score"]) for i in by_edges] == [

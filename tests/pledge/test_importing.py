@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid5
 
+import orjson
 import pytest
 import xlsxwriter
 from rich.console import Console
 
+from commands.wire import check_line
 from pledge.importing import (
     ImportFailedError,
     MappingError,
@@ -680,6 +682,23 @@ def test_the_example_in_the_docs_is_true(tmp_path: Path) -> None:
     lines, report = dry_lines(tmp_path / "deals.csv", tmp_path / "deals.toml")
     assert [json.loads(line) for line in blocks["json"].splitlines()] == lines
     assert report.rejects is None
+
+
+def test_the_web_shop_in_the_docs_is_true(tmp_path: Path) -> None:
+    page = Path(__file__).parents[2] / "docs" / "import-mappings.md"
+    section = page.read_text(encoding="utf-8").partition("## Several rows, one thing")[2]
+    blocks = dict(reversed(re.findall(r"```(\w+)\n(.*?)```", section, re.DOTALL)))
+    (tmp_path / "sales.csv").write_text(blocks["csv"], encoding="utf-8")
+    (tmp_path / "sales.toml").write_text(blocks["toml"], encoding="utf-8")
+    lines, _ = dry_lines(tmp_path / "sales.csv", tmp_path / "sales.toml")
+    assert [check_line(orjson.dumps(line)) for line in lines] == [[]] * 5
+    assert Counter(line["command"] for line in lines) == {
+        "customers/register": 1,
+        "orders/place": 1,
+        "orders/add-line": 2,
+        "payments/receive": 1,
+    }
+    assert lines[-1]["data"]["amount"] == {"amount": "3.39", "currency": "GBP"}
 
 
 # The service
