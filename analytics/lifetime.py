@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 from uuid import UUID
@@ -223,8 +224,22 @@ def _histories(columns: dict[str, Any]) -> Histories:
 
 def _models(session: Session, histories: Histories) -> tuple[Fit, Fit]:
     found = session.columns(SPENDINGS)
-    mean, x, n = (np.asarray(found[name], float) for name in ("mean", "x", "n"))
-    return fit_purchases(histories), fit_spending(x, mean, n)
+    spendings = (np.asarray(found[name], float) for name in ("x", "mean", "n"))
+    buying = _fit_purchases(
+        *(getattr(histories, name).tobytes() for name in ("x", "t_x", "t", "n"))
+    )
+    return buying, _fit_spending(*(column.tobytes() for column in spendings))
+
+
+@lru_cache(maxsize=8)
+def _fit_purchases(*columns: bytes) -> Fit:
+    """Remembered, for every page of a list rests on the same fit."""
+    return fit_purchases(Histories(*map(np.frombuffer, columns)))
+
+
+@lru_cache(maxsize=8)
+def _fit_spending(*columns: bytes) -> Fit:
+    return fit_spending(*map(np.frombuffer, columns))
 
 
 def fit_purchases(histories: Histories) -> Fit:

@@ -25,30 +25,43 @@ WITH begun AS (
       FROM numbered GROUP BY customer_id, span
 ), month AS (
     SELECT unnest(generate_series(date_trunc('month', $first::DATE)::DATE, $last::DATE,
-                                  INTERVAL 1 MONTH))::DATE AS day
+                                  INTERVAL 1 MONTH))::DATE AS month
 ), period AS (
-    SELECT greatest(day, $first::DATE) AS begins,
-           least(day + INTERVAL 1 MONTH, $last::DATE)::DATE AS ends
-      FROM month WHERE day < $last::DATE
+    SELECT month, greatest(month, $first::DATE) AS begins,
+           least(month + INTERVAL 1 MONTH, $last::DATE)::DATE AS ends
+      FROM month WHERE month < $last::DATE
+), changed AS (
+    SELECT DISTINCT customer_id, date_trunc('month', turn)::DATE AS month
+      FROM (SELECT customer_id, day AS turn FROM spans
+            UNION ALL SELECT customer_id, until FROM spans)
 ), each AS (
     SELECT begins, customer_id,
            bool_or(day < begins AND begins <= until) AS at_start,
            bool_or(day < ends AND ends <= until) AS at_end,
            bool_or(is_first AND day >= begins) AS is_new
-      FROM period JOIN spans ON day < ends AND until >= begins
+      FROM changed JOIN period USING (month)
+      JOIN spans USING (customer_id) WHERE day < ends AND until >= begins
      GROUP BY begins, customer_id
 ), counted AS (
-    SELECT begins, count(*) FILTER (at_start) AS customers,
+    SELECT begins,
            count(*) FILTER (at_start AND NOT at_end) AS lost,
            count(*) FILTER (at_end AND NOT at_start AND is_new) AS new,
            count(*) FILTER (at_end AND NOT at_start AND NOT is_new) AS regained
       FROM each GROUP BY begins
 )
-SELECT begins AS "from", ends AS "to", coalesce(customers, 0) AS customers,
+SELECT begins AS "from", ends AS "to",
+       (SELECT count(*) FROM spans WHERE day < $first AND $first <= until)
+           + coalesce(sum(new + regained - lost) OVER before, 0)::BIGINT AS customers,
        coalesce(lost, 0) AS lost, coalesce(new, 0) AS new, coalesce(regained, 0) AS regained
-  FROM period LEFT JOIN counted USING (begins) ORDER BY begins
+  FROM period LEFT JOIN counted USING (begins)
+WINDOW before AS (ORDER BY begins ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
+ ORDER BY begins
 """
-"""A customer is one from the day after a purchase on; spans without a loss are one row each."""
+"""A customer is one from the day after a purchase on; spans without a loss are one row each.
+
+Only in the months in which a span begins or ends can a customer be lost or won; all others have the
+customers of the month before.
+"""
 
 
 def retention(session: Session, lost_after_days: int) -> list[dict[str, Any]]:
