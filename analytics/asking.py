@@ -110,6 +110,23 @@ class Session:
         [found] = self.rows(query, values)
         return found
 
+    def page(
+        self,
+        query: str,
+        key: str,
+        after: str | int | None,
+        limit: int,
+        values: dict[str, Any] | None = None,
+    ) -> tuple[list[dict[str, Any]], Any]:
+        """Rows of an answer in the order of a unique column, and its value from which to go on."""
+        rows = self.rows(
+            f"SELECT * FROM ({query}) WHERE $after IS NULL OR {key} > $after "
+            f"ORDER BY {key} LIMIT $limit",
+            {**(values or {}), "after": after, "limit": limit + 1},
+        )
+        more = rows[limit - 1][key] if len(rows) > limit else None
+        return rows[:limit], more
+
 
 @contextmanager
 def session(store: Store, manifest: Manifest, scope: Scope) -> Iterator[Session]:

@@ -64,12 +64,12 @@ SELECT deals.deal_id, deal.pipeline, deals.stage, deals.position, deals.occurred
        lead(deals.occurred_at) OVER (PARTITION BY deals.deal_id ORDER BY deals.position) AS left_at
   FROM deals JOIN deal USING (deal_id) WHERE deals.stage IS NOT NULL
 """
-CONVERSION = """
+ENTERED = """
 WITH entered AS (
     SELECT deal_id, pipeline, stage, min(position) AS position, arg_min(occurred_at, position) AS at
       FROM entry WHERE {in_window} GROUP BY ALL
 ), later AS (
-    SELECT entered.deal_id, entered.pipeline, entered.stage,
+    SELECT entered.deal_id, entered.pipeline, entered.stage, entered.at AS entered_at,
            arg_min(epoch_us(entry.occurred_at), entry.position)
                FILTER (entry.stage = d.next_stage) - any_value(epoch_us(entered.at)) AS took,
            coalesce(bool_or(d2.place > d.place), false) AS is_ahead
@@ -78,12 +78,17 @@ WITH entered AS (
       LEFT JOIN defined d2 ON d2.pipeline = entered.pipeline AND d2.stage = entry.stage
      GROUP BY ALL
 )
+"""
+CONVERSION = """
 SELECT d.pipeline, d.stage, d.next_stage, count(later.deal_id) AS entered,
        count(later.took) AS converted, count(*) FILTER (later.is_ahead) AS advanced,
        sum(later.took)::HUGEINT AS took, median(later.took) AS middle
   FROM defined d LEFT JOIN later ON later.pipeline = d.pipeline AND later.stage = d.stage
  WHERE d.next_stage IS NOT NULL AND {pipeline}
  GROUP BY d.pipeline, d.place, d.stage, d.next_stage ORDER BY d.pipeline, d.place
+"""
+ENTRANTS = """
+SELECT deal_id, pipeline, entered_at, took, is_ahead FROM later WHERE {chosen}
 """
 STAYS = """
 SELECT d.pipeline, d.stage,
@@ -95,6 +100,11 @@ SELECT d.pipeline, d.stage,
   FROM defined d LEFT JOIN entry USING (pipeline, stage)
  WHERE d.kind = 'open' AND {pipeline}
  GROUP BY d.pipeline, d.place, d.stage ORDER BY d.pipeline, d.place
+"""
+SITTERS = """
+SELECT position, deal_id, pipeline, occurred_at AS entered_at, left_at,
+       coalesce(epoch_us(left_at), $now::BIGINT) - epoch_us(occurred_at) AS stay
+  FROM entry WHERE {chosen} AND (left_at IS NULL OR {in_window})
 """
 CLOSINGS = """
 SELECT {by} AS "group", count(*) FILTER (kind = 'won') AS won,
@@ -121,7 +131,7 @@ EACH = """
 SELECT * FROM (
     SELECT *, $now::BIGINT - epoch_us(since) AS standing, $now::BIGINT - epoch_us(last_at) AS idle
       FROM deal
-) WHERE position > $after AND {chosen} ORDER BY position LIMIT $limit
+) WHERE {chosen}
 """
 
 
@@ -156,7 +166,7 @@ def conversion(session: Session, pipeline: str | None) -> list[dict[str, Any]]:
     happens to a deal afterwards changes nothing here: a loss does not take a conversion back.
     """
     _prepare(session, pipeline)
-    query = CONVERSION.format(
+    query = (ENTERED + CONVERSION).format(
         in_window=in_window(session.scope, "occurred_at"), pipeline=_only(pipeline)
     )
     return [
@@ -173,6 +183,56 @@ def conversion(session: Session, pipeline: str | None) -> list[dict[str, Any]]:
         }
         for row in session.rows(query)
     ]
+
+
+def entrants(
+    session: Session, stage: str, pipeline: str | None, after: str | None, limit: int
+) -> tuple[list[dict[str, Any]], str | None]:
+    """The deals behind the conversion of a stage, by id; and where the list goes on.
+
+    ``days`` to the next stage is None for those that did not enter it.
+    """
+    _prepare(session, pipeline)
+    query = (ENTERED + ENTRANTS).format(
+        in_window=in_window(session.scope, "occurred_at"), chosen=wanted({"stage": stage})
+    )
+    rows, more = session.page(query, "deal_id", after, limit)
+    return [
+        {
+            "id": UUID(row["deal_id"]),
+            "pipeline": row["pipeline"],
+            "entered_at": row["entered_at"],
+            "converted": row["took"] is not None,
+            "advanced": row["is_ahead"],
+            "days": spell(row["took"]),
+        }
+        for row in rows
+    ], more
+
+
+def stays(
+    session: Session, stage: str, pipeline: str | None, after: int | None, limit: int
+) -> tuple[list[dict[str, Any]], int | None]:
+    """The stays behind the times in a stage, by their positions; and where the list goes on.
+
+    Those that ended in the window, and those that have not ended, with the days up to now.
+    """
+    _prepare(session, pipeline)
+    query = SITTERS.format(
+        chosen=wanted({"stage": stage}), in_window=in_window(session.scope, "left_at")
+    )
+    rows, more = session.page(query, "position", after, limit, {"now": _micros(session)})
+    return [
+        {
+            "id": UUID(row["deal_id"]),
+            "position": row["position"],
+            "pipeline": row["pipeline"],
+            "entered_at": row["entered_at"],
+            "left_at": row["left_at"],
+            "days": spell(row["stay"]),
+        }
+        for row in rows
+    ], more
 
 
 def stage_times(session: Session, pipeline: str | None) -> list[dict[str, Any]]:
@@ -287,8 +347,7 @@ def deals(
     if idle_days is not None:
         conditions.append(f"idle > {idle_days} * 86400000000")
     query = EACH.format(chosen=wanted(equal, *conditions))
-    rows = session.rows(query, {"after": after, "limit": limit + 1, "now": _micros(session)})
-    more = rows[limit - 1]["position"] if len(rows) > limit else None
+    rows, more = session.page(query, "position", after, limit, {"now": _micros(session)})
     return [
         {
             "id": UUID(row["deal_id"]),
@@ -307,7 +366,7 @@ def deals(
             "days_in_stage": spell(row["standing"]) if row["kind"] == "open" else None,
             "idle_days": spell(row["idle"]),
         }
-        for row in rows[:limit]
+        for row in rows
     ], more
 
 

@@ -33,6 +33,11 @@ def wanted(equal: Mapping[str, str | None], *conditions: str) -> str:
     return " AND ".join(["true", *given, *conditions])
 
 
+def of_group(by: str, group: str | None) -> str:
+    """Whether a row is of this group; None is the group without a name."""
+    return f"{by} IS NOT DISTINCT FROM {'NULL' if group is None else text(group)}"
+
+
 def month(day: str) -> str:
     """A day's month, like 2026-03."""
     return f"strftime({day}, '%Y-%m')"

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from typing import Any, Literal
+from uuid import UUID
 
 from analytics.asking import Session, day_of
-from analytics.grouping import in_window, mean, month, spell, wanted
+from analytics.grouping import in_window, mean, month, of_group, spell, wanted
 from analytics.purchases import ratio
 
 TABLES = ("leads", "deals")
 By = Literal["source", "campaign", "region", "industry", "owner", "month"]
 
-LEADS = """
+EACH = """
 WITH lead AS (
     SELECT lead_id,
            arg_max(source, position) AS source, arg_max(campaign, position) AS campaign,
@@ -34,6 +35,8 @@ WITH lead AS (
       FROM lead LEFT JOIN won USING (opportunity_id)
      WHERE captured_at IS NOT NULL AND {wanted}
 )
+"""
+GROUPS = """
 SELECT {by} AS "group", count(*) AS leads,
        count(*) FILTER (was_qualified) AS qualified,
        count(*) FILTER (status = 'converted') AS converted,
@@ -50,12 +53,8 @@ def leads(session: Session, by: By) -> list[dict[str, Any]]:
 
     ``conversion`` is the share that was converted, ``win_rate`` the share whose deal is won.
     """
-    scope = session.scope
-    equal = {"owner": scope.owner, "region": scope.region, "source": scope.channel}
-    query = LEADS.format(
-        by=month(day_of(scope.zone, "captured_at")) if by == "month" else by,
-        wanted=wanted(equal, in_window(scope, "captured_at")),
-        order="1" if by == "month" else "leads DESC, 1 NULLS LAST",
+    query = _each(session) + GROUPS.format(
+        by=_by(session, by), order="1" if by == "month" else "leads DESC, 1 NULLS LAST"
     )
     return [
         {
@@ -73,3 +72,40 @@ def leads(session: Session, by: By) -> list[dict[str, Any]]:
         }
         for row in session.rows(query)
     ]
+
+
+def each(
+    session: Session, by: By | None, group: str | None, after: str | None, limit: int
+) -> tuple[list[dict[str, Any]], str | None]:
+    """The leads behind a group, or behind all of them, by id; and where the list goes on."""
+    chosen = "true" if by is None else of_group(_by(session, by), group)
+    query = f"{_each(session)} SELECT * FROM each WHERE {chosen}"
+    rows, more = session.page(query, "lead_id", after, limit)
+    return [
+        {
+            "id": UUID(row["lead_id"]),
+            "status": "open" if row["status"] in {"captured", "qualified"} else row["status"],
+            "source": row["source"],
+            "campaign": row["campaign"],
+            "region": row["region"],
+            "industry": row["industry"],
+            "owner": row["owner"],
+            "captured_at": row["captured_at"],
+            "qualified": row["was_qualified"],
+            "converted_at": row["converted_at"],
+            "opportunity_id": row["opportunity_id"] and UUID(row["opportunity_id"]),
+            "won": bool(row["is_won"]),
+            "days": spell(row["took"]),
+        }
+        for row in rows
+    ], more
+
+
+def _each(session: Session) -> str:
+    scope = session.scope
+    equal = {"owner": scope.owner, "region": scope.region, "source": scope.channel}
+    return EACH.format(wanted=wanted(equal, in_window(scope, "captured_at")))
+
+
+def _by(session: Session, by: By) -> str:
+    return month(day_of(session.scope.zone, "captured_at")) if by == "month" else by

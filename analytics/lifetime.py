@@ -66,9 +66,7 @@ SELECT count(*) AS customers, count(*) FILTER (x > 0) AS repeat,
   FROM each
 """
 PAGE = """
-SELECT customer_id, x, t_x, t, spent FROM each
- WHERE ($customer IS NULL OR customer_id = $customer) AND ($after IS NULL OR customer_id > $after)
- ORDER BY customer_id LIMIT $limit
+SELECT customer_id, x, t_x, t, spent FROM each WHERE $customer IS NULL OR customer_id = $customer
 """
 
 
@@ -173,10 +171,8 @@ def customers(
     """
     histories = _prepare(session, outlook)
     buying, spending = _models(session, histories)
-    wanted = {"customer": customer and str(customer), "after": after, "limit": limit + 1}
-    rows = session.rows(PAGE, wanted)
-    more = rows[limit - 1]["customer_id"] if len(rows) > limit else None
-    rows = rows[:limit]
+    wanted = {"customer": customer and str(customer)}
+    rows, more = session.page(PAGE, "customer_id", after, limit, wanted)
     mine = _histories(
         {name: np.array([row[name] for row in rows], float) for name in ("x", "t_x", "t")}
     )

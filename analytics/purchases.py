@@ -7,9 +7,10 @@ business days of purchases; both are rounded to six digits after the point.
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from analytics.asking import Session
@@ -17,30 +18,36 @@ from projections.asking import money
 
 SIX = Decimal("0.000001")
 
-CUSTOMERS = """
-WITH each AS (
-    SELECT customer_id,
-           count(*) AS ever,
-           count(*) FILTER (in_window) AS inside,
-           coalesce(sum(amount) FILTER (in_window), 0) AS spent,
-           sum(amount) AS spent_ever,
-           coalesce(min(day) = min(day) FILTER (in_window), false) AS is_recruited,
-           coalesce(bool_or(day < $start), false) AS is_old
-      FROM bought GROUP BY customer_id
-)
+EACH = """
+SELECT customer_id,
+       count(*) AS ever,
+       count(*) FILTER (in_window) AS inside,
+       coalesce(sum(amount) FILTER (in_window), 0) AS spent,
+       sum(amount) AS spent_ever,
+       min(day) AS first_day,
+       max(day) AS last_day,
+       coalesce(min(day) = min(day) FILTER (in_window), false) AS is_recruited,
+       coalesce(bool_or(day < $start), false) AS is_old
+  FROM bought GROUP BY customer_id
+"""
+Kind = Literal["new", "returning", "purchasing", "repeat", "recruited", "old", "repurchasing"]
+KINDS: dict[Kind, str] = {
+    "new": "ever = 1",
+    "returning": "ever > 1",
+    "purchasing": "inside > 0",
+    "repeat": "inside > 1",
+    "recruited": "is_recruited",
+    "old": "is_old",
+    "repurchasing": "is_old AND inside > 0",
+}
+CUSTOMERS = f"""
 SELECT count(*) AS customers_ever,
-       count(*) FILTER (ever = 1) AS new,
-       count(*) FILTER (ever > 1) AS returning,
-       count(*) FILTER (inside > 0) AS purchasing,
-       count(*) FILTER (inside > 1) AS repeat,
-       count(*) FILTER (is_recruited) AS recruited,
-       count(*) FILTER (is_old) AS old,
-       count(*) FILTER (is_old AND inside > 0) AS repurchasing,
+       {", ".join(f"count(*) FILTER ({which}) AS {kind}" for kind, which in KINDS.items())},
        coalesce(sum(inside), 0)::BIGINT AS purchases,
        coalesce(sum(spent), 0) AS amount,
        coalesce(sum(ever), 0)::BIGINT AS purchases_ever,
        coalesce(sum(spent_ever), 0) AS amount_ever
-  FROM each
+  FROM ({EACH})
 """
 INSIDE = """
 CREATE TEMP TABLE inside AS
@@ -78,6 +85,11 @@ SELECT product, count(*) AS customers, sum(turns - 1)::BIGINT AS gaps, sum(days)
   FROM each GROUP BY product ORDER BY product
 """
 """A line is of the order with its position, for an order comes with its lines, unless added."""
+GAPS = """
+SELECT customer_id::VARCHAR AS customer_id, count({turns}) AS purchases,
+       max(day) - min(day) AS days, min({turns}, 2)[2] - min(day) AS first_gap
+  FROM inside GROUP BY customer_id HAVING count({turns}) > 1
+"""
 MONTHS = """
 CREATE TEMP TABLE months AS
 SELECT customer_id::UUID AS customer_id, date_trunc('month', day)::DATE AS month,
@@ -92,11 +104,18 @@ SELECT cohort, size, datediff('month', cohort, month) AS month, count(*) AS cust
   FROM months JOIN first USING (customer_id) JOIN sizes USING (cohort)
  WHERE purchases > 0 GROUP BY ALL ORDER BY ALL
 """
+COHORT = """
+SELECT customer_id::VARCHAR AS customer_id, sum(purchases)::BIGINT AS purchases,
+       sum(amount) AS amount
+  FROM months JOIN (
+       SELECT customer_id, min(month) AS cohort FROM months GROUP BY customer_id
+  ) USING (customer_id)
+ WHERE cohort = $cohort AND ($month IS NULL OR datediff('month', cohort, month) = $month)
+ GROUP BY customer_id HAVING $month IS NULL OR sum(purchases) > 0
+"""
 EVIDENCE = """
 SELECT customer_id, day, amount, n AS orders, position, in_window
-  FROM bought
- WHERE ($customer IS NULL OR customer_id = $customer) AND position > $after
- ORDER BY position LIMIT $limit
+  FROM bought WHERE $customer IS NULL OR customer_id = $customer
 """
 
 
@@ -172,18 +191,87 @@ def cohorts(session: Session) -> list[dict[str, Any]]:
     ]
 
 
+def buyers(
+    session: Session, kind: Kind | None, after: str | None, limit: int
+) -> tuple[list[dict[str, Any]], str | None]:
+    """The customers of one kind, by id, with their purchases in the window and ever."""
+    shown = _money(session)
+    which = "true" if kind is None else KINDS[kind]
+    rows, more = session.page(
+        f"SELECT * FROM ({EACH}) WHERE {which}",
+        "customer_id",
+        after,
+        limit,
+        {"start": session.scope.start},
+    )
+    return [
+        {
+            "customer_id": UUID(row["customer_id"]),
+            "purchases": row["inside"],
+            "amount": shown(row["spent"]),
+            "purchases_ever": row["ever"],
+            "amount_ever": shown(row["spent_ever"]),
+            "first_day": row["first_day"],
+            "last_day": row["last_day"],
+        }
+        for row in rows
+    ], more
+
+
+def repeaters(
+    session: Session, after: str | None, limit: int
+) -> tuple[list[dict[str, Any]], str | None]:
+    """The customers behind the cycles, by id, each with its own gaps."""
+    session.run(INSIDE)
+    turns = "DISTINCT day" if session.scope.merge_by_day else "day"
+    rows, more = session.page(GAPS.format(turns=turns), "customer_id", after, limit)
+    return [
+        {
+            "customer_id": UUID(row["customer_id"]),
+            "purchases": row["purchases"],
+            "gaps": row["purchases"] - 1,
+            "mean_gap": ratio(row["days"], row["purchases"] - 1),
+            "first_gap": row["first_gap"],
+        }
+        for row in rows
+    ], more
+
+
+def cohort(
+    session: Session, first: date, month: int | None, after: str | None, limit: int
+) -> tuple[list[dict[str, Any]], str | None]:
+    """The customers of a cohort, by id: all of them, or those who bought in its so many-th month.
+
+    Args:
+        first: the first day of the month of their first purchase.
+    """
+    shown = _money(session)
+    session.run(MONTHS)
+    rows, more = session.page(
+        COHORT, "customer_id", after, limit, {"cohort": first, "month": month}
+    )
+    return [
+        {
+            "customer_id": UUID(row["customer_id"]),
+            "purchases": row["purchases"],
+            "amount": shown(row["amount"] or Decimal(0)),
+        }
+        for row in rows
+    ], more
+
+
 def evidence(
     session: Session, customer: UUID | None, after: int, limit: int
 ) -> tuple[list[dict[str, Any]], int | None]:
     """The purchases that figures rest on, by position; and where the list goes on."""
     shown = _money(session)
-    values = {"customer": customer and str(customer), "after": after, "limit": limit + 1}
-    rows = session.rows(EVIDENCE, values)
+    rows, more = session.page(
+        EVIDENCE, "position", after, limit, {"customer": customer and str(customer)}
+    )
     for row in rows:
         row["amount"] = shown(row["amount"])
         row["customer_id"] = UUID(row["customer_id"])
-    more = rows[limit - 1]["position"] if len(rows) > limit else None
-    return rows[:limit], more
+    return rows, more
 
 
 def ratio(part: Decimal | int | None, whole: int | None) -> float | None:

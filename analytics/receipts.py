@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import date
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 from analytics.asking import Scope, Session, customers_of, day_of, settle_currency, text
 from analytics.grouping import month
@@ -16,9 +17,9 @@ TABLES = (
     *("instalments", "credits", "receipts", "accounts", "tags"),
 )
 
-MONTHS = """
+MOVED = """
 WITH billed AS (
-    SELECT order_id, {placed} AS day,
+    SELECT order_id, any_value(p.position) AS position, {placed} AS day,
            CASE WHEN coalesce(bool_or(c.kind = 'cancelled'), false) THEN 0
                 ELSE any_value(p.amount) + coalesce(sum(CASE c.kind
                     WHEN 'line-added' THEN c.amount WHEN 'returned' THEN -c.amount END), 0)
@@ -36,30 +37,40 @@ WITH billed AS (
       FROM billed LEFT JOIN plan USING (order_id) GROUP BY order_id
     HAVING any_value(billed.amount) > coalesce(sum(plan.amount), 0)
 ), places AS (
-    SELECT parts.order_id, due, billed.amount AS most, parts.amount,
+    SELECT parts.order_id, number, billed.position, due, billed.amount AS most, parts.amount,
            sum(parts.amount) OVER (PARTITION BY parts.order_id ORDER BY due, number) AS until
       FROM parts JOIN billed USING (order_id)
 ), moved AS (
-    SELECT {due_month} AS month,
+    SELECT due AS day, position, order_id, NULL AS payment_id, number, 'due' AS kind,
            greatest(least(until, most) - least(until - amount, most), 0) AS due,
            0 AS received, 0 AS refunded
       FROM places
     UNION ALL
-    SELECT {received_month}, -amount, 0, 0 FROM credits WHERE {credits}
+    SELECT {day}, position, NULL, payment_id, 0, 'credited', -amount, 0, 0
+      FROM credits WHERE {credits}
     UNION ALL
-    SELECT {received_month}, 0,
+    SELECT {day}, position, order_id, payment_id, 0, kind, 0,
            CASE kind WHEN 'received' THEN amount WHEN 'allocated' THEN amount
                      WHEN 'released' THEN -amount ELSE 0 END,
            CASE kind WHEN 'refunded' THEN amount ELSE 0 END
-      FROM {money}
+      FROM ({money})
 )
-SELECT month, sum(due) AS due, sum(received) AS received, sum(refunded) AS refunded
-  FROM moved GROUP BY month ORDER BY month
 """
-ALL_MONEY = "receipts WHERE {same}"
+MONTHS = """
+SELECT {month} AS month, sum(due) AS due, sum(received) AS received, sum(refunded) AS refunded
+  FROM moved GROUP BY 1 ORDER BY 1
+"""
+EACH = """
+SELECT *, row_number() OVER (ORDER BY day, position, number, kind) AS place
+  FROM moved WHERE {month} = $month AND (due <> 0 OR received <> 0 OR refunded <> 0)
+"""
+ALL_MONEY = """
+SELECT position, occurred_at, NULL AS order_id, payment_id, kind, amount FROM receipts WHERE {same}
+"""
 OF_ORDERS = """
-(SELECT c.* FROM purchase_changes c JOIN billed USING (order_id)
-  WHERE c.kind IN ('allocated', 'released', 'refunded'))
+SELECT c.position, c.occurred_at, c.order_id, NULL AS payment_id, c.kind, c.amount
+  FROM purchase_changes c JOIN billed USING (order_id)
+ WHERE c.kind IN ('allocated', 'released', 'refunded')
 """
 ZERO = Decimal(0)
 
@@ -76,12 +87,11 @@ def receipts(session: Session) -> list[dict[str, Any]]:
     Raises:
         Unanswerable: when amounts would be of several currencies, or the window cuts a month.
     """
-    settle_currency(session, "purchases", "receipts", "credits")
+    query = _moved(session) + MONTHS.format(month=month("day"))
     scope = session.scope
     for field, at in (("from", scope.start), ("to", scope.end)):
         if at is not None and at.day != 1:
             raise Unanswerable(field, "must be the first day of a month")
-    query = _query(scope)
     found = {row["month"]: row for row in session.rows(query)}
     behind, shown = ZERO, []
     for name in _months(list(found), scope):
@@ -103,7 +113,41 @@ def receipts(session: Session) -> list[dict[str, Any]]:
     return shown
 
 
-def _query(scope: Scope) -> str:
+def moves(
+    session: Session, of_month: str, after: int | None, limit: int
+) -> tuple[list[dict[str, Any]], int | None]:
+    """What was due, came in or went back in a month, by day; and where the list goes on.
+
+    Args:
+        of_month: like 2026-03.
+
+    Raises:
+        Unanswerable: when amounts would be of several currencies.
+    """
+    query = _moved(session) + EACH.format(month=month("day"))
+    rows, more = session.page(query, "place", after, limit, {"month": of_month})
+    currency = session.scope.currency
+    return [
+        {
+            "day": row["day"],
+            "kind": row["kind"],
+            "order_id": row["order_id"] and UUID(row["order_id"]),
+            "payment_id": row["payment_id"] and UUID(row["payment_id"]),
+            "position": row["position"],
+            **{name: money(row[name], currency) for name in ("due", "received", "refunded")},
+        }
+        for row in rows
+    ], more
+
+
+def _moved(session: Session) -> str:
+    """Every amount that was due, came in or went back, with its day.
+
+    Raises:
+        Unanswerable: when amounts would be of several currencies.
+    """
+    settle_currency(session, "purchases", "receipts", "credits")
+    scope = session.scope
     chosen = [f"customer_id IN ({customers})" for customers in customers_of(scope)]
     if scope.owner is not None:
         chosen.append(f"owner = {text(scope.owner)}")
@@ -114,11 +158,10 @@ def _query(scope: Scope) -> str:
     currency = None if scope.currency is None else text(scope.currency)
     orders = [*chosen, "true" if currency is None else f"p.currency = {currency}"]
     same = "true" if currency is None else f"currency = {currency}"
-    return MONTHS.format(
+    return MOVED.format(
         placed=day_of(scope.zone, "p.occurred_at"),
         orders=" AND ".join(orders),
-        due_month=month("due"),
-        received_month=month(day_of(scope.zone)),
+        day=day_of(scope.zone),
         credits=same if is_all else "false",
         money=ALL_MONEY.format(same=same) if is_all else OF_ORDERS,
     )

@@ -1,15 +1,16 @@
-"""Who stays and who is lost."""
+"""Who stays and who is lost, and in which month."""
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import Any
+from datetime import date, timedelta
+from typing import Any, Literal
+from uuid import UUID
 
 from analytics.asking import Session
 from analytics.purchases import ratio
 
 BEGAN = "SELECT min(day) AS first FROM bought"
-MONTHS = """
+SPANS = """
 WITH begun AS (
     SELECT customer_id, day,
            coalesce(day > lag(day) OVER turns + $lost_after::INTEGER, true) AS is_begun
@@ -23,7 +24,10 @@ WITH begun AS (
     SELECT customer_id, min(day) AS day, max(day) + $lost_after::INTEGER AS until,
            span = 1 AS is_first
       FROM numbered GROUP BY customer_id, span
-), month AS (
+)
+"""
+MONTHS = """
+, month AS (
     SELECT unnest(generate_series(date_trunc('month', $first::DATE)::DATE, $last::DATE,
                                   INTERVAL 1 MONTH))::DATE AS month
 ), period AS (
@@ -64,24 +68,77 @@ customers of the month before.
 """
 
 
+ONE_MONTH = """
+SELECT customer_id, CASE WHEN at_start AND at_end THEN 'kept' WHEN at_start THEN 'lost'
+                         WHEN is_new THEN 'new' ELSE 'regained' END AS change
+  FROM (SELECT customer_id,
+               bool_or(day < $begins AND $begins <= until) AS at_start,
+               bool_or(day < $ends AND $ends <= until) AS at_end,
+               bool_or(is_first AND day >= $begins) AS is_new
+          FROM spans WHERE day < $ends AND until >= $begins GROUP BY customer_id)
+ WHERE at_start OR at_end
+"""
+Change = Literal["kept", "lost", "new", "regained"]
+
+
 def retention(session: Session, lost_after_days: int) -> list[dict[str, Any]]:
     """Month by month: customers at its start, those lost by its end, new and regained ones.
 
     A customer is one for ``lost_after_days`` after each purchase. Without a window, from the first
     purchase on; never beyond today, for nobody is lost in time that has not come.
     """
-    scope = session.scope
-    tomorrow = scope.when.today + timedelta(days=1)
-    first = scope.start or session.row(BEGAN)["first"]
-    last = min(scope.end or tomorrow, tomorrow)
-    if first is None or first >= last:
+    bounds = _bounds(session)
+    if bounds is None:
         return []
-    asked = {"first": first, "last": last, "lost_after": lost_after_days}
+    asked = {"first": bounds[0], "last": bounds[1], "lost_after": lost_after_days}
     return [
         {
             **row,
             "retention": ratio(row["customers"] - row["lost"], row["customers"]),
             "churn": ratio(row["lost"], row["customers"]),
         }
-        for row in session.rows(MONTHS, asked)
+        for row in session.rows(SPANS + MONTHS, asked)
     ]
+
+
+def customers(
+    session: Session,
+    lost_after_days: int,
+    month: date,
+    change: Change | None,
+    after: str | None,
+    limit: int,
+) -> tuple[list[dict[str, Any]], str | None]:
+    """Who was a customer in a month, by id, and what became of each in it; and where it goes on.
+
+    Args:
+        month: its first day.
+    """
+    bounds = _bounds(session)
+    following = (month + timedelta(days=32)).replace(day=1)
+    if bounds is None or month >= bounds[1] or following <= bounds[0]:
+        return [], None
+    rows, more = session.page(
+        f"{SPANS} SELECT * FROM ({ONE_MONTH}) WHERE $change IS NULL OR change = $change",
+        "customer_id",
+        after,
+        limit,
+        {
+            "begins": max(month, bounds[0]),
+            "ends": min(following, bounds[1]),
+            "lost_after": lost_after_days,
+            "change": change,
+        },
+    )
+    for row in rows:
+        row["customer_id"] = UUID(row["customer_id"])
+    return rows, more
+
+
+def _bounds(session: Session) -> tuple[date, date] | None:
+    """The first day that counts and the one after the last; None where there is none."""
+    scope = session.scope
+    tomorrow = scope.when.today + timedelta(days=1)
+    first = scope.start or session.row(BEGAN)["first"]
+    last = min(scope.end or tomorrow, tomorrow)
+    return None if first is None or first >= last else (first, last)

@@ -47,6 +47,8 @@ NAMED_SEGMENTS = (
     ("hibernating", (1, 2), (1, 2)),
 )
 """The usual names on the grid of R and F: the first and last score of R, then of F."""
+NOWHERE = "none"
+"""The name of no segment, for whoever had bought nothing in the window."""
 EACH = """
 CREATE TEMP TABLE each AS
 SELECT customer_id, $today - max(day) AS r, count(*) FILTER (in_window) AS f,
@@ -61,9 +63,7 @@ CUSTOMERS = """
 SELECT customer_id, r AS recency_days, f AS frequency, m AS monetary,
        r_score, f_score, m_score, segment
   FROM segmented
- WHERE ($segment IS NULL OR segment = $segment) AND ($after IS NULL OR customer_id > $after)
-   AND ($customer IS NULL OR customer_id = $customer)
- ORDER BY customer_id LIMIT $limit
+ WHERE ($segment IS NULL OR segment = $segment) AND ($customer IS NULL OR customer_id = $customer)
 """
 EVERY = """
 SELECT customer_id, $currency AS currency, r AS recency_days, f AS frequency, m AS monetary,
@@ -132,31 +132,18 @@ def customers(
     if segment is not None and segment not in names:
         raise Unanswerable("segment", f"must be one of {', '.join(names)}")
     _score(session, scoring)
-    rows = session.rows(
-        CUSTOMERS,
-        {
-            "segment": segment,
-            "after": after,
-            "customer": customer and str(customer),
-            "limit": limit + 1,
-        },
-    )
-    more = rows[limit - 1]["customer_id"] if len(rows) > limit else None
+    asked = {"segment": segment, "customer": customer and str(customer)}
+    rows, more = session.page(CUSTOMERS, "customer_id", after, limit, asked)
     for row in rows:
         row["monetary"] = money(row["monetary"], session.scope.currency)
         row["customer_id"] = UUID(row["customer_id"])
-    return rows[:limit], more
+    return rows, more
 
 
 def movement(then: Session, now: Session, scoring: Scoring) -> list[dict[str, Any]]:
     """How many customers went from which segment to which; None where they had or have none."""
-    places: dict[str, list[str | None]] = {}
-    for at, session in enumerate((then, now)):
-        _score(session, scoring)
-        for row in session.rows("SELECT customer_id, segment FROM segmented"):
-            places.setdefault(row["customer_id"], [None, None])[at] = row["segment"]
     counted: dict[tuple[str | None, str | None], int] = {}
-    for before, after in places.values():
+    for before, after in _places(then, now, scoring).values():
         counted[before, after] = counted.get((before, after), 0) + 1
     return [
         {"before": before, "after": after, "customers": number}
@@ -164,6 +151,50 @@ def movement(then: Session, now: Session, scoring: Scoring) -> list[dict[str, An
             counted.items(), key=lambda item: (item[0][0] or "", item[0][1] or "")
         )
     ]
+
+
+def moved(
+    then: Session,
+    now: Session,
+    scoring: Scoring,
+    *,
+    before: str | None = None,
+    after: str | None = None,
+    beyond: str | None = None,
+    limit: int = 50,
+) -> tuple[list[dict[str, Any]], str | None]:
+    """The customers behind the movement, by id; and where the list goes on.
+
+    Args:
+        before: the segment that they had; NOWHERE for none.
+        after: the one that they have.
+        beyond: the customer after whom the list goes on.
+
+    Raises:
+        Unanswerable: when the scheme has no such segment.
+    """
+    names = (*SEGMENTS_OF[scoring.scheme], NOWHERE)
+    for field, name in (("before", before), ("after", after)):
+        if name is not None and name not in names:
+            raise Unanswerable(field, f"must be one of {', '.join(names)}")
+    rows = [
+        {"customer_id": UUID(customer), "before": was, "after": is_now}
+        for customer, (was, is_now) in sorted(_places(then, now, scoring).items())
+        if (before is None or (was or NOWHERE) == before)
+        and (after is None or (is_now or NOWHERE) == after)
+        and (beyond is None or customer > beyond)
+    ]
+    return rows[:limit], str(rows[limit - 1]["customer_id"]) if len(rows) > limit else None
+
+
+def _places(then: Session, now: Session, scoring: Scoring) -> dict[str, list[str | None]]:
+    """Each customer's segment at both moments."""
+    places: dict[str, list[str | None]] = {}
+    for at, session in enumerate((then, now)):
+        _score(session, scoring)
+        for row in session.rows("SELECT customer_id, segment FROM segmented"):
+            places.setdefault(row["customer_id"], [None, None])[at] = row["segment"]
+    return places
 
 
 def _score(session: Session, scoring: Scoring) -> None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from typing import Any, Literal
+from uuid import UUID
 
 from analytics.asking import Session, customers_of, day_of
-from analytics.grouping import in_window, mean, month, spell, wanted
+from analytics.grouping import in_window, mean, month, of_group, spell, wanted
 from analytics.purchases import ratio
 
 TABLES = ("tickets", "accounts", "tags")
 By = Literal["all", "topic", "priority", "product", "channel", "technician", "month"]
 
-TICKETS = """
+EACH = """
 WITH ticket AS (
     SELECT ticket_id,
            arg_max(customer_id, position) AS customer_id,
@@ -38,6 +39,8 @@ WITH ticket AS (
            epoch_us(resolved_at) - epoch_us(opened_at) AS resolve
       FROM ticket WHERE opened_at IS NOT NULL
 )
+"""
+GROUPS = """
 SELECT {by} AS "group", count(*) AS tickets,
        count(*) FILTER (status <> 'closed') AS backlog,
        count(*) FILTER (status IN ('open', 'waiting')) AS unresolved,
@@ -59,14 +62,10 @@ def tickets(session: Session, by: By) -> list[dict[str, Any]]:
     ``replied`` our first answer, ``resolved`` the last time that it was done; days since the
     opening.
     """
-    scope = session.scope
-    of_customers = [f"customer_id IN ({customers})" for customers in customers_of(scope)]
-    equal = {"technician": scope.owner, "product": scope.product}
-    groups = {"month": month(day_of(scope.zone, "opened_at")), "all": "NULL::VARCHAR"}
     is_one = by == "all"
-    query = TICKETS.format(
-        by=groups.get(by, by),
-        wanted=wanted(equal, *of_customers, in_window(scope, "opened_at")),
+    query = EACH + GROUPS.format(
+        by=_by(session, by),
+        wanted=_wanted(session),
         grouped="ALL" if not is_one else "()",
         order="1" if by == "month" or is_one else "tickets DESC, 1 NULLS LAST",
     )
@@ -88,6 +87,41 @@ def tickets(session: Session, by: By) -> list[dict[str, Any]]:
         }
         for row in session.rows(query)
     ]
+
+
+def each(
+    session: Session, by: By, group: str | None, after: str | None, limit: int
+) -> tuple[list[dict[str, Any]], str | None]:
+    """The tickets behind a group, or behind all of them, by id; and where the list goes on."""
+    chosen = "true" if by == "all" else of_group(_by(session, by), group)
+    query = f"{EACH} SELECT * FROM each WHERE {_wanted(session)} AND {chosen}"
+    rows, more = session.page(query, "ticket_id", after, limit)
+    return [
+        {
+            "id": UUID(row["ticket_id"]),
+            "status": row["status"],
+            "customer_id": row["customer_id"] and UUID(row["customer_id"]),
+            **{name: row[name] for name in ("topic", "priority", "product", "channel")},
+            **{name: row[name] for name in ("technician", "opened_at", "taken_at", "replied_at")},
+            **{name: row[name] for name in ("resolved_at", "reopenings", "escalations")},
+            "minutes": row["minutes"] or 0,
+            "score": row["score"],
+        }
+        for row in rows
+    ], more
+
+
+def _wanted(session: Session) -> str:
+    scope = session.scope
+    of_customers = [f"customer_id IN ({customers})" for customers in customers_of(scope)]
+    equal = {"technician": scope.owner, "product": scope.product}
+    return wanted(equal, *of_customers, in_window(scope, "opened_at"))
+
+
+def _by(session: Session, by: By) -> str:
+    if by == "month":
+        return month(day_of(session.scope.zone, "opened_at"))
+    return "NULL::VARCHAR" if by == "all" else by
 
 
 def _times(row: dict[str, Any], name: str, of: str) -> dict[str, Any]:

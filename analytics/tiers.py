@@ -41,9 +41,7 @@ SELECT tier, count(*) AS customers, sum(purchases)::BIGINT AS purchases, sum(amo
 """
 PAGE = """
 SELECT * FROM tiered
- WHERE rank > $after AND ($tier IS NULL OR tier = $tier)
-   AND ($customer IS NULL OR customer_id = $customer)
- ORDER BY rank LIMIT $limit
+ WHERE ($tier IS NULL OR tier = $tier) AND ($customer IS NULL OR customer_id = $customer)
 """
 
 
@@ -93,14 +91,8 @@ def customers(
 ) -> tuple[list[dict[str, Any]], int | None]:
     """Customers with their tier and their rep, the greatest first; and where the list goes on."""
     _prepare(session, shares)
-    wanted = {
-        "after": after,
-        "tier": tier,
-        "customer": customer and str(customer),
-        "limit": limit + 1,
-    }
-    rows = session.rows(PAGE, wanted)
-    more = rows[limit - 1]["rank"] if len(rows) > limit else None
+    wanted = {"tier": tier, "customer": customer and str(customer)}
+    rows, more = session.page(PAGE, "rank", after, limit, wanted)
     return [
         {
             "customer_id": UUID(row["customer_id"]),
@@ -112,7 +104,7 @@ def customers(
             "share": _share(row["amount"], row["total"]),
             "cumulative_share": _share(row["reached"], row["total"]),
         }
-        for row in rows[:limit]
+        for row in rows
     ], more
 
 

@@ -119,11 +119,13 @@ def _instant(field: str, text: str, zone: ZoneInfo) -> datetime:
             found = datetime.fromisoformat(text)
     except (ValueError, OverflowError):
         found = None
-    if found is None or found.tzinfo is None or not EARLIEST <= found < LATEST:
+    if found is None or found.tzinfo is None:
         raise Unanswerable(
             field,
             "must be a date like 2026-01-31, or an instant with a zone like 2026-01-31T12:00Z",
         )
+    if not EARLIEST <= found < LATEST:
+        raise Unanswerable(field, f"must lie from {EARLIEST:%Y} on and before {LATEST:%Y}")
     return found.astimezone(UTC)
 
 

@@ -26,6 +26,7 @@ from events.values import Money
 from projections.asking import Unanswerable
 from projections.folding import Poison
 from read_api.reading import NotThereYet
+from read_api.shapes import Balance
 
 PROBLEM = "application/problem+json"
 PARQUET = "application/vnd.apache.parquet"
@@ -88,15 +89,15 @@ def _as_table(
     }
     if link is not None:
         headers["Link"] = f'<{link}>; rel="next"'
+    if PARQUET not in accepted and "text/csv" not in accepted:
+        return None
+    model = request.scope["route"].response_model
+    if "items" in model.model_fields:
+        [model] = get_args(model.model_fields["items"].annotation)
     if PARQUET in accepted:
-        model = request.scope["route"].response_model
-        if "items" in model.model_fields:
-            [model] = get_args(model.model_fields["items"].annotation)
         return Response(as_parquet(items, model), media_type=PARQUET, headers=headers)
-    if "text/csv" in accepted:
-        body = "\ufeff" + as_csv(items)
-        return Response(body, media_type="text/csv; charset=utf-8", headers=headers)
-    return None
+    body = "\ufeff" + as_csv(items, model)
+    return Response(body, media_type="text/csv; charset=utf-8", headers=headers)
 
 
 def as_parquet(items: Iterable[dict[str, Any]], model: Any) -> bytes:
@@ -121,7 +122,7 @@ def _fields(model: Any, prefix: str = "") -> Iterator[pa.Field]:
         kinds = [kind for kind in get_args(field.annotation) if kind is not NoneType]
         kind = kinds[0] if kinds and get_origin(field.annotation) is UnionType else field.annotation
         column = prefix + (field.alias or name)
-        if kind is Money:
+        if kind in (Money, Balance):
             yield pa.field(f"{column}.amount", pa.decimal128(38, 4))
             yield pa.field(f"{column}.currency", pa.string())
         elif isinstance(kind, type) and issubclass(kind, BaseModel):
@@ -137,10 +138,14 @@ def _typed(value: Any, kind: pa.DataType) -> Any:
     return str(value) if is_text else orjson.dumps(value, default=_plain).decode()
 
 
-def as_csv(items: Iterable[dict[str, Any]]) -> str:
-    """Rows with a column a field, nested ones as ``a.b``; nothing that a sheet would compute."""
+def as_csv(items: Iterable[dict[str, Any]], model: Any) -> str:
+    """Rows with a column a field, nested ones as ``a.b``; nothing that a sheet would compute.
+
+    Args:
+        model: of one row; gives the columns of an empty answer.
+    """
     rows = [dict(_flat(item)) for item in items]
-    columns = _columns(rows)
+    columns = _columns(rows) or [field.name for field in _fields(model)]
     out = io.StringIO()
     writer = csv.writer(out)
     writer.writerow(columns)

@@ -21,7 +21,7 @@ from projections import (
 from projections.asking import LIMIT, MAX_LIMIT, Moment
 from projections.past import past
 from projections.tables import Connection
-from read_api import audit, health, money, purchase_figures, sales_figures, service
+from read_api import audit, evidence, health, money, purchase_figures, sales_figures, service
 from read_api.answers import as_json, found_or_404, handle_problems, listed
 from read_api.parameters import (
     INVALID,
@@ -290,7 +290,7 @@ def router(reader: Reader) -> APIRouter:
             )
             return listed(request, view.clocks(), items, more)
 
-    for family in (money, service, purchase_figures, sales_figures):
+    for family in (money, service, purchase_figures, sales_figures, evidence):
         family.add_routes(routes, reader)
     _audit(routes, reader)
     return routes

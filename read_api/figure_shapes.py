@@ -10,7 +10,7 @@ from pydantic import Field
 from analytics.asking import Basis
 from analytics.rfm import Scheme
 from events.values import Money
-from read_api.shapes import Shape
+from read_api.shapes import Balance, Shape
 
 
 class Parameters(Shape):
@@ -54,10 +54,10 @@ class CustomerFigures(Figure):
     purchases_ever: int
     repeat_rate: float | None
     repurchase_rate: float | None
-    amount: Money | None
-    amount_ever: Money | None
-    amount_per_purchase: Money | None
-    amount_per_customer: Money | None
+    amount: Balance | None
+    amount_ever: Balance | None
+    amount_per_purchase: Balance | None
+    amount_per_customer: Balance | None
 
 
 class ProductCycle(Shape):
@@ -89,7 +89,7 @@ class CohortMonth(Shape):
     customers: int
     retention: float | None
     purchases: int
-    amount: Money | None
+    amount: Balance | None
 
 
 class Cohorts(Figure):
@@ -114,7 +114,7 @@ class SegmentShape(Shape):
     segment: str
     customers: int
     purchases: int
-    amount: Money | None
+    amount: Balance | None
 
 
 class Segments(Figure):
@@ -131,7 +131,7 @@ class Scored(Shape):
     customer_id: UUID
     recency_days: int
     frequency: int
-    monetary: Money | None
+    monetary: Balance | None
     r_score: int
     f_score: int
     m_score: int
@@ -168,7 +168,7 @@ class PurchaseShape(Shape):
 
     customer_id: UUID
     day: date
-    amount: Money | None
+    amount: Balance | None
     orders: int
     position: int
     in_window: bool
@@ -188,7 +188,7 @@ class Share(Shape):
     customers: int
     share_of_customers: float | None
     purchases: int
-    amount: Money | None
+    amount: Balance | None
     share_of_amount: float | None
     without_owner: int
 
@@ -216,7 +216,7 @@ class TieredCustomer(Shape):
     tier: str
     owner: str | None
     purchases: int
-    amount: Money | None
+    amount: Balance | None
     share: float | None
     cumulative_share: float | None
 
@@ -533,10 +533,10 @@ class ReceiptsMonth(Shape):
     """What was due in a month, and what came in."""
 
     month: str
-    due: Money | None
-    received: Money | None
-    refunded: Money | None
-    behind: Money | None
+    due: Balance | None
+    received: Balance | None
+    refunded: Balance | None
+    behind: Balance | None
 
 
 class Receipts(SalesFigure):

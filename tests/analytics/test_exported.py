@@ -259,6 +259,47 @@ def valued(each: pd.DataFrame, r: str, f: str, m: str) -> pd.Series:
     )
 
 
+def behind(company: World, params: dict[str, str], since: str) -> None:
+    """Every number has as many customers, or as much money, behind it as it says."""
+    found = company.get("/analytics/customers", **params)
+    for kind in ("new", "returning", "purchasing", "repeat", "recruited", "old", "repurchasing"):
+        assert len(company.every("/analytics/customers/list", **params, kind=kind)) == found[kind]
+    each = company.every("/analytics/customers/list", **params)
+    assert len(each) == found["customers_ever"]
+    assert sum(amount(one["amount"]) for one in each) == amount(found["amount"])
+    cycles = company.get("/analytics/repurchase", **params)
+    each = company.every("/analytics/repurchase/customers", **params)
+    assert (len(each), sum(one["gaps"] for one in each)) == (cycles["customers"], cycles["gaps"])
+    for month in company.get("/analytics/cohorts", **params)["items"]:
+        of = {"cohort": month["cohort"][:7], "month": month["month"]}
+        each = company.every("/analytics/cohorts/customers", **params, **of)
+        assert len(each) == month["customers"]
+        assert sum(one["purchases"] for one in each) == month["purchases"]
+        assert sum(amount(one["amount"]) for one in each) == amount(month["amount"])
+        del of["month"]
+        assert len(company.every("/analytics/cohorts/customers", **params, **of)) == month["size"]
+    lost = {"lost_after_days": LOST_AFTER}
+    for month in company.get("/analytics/retention", **params, **lost)["items"]:
+        of = {**lost, "month": month["from"][:7]}
+        each = company.every("/analytics/retention/customers", **params, **of)
+        counted = Counter(one["change"] for one in each)
+        assert [counted[name] for name in ("lost", "new", "regained")] == [
+            month[name] for name in ("lost", "new", "regained")
+        ]
+        assert counted["kept"] + counted["lost"] == month["customers"]
+        gone = company.every("/analytics/retention/customers", **params, **of, change="lost")
+        assert len(gone) == month["lost"]
+    for move in company.get("/analytics/rfm/movement", **params, since=since)["items"]:
+        ends = {name: move[name] or "none" for name in ("before", "after")}
+        path = "/analytics/rfm/movement/customers"
+        assert len(company.every(path, **params, **ends, since=since)) == move["customers"]
+    clocks = {name: params[name] for name in ("as_of", "known_at", "currency")}
+    for month in company.get("/analytics/receipts", **clocks)["items"]:
+        each = company.every("/analytics/receipts/moves", **clocks, month=month["month"])
+        for name in ("due", "received", "refunded"):
+            assert sum(amount(one[name]) for one in each) == amount(month[name])
+
+
 def amount(shown: dict[str, str] | None) -> int:
     return cents(shown["amount"]) if shown else 0
 
@@ -350,6 +391,7 @@ def compare(company: World, frame: pd.DataFrame, asked: dict[str, Any], position
         } == {key: tuple(row) for key, row in zip(expected.index, expected.values, strict=True)}
     since = min(today, FIRST_DAY + timedelta(days=30))
     before = scored(purchases(known(frame, str(since), position), asked["basis"]), asked, since, {})
+    behind(company, params, str(since))
     then, now = named(before).to_dict(), named(scored(bought, asked, today, {})).to_dict()
     found = company.get("/analytics/rfm/movement", **params, since=str(since), scheme="named")
     assert {(row["before"], row["after"]): row["customers"] for row in found["items"]} == Counter(

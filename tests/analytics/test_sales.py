@@ -657,10 +657,42 @@ def compare(company: World, question: dict[str, Any]) -> None:
     names = ("tickets", "backlog", "reopenings", "taken", "replied", "resolved")
     spells = [f"{of}_days_{kind}" for of in names[3:] for kind in ("mean", "median")]
     assert tuple(row[name] for name in (*names, *spells, "score_mean")) == oracle.tickets()
+    behind(company, params)
     every = company.get("/analytics/deals", **params)["items"]
     assert Counter(deal["stage"] for deal in every) == Counter(
         deal.stage for deal in oracle.deals.values() if oracle.inside(deal.since)
     )
+
+
+def behind(company: World, params: dict[str, str]) -> None:
+    """Every number has as many deals, leads or tickets behind it as it says."""
+    contract = {**params, "pipeline": "contract"}
+    for row in company.get("/analytics/deals/conversion", **contract)["items"]:
+        of = {**contract, "stage": row["stage"]}
+        each = company.every("/analytics/deals/conversion/deals", **of)
+        assert len(each) == row["entered"]
+        for name in ("converted", "advanced"):
+            assert sum(one[name] for one in each) == row[name]
+    for row in company.get("/analytics/deals/stages", **contract)["items"]:
+        of = {**contract, "stage": row["stage"]}
+        each = company.every("/analytics/deals/stages/deals", **of)
+        left = [one for one in each if one["left_at"] is not None]
+        assert (len(left), len(each) - len(left)) == (row["stays"], row["standing"])
+    for by in ("source", "owner", "month"):
+        for row in company.get("/analytics/leads", **params, by=by)["items"]:
+            of = {"by": by} | ({} if row["group"] is None else {"group": row["group"]})
+            each = company.every("/analytics/leads/list", **params, **of)
+            assert len(each) == row["leads"]
+            assert sum(one["status"] == "converted" for one in each) == row["converted"]
+            assert sum(one["status"] == "open" for one in each) == row["open"]
+            assert sum(one["won"] for one in each) == row["won"]
+    for by in ("technician", "month"):
+        for row in company.get("/analytics/tickets", **params, by=by)["items"]:
+            of = {"by": by} | ({} if row["group"] is None else {"group": row["group"]})
+            each = company.every("/analytics/tickets/list", **params, **of)
+            assert len(each) == row["tickets"]
+            assert sum(one["status"] != "closed" for one in each) == row["backlog"]
+            assert sum(one["resolved_at"] is not None for one in each) == row["resolved"]
 
 
 def amount(shown: dict[str, str] | None) -> Decimal:

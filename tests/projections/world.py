@@ -163,6 +163,10 @@ class World:
         assert answer.status_code == 200, f"{answer.url}: {answer.status_code} {answer.text}"
         return answer.json()
 
+    def every(self, path: str, **params: Any) -> list[Any]:
+        """The items of all pages of a list."""
+        return [item for page in self.pages(path, limit=3, **params) for item in page]
+
     def pages(self, path: str, **params: Any) -> Iterator[list[Any]]:
         """The pages of a list."""
         page = self.get(path, **params)
