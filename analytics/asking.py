@@ -16,8 +16,9 @@ from projections.asking import Moment, Unanswerable
 
 THREADS = 2
 OF_PURCHASES = ("purchase_changes", "purchase_lines", "credits", "accounts", "tags")
-WHENEVER = frozenset({"pipelines"})
-"""What counts as known, whenever it occurred: deals may be imported that are older than it."""
+WHENEVER = frozenset({"pipelines", "credits"})
+"""What counts as known, whenever it occurred: deals may be imported that are older than a pipeline,
+and that a payment is a credit note is so whatever is said to have happened first."""
 SQL_TYPES = {
     "int64": "BIGINT",
     "int32": "INTEGER",
@@ -137,7 +138,8 @@ def session(store: Store, manifest: Manifest, scope: Scope) -> Iterator[Session]
     """
     with facts(store, manifest, scope, ("purchases", *OF_PURCHASES)) as opened:
         settle_currency(opened, "purchases")
-        opened.run(_kept(opened.scope))
+        has_notes = opened.row("SELECT count(*) AS n FROM credits")["n"] > 0
+        opened.run(_kept(opened.scope, has_notes=has_notes))
         opened.run(_bought(opened.scope))
         yield opened
 
@@ -208,7 +210,7 @@ def _type(type: Any) -> str:
     return SQL_TYPES[text]
 
 
-def _kept(scope: Scope) -> str:
+def _kept(scope: Scope, *, has_notes: bool) -> str:
     """The orders that are purchases, each with its business day and the amount of the basis."""
     chosen = ["is_cancelled IS NOT TRUE"]
     if scope.currency is not None:
@@ -226,21 +228,24 @@ def _kept(scope: Scope) -> str:
         window.append(f"day < DATE '{scope.end}'")
     placed = "0" if scope.basis == "received" else "purchases.amount"
     kinds, change = CHANGES[scope.basis]
+    notes = "payment_id IN (SELECT payment_id FROM credits)" if has_notes else "false"
     select = f"""
 SELECT *, {" AND ".join(window)} AS in_window
   FROM (SELECT position, occurred_at, order_id, customer_id, {day_of(scope.zone)} AS day,
                {placed} + coalesce(change, 0) AS amount
           FROM purchases LEFT JOIN (
                SELECT order_id, bool_or(kind = 'cancelled') AS is_cancelled, {change} AS change
-                 FROM purchase_changes WHERE kind IN {("cancelled", *kinds)} GROUP BY order_id
+                 FROM (SELECT *, coalesce({notes}, false) AS is_note FROM purchase_changes)
+                WHERE kind IN {("cancelled", *kinds)} GROUP BY order_id
           ) USING (order_id)
          WHERE {" AND ".join(chosen)})
 """
-    # A credit note is of no order, so of no one rep's or product's either.
-    is_credited = scope.basis == "net" and scope.owner is None and scope.product is None
-    if not is_credited or scope.currency is None:
+    # What of a credit note is for no order is of no one rep's or product's orders either.
+    is_of_orders = scope.owner is not None or scope.product is not None
+    if scope.basis != "net" or not has_notes or is_of_orders or scope.currency is None:
         return f"CREATE VIEW kept AS {select}"
-    return f"CREATE VIEW sold AS {select}; {CREDITED.format(currency=text(scope.currency))}"
+    credited = CREDITED.format(currency=text(scope.currency), happened=happened(scope))
+    return f"CREATE VIEW sold AS {select}; {credited}"
 
 
 def _bought(scope: Scope) -> str:
@@ -275,6 +280,13 @@ def customers_of(scope: Scope) -> list[str]:
     return queries
 
 
+def happened(scope: Scope) -> str:
+    """Whether a fact that counts whenever it occurred had occurred at the moment."""
+    if scope.when.as_of is None:
+        return "true"
+    return f"occurred_at < TIMESTAMPTZ '{scope.when.as_of.isoformat()}'"
+
+
 def text(value: str) -> str:
     """A literal."""
     return "'" + value.replace("'", "''") + "'"
@@ -289,27 +301,41 @@ def day_of(zone: str, at: str = "occurred_at") -> str:
 
 CREDITED = """
 CREATE VIEW kept AS
+WITH moment AS (
+    SELECT customer_id, occurred_at, max(position) AS position FROM sold GROUP BY ALL
+), begun AS (
+    SELECT customer_id, arg_min(position, occurred_at) AS position FROM moment GROUP BY ALL
+), used AS (
+    SELECT payment_id, sum(CASE kind WHEN 'allocated' THEN amount ELSE -amount END) AS amount
+      FROM purchase_changes WHERE kind IN ('allocated', 'released') GROUP BY payment_id
+), rest AS (
+    SELECT customer_id, occurred_at, c.amount - coalesce(used.amount, 0) AS amount
+      FROM credits c LEFT JOIN used USING (payment_id) WHERE currency = {currency} AND {happened}
+), credited AS (
+    SELECT coalesce(moment.position, begun.position) AS position, sum(rest.amount) AS credit
+      FROM rest ASOF LEFT JOIN moment
+           ON rest.customer_id = moment.customer_id AND rest.occurred_at >= moment.occurred_at
+      JOIN begun ON begun.customer_id = rest.customer_id
+     GROUP BY ALL
+)
 SELECT sold.* REPLACE (amount - coalesce(credit, 0) AS amount)
-  FROM sold LEFT JOIN (
-       SELECT position, sum(amount) AS credit
-         FROM (SELECT any_value(c.amount) AS amount, arg_max(s.position, (
-                          s.occurred_at <= c.occurred_at,
-                          -abs(epoch_us(s.occurred_at) - epoch_us(c.occurred_at)),
-                          s.position)) AS position
-                 FROM credits c JOIN sold s USING (customer_id)
-                WHERE c.currency = {currency} GROUP BY payment_id)
-        GROUP BY position
-  ) USING (position)
+  FROM sold LEFT JOIN credited USING (position)
 """
-"""A credit note makes the purchase less that it followed, or else the one that came next."""
+"""A credit note makes the orders less that it is for; what of it is for none, the purchase that it
+followed, or else the customer's first one."""
 LINES_ADDED = "coalesce(sum(amount) FILTER (kind = 'line-added'), 0)"
-RECEIVED = "sum(CASE kind WHEN 'allocated' THEN amount WHEN 'released' THEN -amount END)"
+ALLOCATED = "CASE kind WHEN 'allocated' THEN amount WHEN 'released' THEN -amount END"
 CAME_BACK = """
-greatest(sum(amount) FILTER (kind = 'returned'), sum(amount) FILTER (kind = 'refunded'), 0)
+greatest(sum(amount) FILTER (kind = 'returned'),
+         sum(amount) FILTER (kind = 'refunded' AND NOT is_note), 0)
 """
+NOTED = f"coalesce(sum({ALLOCATED}) FILTER (is_note), 0)"
 CHANGES: dict[Basis, tuple[tuple[str, ...], str]] = {
     "ordered": (("line-added",), LINES_ADDED),
-    "received": (("allocated", "released"), RECEIVED),
-    "net": (("line-added", "returned", "refunded"), f"{LINES_ADDED} - {CAME_BACK}"),
+    "received": (("allocated", "released"), f"sum({ALLOCATED}) FILTER (NOT is_note)"),
+    "net": (
+        ("line-added", "returned", "refunded", "allocated", "released"),
+        f"{LINES_ADDED} - {CAME_BACK} - {NOTED}",
+    ),
 }
 """By basis, the kinds of changes that count, and by how much they change an order's amount."""

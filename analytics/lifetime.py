@@ -227,13 +227,13 @@ def _models(session: Session, histories: Histories) -> tuple[Fit, Fit]:
     return buying, _fit_spending(*(column.tobytes() for column in spendings))
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=2)
 def _fit_purchases(*columns: bytes) -> Fit:
     """Remembered, for every page of a list rests on the same fit."""
     return fit_purchases(Histories(*map(np.frombuffer, columns)))
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=2)
 def _fit_spending(*columns: bytes) -> Fit:
     return fit_spending(*map(np.frombuffer, columns))
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from analytics.asking import Scope, Session, customers_of, day_of, settle_currency, text
+from analytics.asking import Scope, Session, customers_of, day_of, happened, settle_currency, text
 from analytics.grouping import month
 from projections.asking import Unanswerable, money
 
@@ -49,9 +49,9 @@ WITH billed AS (
     SELECT {day}, position, NULL, payment_id, 0, 'credited', -amount, 0, 0
       FROM credits WHERE {credits}
     UNION ALL
-    SELECT {day}, position, order_id, payment_id, 0, kind, 0,
-           CASE kind WHEN 'received' THEN amount WHEN 'allocated' THEN amount
-                     WHEN 'released' THEN -amount ELSE 0 END,
+    SELECT {day}, position, order_id, payment_id, 0, kind,
+           CASE WHEN is_note AND kind <> 'refunded' THEN -amount ELSE 0 END,
+           CASE WHEN is_note OR kind = 'refunded' THEN 0 ELSE amount END,
            CASE kind WHEN 'refunded' THEN amount ELSE 0 END
       FROM ({money})
 )
@@ -65,13 +65,17 @@ SELECT *, row_number() OVER (ORDER BY day, position, number, kind) AS place
   FROM moved WHERE {month} = $month AND (due <> 0 OR received <> 0 OR refunded <> 0)
 """
 ALL_MONEY = """
-SELECT position, occurred_at, NULL AS order_id, payment_id, kind, amount FROM receipts WHERE {same}
+SELECT position, occurred_at, NULL AS order_id, payment_id, kind, amount, false AS is_note
+  FROM receipts WHERE {same}
 """
 OF_ORDERS = """
-SELECT c.position, c.occurred_at, c.order_id, NULL AS payment_id, c.kind, c.amount
+SELECT c.position, c.occurred_at, c.order_id, c.payment_id, c.kind,
+       CASE kind WHEN 'released' THEN -c.amount ELSE c.amount END AS amount,
+       c.payment_id IN (SELECT payment_id FROM credits) AS is_note
   FROM purchase_changes c JOIN billed USING (order_id)
  WHERE c.kind IN ('allocated', 'released', 'refunded')
 """
+WITHOUT_NOTES = f"SELECT * FROM ({OF_ORDERS}) WHERE kind = 'refunded' OR NOT is_note"
 ZERO = Decimal(0)
 
 
@@ -82,7 +86,7 @@ def receipts(session: Session) -> list[dict[str, Any]]:
     cancelled order is due no more, what was returned shortens a plan from its end, and a credit
     note takes from what is due in its month. ``behind`` is all that was due up to the month's end
     less all that came in. Money that came in is that of all payments; where orders are chosen, what
-    was allocated to these.
+    was allocated to these, and where they are chosen by rep or product, credit notes likewise.
 
     Raises:
         Unanswerable: when amounts would be of several currencies, or the window cuts a month.
@@ -149,21 +153,25 @@ def _moved(session: Session) -> str:
     settle_currency(session, "purchases", "receipts", "credits")
     scope = session.scope
     chosen = [f"customer_id IN ({customers})" for customers in customers_of(scope)]
+    same = "true" if scope.currency is None else f"currency = {text(scope.currency)}"
+    is_all = not chosen
+    # A credit note is its customer's, of one rep or product only as far as an order got it.
+    counted, money_of = " AND ".join([same, happened(scope), *chosen]), WITHOUT_NOTES
     if scope.owner is not None:
         chosen.append(f"owner = {text(scope.owner)}")
     if scope.product is not None:
         lines = f"SELECT order_id FROM purchase_lines WHERE product = {text(scope.product)}"
         chosen.append(f"order_id IN ({lines})")
-    is_all = not chosen
-    currency = None if scope.currency is None else text(scope.currency)
-    orders = [*chosen, "true" if currency is None else f"p.currency = {currency}"]
-    same = "true" if currency is None else f"currency = {currency}"
+    if scope.owner is not None or scope.product is not None:
+        counted, money_of = "false", OF_ORDERS
+    elif is_all:
+        money_of = ALL_MONEY
     return MOVED.format(
         placed=day_of(scope.zone, "p.occurred_at"),
-        orders=" AND ".join(orders),
+        orders=" AND ".join([*chosen, f"p.{same}" if scope.currency else same]),
         day=day_of(scope.zone),
-        credits=same if is_all else "false",
-        money=ALL_MONEY.format(same=same) if is_all else OF_ORDERS,
+        credits=counted,
+        money=money_of.format(same=same),
     )
 
 

@@ -14,6 +14,12 @@ from events.lines import PricedLine
 from events.order import GoodsReturned, OrderCancelled, OrderLineAdded, OrderPlaced
 from events.payment import AllocationReleased, PaymentAllocated, PaymentRefunded
 
+MONEY_KINDS = {
+    PaymentAllocated: "allocated",
+    AllocationReleased: "released",
+    PaymentRefunded: "refunded",
+}
+
 
 def _purchases(recorded: Recorded) -> Facts:
     event = recorded.event
@@ -28,21 +34,23 @@ def _purchases(recorded: Recorded) -> Facts:
 
 
 def _changes(recorded: Recorded) -> Facts:
-    event, order = recorded.event, str(recorded.stream_id)
+    event, order, payment = recorded.event, str(recorded.stream_id), None
     match event:
         case OrderLineAdded():
-            total = event.line.total
-            yield order, "line-added", total.amount, total.currency
+            kind, amount = "line-added", event.line.total
         case OrderCancelled():
-            yield order, "cancelled", None, None
+            yield order, "cancelled", None, None, None
+            return
         case GoodsReturned():
-            yield order, "returned", event.amount.amount, event.amount.currency
-        case PaymentAllocated():
-            yield str(event.order_id), "allocated", event.amount.amount, event.amount.currency
-        case AllocationReleased():
-            yield str(event.order_id), "released", event.amount.amount, event.amount.currency
-        case PaymentRefunded() if event.order_id is not None:
-            yield str(event.order_id), "refunded", event.amount.amount, event.amount.currency
+            kind, amount = "returned", event.amount
+        case PaymentAllocated() | AllocationReleased() | PaymentRefunded():
+            if event.order_id is None:
+                return
+            kind, amount = MONEY_KINDS[type(event)], event.amount
+            order, payment = str(event.order_id), order
+        case _:
+            return
+    yield order, kind, amount.amount, amount.currency, payment
 
 
 def _lines(recorded: Recorded) -> Facts:
@@ -75,6 +83,7 @@ CHANGES = FactTable(
         ("kind", TEXT),
         ("amount", AMOUNT),
         ("currency", TEXT),
+        ("payment_id", TEXT),
     ),
     frozenset(
         {

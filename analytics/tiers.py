@@ -19,10 +19,10 @@ WITH each AS (
     SELECT customer_id, count(*) AS purchases, sum(amount) AS amount
       FROM bought WHERE in_window GROUP BY customer_id
 ), placed AS (
-    SELECT *, sum(amount) OVER () AS total,
+    SELECT *, sum(greatest(amount, 0)) OVER () AS total,
            coalesce(sum(amount) OVER (ORDER BY amount DESC RANGE BETWEEN UNBOUNDED PRECEDING
                                       AND CURRENT ROW EXCLUDE GROUP), 0) AS before,
-           row_number() OVER places AS rank, sum(amount) OVER places AS reached
+           row_number() OVER places AS rank, sum(greatest(amount, 0)) OVER places AS reached
       FROM each WINDOW places AS (ORDER BY amount DESC, customer_id ROWS UNBOUNDED PRECEDING)
 ), owner AS (
     SELECT customer_id, arg_max_null(owner, position) AS owner FROM accounts

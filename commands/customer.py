@@ -30,6 +30,7 @@ from events.values import ActorId, Day, Email, Line, Money, Text
 
 Year = Annotated[int, Field(ge=1000, le=2200, strict=True)]
 Count = Annotated[int, Field(ge=0, le=100_000_000, strict=True)]
+Tag = Annotated[Line, Field(max_length=60)]
 Minutes = Annotated[int, Field(ge=0, le=100_000, strict=True)]
 
 
@@ -134,9 +135,12 @@ class HandOverCustomer(Command[Customer, CustomerEvent]):
 
 
 class TagCustomer(Command[Customer, CustomerEvent]):
-    """Put a customer among those whom a word names, such as `value seeker`."""
+    """Put a customer among those whom a word names, such as `value seeker`.
 
-    tag: Line
+    A tag is no place for what is personal: it is stored in the clear and outlives an erasure.
+    """
+
+    tag: Tag
 
     def decide(self, customer: Customer, context: Context, /) -> list[CustomerEvent]:
         return customer.tag(self.tag)
@@ -145,7 +149,7 @@ class TagCustomer(Command[Customer, CustomerEvent]):
 class UntagCustomer(Command[Customer, CustomerEvent]):
     """Take a customer out of those whom a word names."""
 
-    tag: Line
+    tag: Tag
 
     def decide(self, customer: Customer, context: Context, /) -> list[CustomerEvent]:
         return customer.untag(self.tag)

@@ -199,11 +199,14 @@ SELECT o.order_id, stood.version, o.customer_id, o.owner, o.opportunity_id, o.nu
 SELECT = """
 SELECT o.order_id, o.version, o.number, o.title, o.note, o.owner, o.opportunity_id, o.status,
        o.amount, o.billed, o.currency, o.placed_at, o.customer_id, {name} AS customer_name,
-       paid.received, paid.refunded
+       paid.credited, paid.received, paid.refunded
   FROM ({orders}) o
   LEFT JOIN customers c USING (customer_id)
  CROSS JOIN LATERAL (
-       SELECT coalesce(sum(s.amount) FILTER (WHERE s.kind = 'allocated'), 0) AS received,
+       SELECT coalesce(sum(s.amount) FILTER (WHERE s.kind = 'allocated' AND s.is_note), 0)
+                  AS credited,
+              coalesce(sum(s.amount) FILTER (WHERE s.kind = 'allocated' AND NOT s.is_note), 0)
+                  AS received,
               coalesce(sum(s.amount) FILTER (WHERE s.kind = 'refunded'), 0) AS refunded
          FROM payment_facts s
         WHERE s.order_id = o.order_id AND s.currency = o.currency AND {facts}
@@ -286,7 +289,7 @@ def order(conn: Connection, order_id: UUID, when: Moment) -> dict[str, Any] | No
     if not rows:
         return None
     billed, placed_at = rows[0]["billed"], rows[0]["placed_at"]
-    paid = rows[0]["received"] - rows[0]["refunded"]
+    paid = rows[0]["credited"] + rows[0]["received"] - rows[0]["refunded"]
     found = shown(rows[0])
     currency = found["billed"]["currency"]
     facts, bounds = when.bounds("s")
@@ -311,7 +314,8 @@ def order(conn: Connection, order_id: UUID, when: Moment) -> dict[str, Any] | No
     found["instalments"] = _opens(plan, placed, billed, paid, currency)
     found["payments"] = fetch(
         conn,
-        "SELECT payment_id AS id, kind, amount, currency, occurred_at, recorded_at, actor, "
+        "SELECT payment_id AS id, CASE WHEN is_note THEN 'credit-note' ELSE 'money' END AS "
+        "payment_kind, kind, amount, currency, occurred_at, recorded_at, actor, "
         f"position FROM payment_facts s WHERE order_id = %s AND {facts} "
         "ORDER BY occurred_at, position",
         [order_id, *bounds],
@@ -366,8 +370,8 @@ def shown(row: dict[str, Any]) -> dict[str, Any]:
     row["id"] = row.pop("order_id")
     row["customer"] = {"id": row.pop("customer_id"), "name": row.pop("customer_name")}
     currency = row.pop("currency")
-    balance = row["billed"] - row["received"] + row["refunded"]
-    for name in ("amount", "billed", "received", "refunded"):
+    balance = row["billed"] - row["credited"] - row["received"] + row["refunded"]
+    for name in ("amount", "billed", "credited", "received", "refunded"):
         row[name] = money(row[name], currency)
     row["balance"] = money(balance, currency)
     return row

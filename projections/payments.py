@@ -61,6 +61,7 @@ class PaymentFact(Row):
     amount: Decimal | None = None
     currency: str | None = None
     actor: str | None = None
+    is_note: bool = False
 
 
 PAYMENTS = Table(
@@ -123,6 +124,7 @@ def apply(rows: Rows, recorded: Recorded) -> None:
             amount,
             event.amount.currency,
             recorded.actor,
+            payment.kind == "credit-note",
         ),
     )
 

@@ -18,8 +18,8 @@ moved AS (
     SELECT customer_id, currency, billed, 0 AS received, 0 AS refunded FROM o
     UNION ALL SELECT customer_id, currency, 0, amount, 0 FROM f WHERE kind = 'received'
     UNION ALL SELECT customer_id, currency, -amount, 0, 0 FROM f WHERE kind = 'credited'
-    UNION ALL SELECT customer_id, currency, 0, -amount, 0 FROM f WHERE kind = 'allocated'
-    UNION ALL SELECT whose, currency, 0, amount, 0 FROM f WHERE kind = 'allocated'
+    UNION ALL SELECT customer_id, currency, {notes}, -{money}, 0 FROM f WHERE kind = 'allocated'
+    UNION ALL SELECT whose, currency, -{notes}, {money}, 0 FROM f WHERE kind = 'allocated'
     UNION ALL SELECT whose, currency, 0, 0, amount FROM f WHERE kind = 'refunded'
 ),
 accounts AS (
@@ -97,6 +97,8 @@ SELECT a.customer_id, {name} AS customer_name, a.currency, a.billed, a.received,
   LEFT JOIN customers c USING (customer_id)
  GROUP BY a.customer_id, customer_name, a.currency, a.billed, a.received, a.refunded, a.receivable
 """
+NOTES = "(CASE WHEN f.is_note THEN f.amount ELSE 0 END)"
+MONEY = "(CASE WHEN f.is_note THEN 0 ELSE f.amount END)"
 SUMS = ("billed", "received", "refunded", "receivable", "overdue")
 
 
@@ -174,6 +176,8 @@ def _accounts(conn: Connection, when: Moment, customer_id: UUID | None) -> tuple
         orders=orders,
         facts=source.format(facts=facts),
         whose=whose,
+        notes=NOTES,
+        money=MONEY,
         plans=facts,
         versions=facts.replace("s.", "t."),
     )
@@ -264,11 +268,12 @@ WITH o AS ({orders}), f AS (
     SELECT owner, currency, 1 AS orders, billed, 0 AS received, 0 AS refunded
       FROM o WHERE status <> 'cancelled'
     UNION ALL
-    SELECT o.owner, f.currency, 0, 0, f.amount, 0 FROM f LEFT JOIN o USING (order_id)
+    SELECT o.owner, f.currency, 0, -{notes}, {money}, 0 FROM f LEFT JOIN o USING (order_id)
      WHERE f.kind = 'allocated'
     UNION ALL
-    SELECT NULL, f.currency, 0, 0, CASE f.kind WHEN 'received' THEN f.amount ELSE -f.amount END, 0
-      FROM f WHERE f.kind IN ('received', 'allocated')
+    SELECT NULL, currency, 0, {notes}, -{money}, 0 FROM f WHERE kind = 'allocated'
+    UNION ALL
+    SELECT NULL, currency, 0, 0, amount, 0 FROM f WHERE kind = 'received'
     UNION ALL
     SELECT NULL, currency, 0, -amount, 0, 0 FROM f WHERE kind = 'credited'
     UNION ALL
@@ -301,12 +306,16 @@ SELECT date_trunc(%s, at AT TIME ZONE %s)::date AS begins, currency, sum(orders)
 def by_rep(conn: Connection, when: Moment) -> list[dict[str, Any]]:
     """Orders, billed, received and receivable of each rep and currency, the largest first.
 
-    Money counts for the rep of the order that it is allocated to; what is for no order yet stands
-    in a row without a rep, as do credit notes.
+    Money counts for the rep of the order that it is allocated to, and so does what a credit note
+    takes from what is billed; what is for no order yet stands in a row without a rep.
     """
     orders, values = orders_at(when)
     facts, bounds = when.bounds("s")
-    rows = fetch(conn, BY_REP.format(orders=orders, facts=facts), [*values, *bounds])
+    rows = fetch(
+        conn,
+        BY_REP.format(orders=orders, facts=facts, notes=NOTES, money=MONEY),
+        [*values, *bounds],
+    )
     return [_in_money(row, "billed", "received", "refunded", "receivable") for row in rows]
 
 

@@ -250,7 +250,7 @@ class Balance(Shape):
 
 
 class OrderShape(Shape):
-    """An order; ``balance`` is billed - received + refunded."""
+    """An order; ``balance`` is billed - credited - received + refunded."""
 
     id: UUID
     version: int
@@ -265,6 +265,7 @@ class OrderShape(Shape):
     )
     amount: Money = Field(description="What was ordered.")
     billed: Money = Field(description="The same without what was returned; 0 when cancelled.")
+    credited: Balance = Field(description="By credit notes that were allocated to it.")
     received: Money
     refunded: Money
     balance: Balance
@@ -298,9 +299,10 @@ class InstalmentShape(Shape):
 
 
 class PaidShape(Shape):
-    """Money allocated to the order (below 0: released again) or refunded of it."""
+    """Money, or a credit note, allocated to the order (below 0: released) or refunded of it."""
 
     id: UUID = Field(description="The payment.")
+    payment_kind: str = Field(examples=["money", "credit-note"])
     kind: str = Field(examples=["allocated", "refunded"])
     amount: Balance
     occurred_at: datetime
@@ -370,7 +372,7 @@ class PaymentDetail(PaymentShape):
 class Sums(Shape):
     """receivable = billed - received + refunded; overdue: what was due before today."""
 
-    billed: Money
+    billed: Balance
     received: Balance
     refunded: Money
     receivable: Balance
@@ -426,11 +428,11 @@ class Ageing(Shape):
 
 
 class RepMoney(Shape):
-    """Orders and money of a rep in a currency; without a rep: money that is for no order yet."""
+    """Of a rep in a currency; without a rep: money and credit notes that are for no order yet."""
 
     rep: str | None
     orders: int
-    billed: Money
+    billed: Balance
     received: Balance
     refunded: Money
     receivable: Balance
@@ -451,7 +453,7 @@ class PeriodMoney(Shape):
 
     begins: date
     orders: int
-    billed: Money
+    billed: Balance
     received: Money
     refunded: Money
 

@@ -23,7 +23,9 @@ FACTS = {
     "purchases": "position BIGINT, occurred_at TIMESTAMP, order_id STRING, customer_id STRING, "
     "amount DECIMAL(24, 4), currency STRING",
     "purchase_changes": "position BIGINT, occurred_at TIMESTAMP, order_id STRING, kind STRING, "
-    "amount DECIMAL(24, 4)",
+    "amount DECIMAL(24, 4), payment_id STRING",
+    "credits": "position BIGINT, occurred_at TIMESTAMP, payment_id STRING, customer_id STRING, "
+    "amount DECIMAL(24, 4), currency STRING",
 }
 """The columns that are asked for; a file has more."""
 FIGURES = ("rfm", "repurchase", "cohorts")
@@ -51,7 +53,7 @@ def name_facts(spark: SparkSession, asked: Namespace) -> int:
             if files
             else spark.createDataFrame([], columns)
         ).where(f"position <= {position}")
-        if asked.as_of is not None:
+        if asked.as_of is not None and table != "credits":
             rows = rows.where(f"occurred_at < CAST(date_add(DATE '{asked.as_of}', 1) AS TIMESTAMP)")
         rows.createOrReplaceTempView(table)
     return int(position)
@@ -73,6 +75,7 @@ def write(spark: SparkSession, asked: Namespace) -> None:
         "currency": asked.currency or only_currency(spark),
         "start": asked.start,
         "end": asked.end,
+        "as_of": asked.as_of,
         "today": asked.as_of or datetime.now(ZoneInfo(asked.time_zone)).date(),
     }
     bought = spark.sql((HERE / "bought.sql").read_text(encoding="utf-8"), values)

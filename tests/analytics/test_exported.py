@@ -46,6 +46,8 @@ def exported(company: World, folder: Path) -> pd.DataFrame:
             frame[name] = None
     frame["at"] = pd.to_datetime(frame["occurred_at"], utc=True)
     frame["day"] = frame["at"].dt.date
+    notes = frame[frame["type"] == "payment.credit-note-issued"]["stream_id"]
+    frame["is_note"] = frame["stream_id"].isin(notes)
     return frame.sort_values("position")
 
 
@@ -62,8 +64,12 @@ def of_type(frame: pd.DataFrame, *types: str) -> pd.DataFrame:
     return frame[frame["type"].isin(types)]
 
 
-def per_order(frame: pd.DataFrame, *types: str, by: str = "order_id") -> pd.Series:
+def per_order(
+    frame: pd.DataFrame, *types: str, by: str = "order_id", notes: bool | None = None
+) -> pd.Series:
     found = of_type(frame, *types)
+    if notes is not None:
+        found = found[found["is_note"] == notes]
     return found.assign(cents=found["amount"] + found["line.total"]).groupby(by)["cents"].sum()
 
 
@@ -73,9 +79,11 @@ def orders(frame: pd.DataFrame) -> pd.DataFrame:
     sums = {
         "added": per_order(frame, "order.line-added", by="stream_id"),
         "returned": per_order(frame, "order.goods-returned", by="stream_id"),
-        "refunded": per_order(frame, "payment.refunded"),
-        "allocated": per_order(frame, "payment.allocated"),
-        "released": per_order(frame, "payment.allocation-released"),
+        "refunded": per_order(frame, "payment.refunded", notes=False),
+        "allocated": per_order(frame, "payment.allocated", notes=False),
+        "released": per_order(frame, "payment.allocation-released", notes=False),
+        "noted": per_order(frame, "payment.allocated", notes=True),
+        "unnoted": per_order(frame, "payment.allocation-released", notes=True),
     }
     found = placed[["position", "customer_id", "owner", "at", "day", "total"]].copy()
     for name, amounts in sums.items():
@@ -93,13 +101,17 @@ def purchases(frame: pd.DataFrame, basis: str) -> pd.DataFrame:
     if basis == "received":
         return found.assign(amount=found["allocated"] - found["released"])
     found["amount"] = found["ordered"] - found[["returned", "refunded"]].max(axis=1)
+    found["amount"] -= found["noted"] - found["unnoted"]
+    used = per_order(frame, "payment.allocated", by="stream_id").sub(
+        per_order(frame, "payment.allocation-released", by="stream_id"), fill_value=0
+    )
     for note in of_type(frame, "payment.credit-note-issued").itertuples():
         theirs = found[found["customer_id"] == note.customer_id]
         before = theirs[theirs["at"] <= note.at]
         after = theirs[theirs["at"] == theirs["at"].min()]
         if len(theirs):
             place = before.index[-1] if len(before) else after.index[-1]
-            found.loc[place, "amount"] -= note.amount
+            found.loc[place, "amount"] -= note.amount - used.get(note.stream_id, 0)
     return found
 
 
@@ -143,7 +155,7 @@ def retention(bought: pd.DataFrame, asked: dict[str, Any], today: date) -> list[
 
 def tiers(frame: pd.DataFrame, bought: pd.DataFrame) -> dict[str, tuple[Any, ...]]:
     each = bought.groupby("customer_id")["amount"].agg(["sum", "count"])
-    total = each["sum"].sum()
+    total = each["sum"].clip(lower=0).sum()
     told = of_type(
         frame,
         "customer.registered",

@@ -166,6 +166,29 @@ def test_a_credit_note_makes_the_purchase_less_that_it_followed(company: World) 
     assert [month["due"]["amount"] for month in months] == ["40.00", "120.00"]
 
 
+def test_a_credit_note_is_taken_once_whatever_becomes_of_it(company: World) -> None:
+    registered(company)
+    place(company, 0, ANN, "2026-01-10", "100", by="bo")
+    place(company, 1, ANN, "2026-03-10", "50")
+    part = {"order_id": str(ORDERS[0]), "amount": eur("20")}
+    note = {"customer_id": ANN, "amount": eur("30"), "kind": "credit-note", "allocations": [part]}
+    company.do("payments/receive", PAYMENTS[0], day("2026-03-20"), **note)
+    company.do("payments/refund", PAYMENTS[0], day("2026-03-21"), **part)
+    listed = figures(company, "purchases", basis="net")["items"]
+    assert [item["amount"]["amount"] for item in listed] == ["80.00", "40.00"]
+    assert figures(company, "customers", basis="received")["amount"] == eur("0.00")
+    assert figures(company, "customers", basis="net", owner="bo")["amount"] == eur("80.00")
+    company.do("customers/tag", ANN, day("2026-03-22"), tag="vip")
+    sums = {"due": "120.00", "received": "0.00", "refunded": "20.00"}
+    for asked in ({}, {"tag": "vip"}):
+        months = figures(company, "receipts", **asked)["items"]
+        assert {
+            name: f"{sum(Decimal(month[name]['amount']) for month in months):.2f}" for name in sums
+        } == sums
+    months = figures(company, "receipts", owner="bo")["items"]
+    assert [month["due"]["amount"] for month in months] == ["100.00", "0.00", "-20.00"]
+
+
 def test_purchases_of_customers_who_bear_a_tag_at_the_moment(company: World) -> None:
     registered(company)
     place(company, 0, ANN, "2026-01-10", "100")
@@ -290,7 +313,9 @@ def act(company: World, action: Action) -> None:
             data = {"customer_id": customer, "amount": eur("20"), "allocations": [part]}
             company.try_("payments/receive", payment, at, **data)
         case "credit":
+            part = {"order_id": str(order), "amount": eur("1")}
             data = {"customer_id": customer, "amount": eur(str(size)), "kind": "credit-note"}
+            data |= {"allocations": [part]} if size % 2 else {}
             company.try_("payments/receive", payment, at, **data)
         case "release":
             data = {"order_id": str(order), "amount": eur("1")}
@@ -328,9 +353,9 @@ class Order:
         }[basis]
 
 
-def folded(events: list[Recorded]) -> dict[UUID, Order]:
+def folded(events: list[Recorded], notes: set[UUID]) -> dict[UUID, Order]:
     orders: dict[UUID, Order] = {}
-    late: list[tuple[UUID, Any]] = []
+    late: list[tuple[UUID, Any, bool]] = []
     for recorded in events:
         event = recorded.event
         if isinstance(event, OrderPlaced):
@@ -346,10 +371,10 @@ def folded(events: list[Recorded]) -> dict[UUID, Order]:
             continue
         elif isinstance(event, PaymentAllocated | AllocationReleased | PaymentRefunded):
             assert event.order_id is not None
-            late.append((event.order_id, event))
+            late.append((event.order_id, event, recorded.stream_id in notes))
         else:
-            late.append((recorded.stream_id, event))
-    for order_id, event in late:
+            late.append((recorded.stream_id, event, False))
+    for order_id, event, is_note in late:
         order = orders.get(order_id)
         if order is None:
             continue
@@ -361,17 +386,27 @@ def folded(events: list[Recorded]) -> dict[UUID, Order]:
                 order.cancelled = True
             case GoodsReturned():
                 order.returned += event.amount.amount
+            case PaymentAllocated() if is_note:
+                order.credited += event.amount.amount
+            case AllocationReleased() if is_note:
+                order.credited -= event.amount.amount
             case PaymentAllocated():
                 order.received += event.amount.amount
             case AllocationReleased():
                 order.received -= event.amount.amount
-            case PaymentRefunded():
+            case PaymentRefunded() if not is_note:
                 order.refunded += event.amount.amount
     return {key: order for key, order in orders.items() if not order.cancelled}
 
 
 def credit(orders: list[Order], events: list[Recorded]) -> None:
-    """Each credit note to the purchase that it followed, or else to the one that came next."""
+    """What of a note is for no order to the purchase that it followed, or else to the first one."""
+    used: dict[UUID, Decimal] = defaultdict(Decimal)
+    for recorded in events:
+        if isinstance(recorded.event, PaymentAllocated):
+            used[recorded.stream_id] += recorded.event.amount.amount
+        elif isinstance(recorded.event, AllocationReleased):
+            used[recorded.stream_id] -= recorded.event.amount.amount
     for recorded in events:
         note = recorded.event
         if not isinstance(note, CreditNoteIssued):
@@ -383,10 +418,10 @@ def credit(orders: list[Order], events: list[Recorded]) -> None:
         before = [order for order in theirs if order.at <= recorded.occurred_at]
         after = [order for order in theirs if order.at > recorded.occurred_at]
         if before:
-            before[-1].credited += note.amount.amount
+            before[-1].credited += note.amount.amount - used[recorded.stream_id]
         elif after:
             soonest = [order for order in after if order.at == after[0].at]
-            soonest[-1].credited += note.amount.amount
+            soonest[-1].credited += note.amount.amount - used[recorded.stream_id]
 
 
 @dataclass
@@ -443,6 +478,11 @@ class Oracle:
     def __init__(self, company: World, asked: dict[str, Any]) -> None:
         as_of = asked.get("as_of")
         until = datetime.combine(as_of + timedelta(days=1), time(), UTC) if as_of else None
+        notes = {
+            recorded.stream_id
+            for recorded in company.recorded()
+            if isinstance(recorded.event, CreditNoteIssued)
+        }
         known = [
             recorded
             for recorded in company.recorded()
@@ -464,7 +504,7 @@ class Oracle:
         ]
         orders = [
             order
-            for order in folded(self.events).values()
+            for order in folded(self.events, notes).values()
             if asked.get("owner") in (None, order.owner)
             and (asked.get("tag") is None or (order.customer, asked["tag"]) in tagged)
             and (asked.get("product") is None or asked["product"] in order.products)

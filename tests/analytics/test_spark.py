@@ -53,7 +53,7 @@ def live(company: World, random: Random) -> None:
         price = eur(random.choice(("20", "20", "35.25", "99.99")))
         line = {"product": "Yarn", "quantity": "1", "unit_price": price}
         company.do("orders/place", order, at, customer_id=customer, lines=[line])
-        match random.randrange(8):
+        match random.randrange(10):
             case 0:
                 company.do("orders/cancel", order, later, reason="no need")
             case 1 | 2:
@@ -64,6 +64,12 @@ def live(company: World, random: Random) -> None:
                 part = {"order_id": str(order), "amount": eur("9")}
                 data = {"customer_id": customer, "amount": eur("20"), "allocations": [part]}
                 company.do("payments/receive", UUID(int=5000 + n), later, **data)
+            case 5 | 6:
+                part = {"order_id": str(order), "amount": eur("4")}
+                data = {"customer_id": customer, "amount": eur("11"), "kind": "credit-note"}
+                payment = UUID(int=5000 + n)
+                company.do("payments/receive", payment, later, **data, allocations=[part])
+                company.do("payments/refund", payment, later, **part)
         if n % 20 == 0:
             company.write_facts(batch=50)
     company.write_facts()

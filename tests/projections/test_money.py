@@ -126,7 +126,14 @@ def test_a_credit_note_lessens_what_is_billed_and_settles_orders_like_money(
     company.do("payments/refund", FIRST, day("2026-02-07"), amount=eur("10"))
     company.project()
     assert account(company) == ("70.00", "0.00", "10.00", "80.00", "80.00")
-    assert company.get(f"/orders/{ONE}")["balance"]["amount"] == "80.00"
+    order = company.get(f"/orders/{ONE}")
+    assert amounts(order, "billed", "credited", "received", "balance") == (
+        "100.00",
+        "20.00",
+        "0.00",
+        "80.00",
+    )
+    assert [paid["payment_kind"] for paid in order["payments"]] == ["credit-note"]
     [note] = company.get("/payments", kind="credit-note")["items"]
     assert (note["reference"], *amounts(note, "amount", "credit")) == ("C7", "30.00", "0.00")
     assert company.get("/payments", kind="money")["items"] == []
@@ -136,8 +143,8 @@ def test_a_credit_note_lessens_what_is_billed_and_settles_orders_like_money(
     assert entry["data"]["note"] == "A loom came back without its papers."
     reps = company.get("/payments/by-rep")["items"]
     assert {r["rep"]: amounts(r, "billed", "received", "receivable") for r in reps} == {
-        "ada": ("100.00", "20.00", "80.00"),
-        None: ("-30.00", "-20.00", "0.00"),
+        "ada": ("80.00", "0.00", "80.00"),
+        None: ("-10.00", "0.00", "0.00"),
     }
     [month] = company.get("/payments/by-period")["items"]
     assert amounts(month, "billed", "received", "refunded") == ("70.00", "0.00", "10.00")
@@ -488,7 +495,7 @@ SELECT p.stream_id AS id, p.payload ->> 'customer_id' AS customer, p.occurred_at
 OF_MONEY = """
 SELECT split_part(e.type, '.', 2) AS kind, (e.payload -> 'amount' ->> 'amount')::numeric AS amount,
        e.payload ->> 'order_id' AS order_id, r.payload ->> 'customer_id' AS payer,
-       o.payload ->> 'customer_id' AS buyer
+       o.payload ->> 'customer_id' AS buyer, r.type <> 'payment.received' AS is_note
   FROM ledger.readable_events e
   JOIN ledger.readable_events r ON r.stream_id = e.stream_id
    AND r.type IN ('payment.received', 'payment.credit-note-issued')
@@ -515,6 +522,7 @@ class Oracle:
             self._book(placed["customer"], 0, placed["billed"])
         for move in moves:
             amount, buyer = move["amount"], move["buyer"] or move["payer"]
+            place = 0 if move["is_note"] else 1
             match move["kind"]:
                 case "received":
                     self._book(move["payer"], 1, amount)
@@ -522,8 +530,8 @@ class Oracle:
                     self._book(move["payer"], 0, -amount)
                 case "allocated" | "allocation-released":
                     signed = amount if move["kind"] == "allocated" else -amount
-                    self._book(move["payer"], 1, -signed)
-                    self._book(buyer, 1, signed)
+                    self._book(move["payer"], place, -signed if place else signed)
+                    self._book(buyer, place, signed if place else -signed)
                     self.paid[move["order_id"]] += signed
                 case "refunded":
                     self._book(buyer, 2, amount)
