@@ -78,9 +78,8 @@ def _compare(question: str, root: str, names: list[str]) -> Iterator[Result]:
         if name.endswith(".memory"):
             yield Result(name, "MiB", took["ours"]["peak"], beside["peak"])
         else:
-            yield Result(
-                name, "ms", *([s * 1e3 for s in of["seconds"]] for of in (took["ours"], beside))
-            )
+            ours, theirs = ([s * 1e3 for s in of["seconds"]] for of in (took["ours"], beside))
+            yield Result(name, "ms", ours, theirs)
 
 
 def _answer(side: str, question: str, root: str, took: dict[str, list[float]]) -> Any:

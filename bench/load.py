@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import cast
 
 import uvloop
@@ -72,7 +73,7 @@ def requests(port: int, request: bytes, connections: int, seconds: float) -> tup
         began = time.perf_counter()
         for end in ends:
             await loop.create_connection(
-                lambda end=end: Client(request, began + seconds, end), "127.0.0.1", port
+                partial(Client, request, began + seconds, end), "127.0.0.1", port
             )
         return sum(await asyncio.gather(*ends)), time.perf_counter() - began
 

@@ -94,7 +94,8 @@ def process_of(
 
     def measure(*asked: Any) -> tuple[int, float]:
         here.send(asked)
-        return _received(here)
+        found: tuple[int, float] = _received(here)
+        return found
 
     try:
         _received(here)

@@ -13,7 +13,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import orjson
 import psycopg
@@ -50,10 +51,14 @@ def measure(server: Server, names: list[str], seconds: float) -> Iterator[Result
             yield compare(
                 name,
                 "events/s",
-                Contender(lambda _, name=name: our_side(name), our_url),
+                Contender(partial(_named, our_side, name), our_url),
                 Contender(lambda _: stock_side(), stock_url),
                 seconds,
             )
+
+
+def _named(side: Measure, name: str, _seconds: float) -> tuple[int, float]:
+    return side(name)
 
 
 @contextmanager
@@ -134,12 +139,13 @@ def stock(url: str, number: int) -> Iterator[Measure]:
             view_class=DealsView,
             env=env,
         ) as runner:
-            runner.projection.expect(events)
-            while not runner.projection.done.wait(0.1):
+            projection = cast("Deals", runner.projection)
+            projection.expect(events)
+            while not projection.done.wait(0.1):
                 assert not runner.is_interrupted.is_set(), "the projection failed"
             runner.wait(events)
         _assert_rows(url, "", number)
-        return events, runner.projection.ended - runner.projection.began
+        return events, projection.ended - projection.began
 
     yield measure
 

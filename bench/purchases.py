@@ -16,8 +16,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from analytics.fact import AMOUNT, MOMENT, FactTable
 from analytics.store import LARGE, Manifest, Store
-from analytics.tables import AMOUNT, CHANGES, LINES, MOMENT, PURCHASES, SHAPE, FactTable
+from analytics.tables import CHANGES, LINES, PURCHASES, SHAPE
 
 Numbers = np.ndarray[Any, np.dtype[Any]]
 
@@ -100,6 +101,7 @@ def fill(root: str, purchases: int) -> None:
             pa.array(KINDS[happened.kind[at]]),
             _amounts(worth[at], happened.kind[at] == CANCELLED),
             _euros(len(at), happened.kind[at] == CANCELLED),
+            pa.nulls(len(at), pa.string()),
         ],
     )
     add(

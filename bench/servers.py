@@ -14,8 +14,11 @@ from databases import ledger_in
 from measuring import SPAWN, STOP_SECONDS
 from rich.console import Console
 
+from pledge import app
 from pledge.serving import _serve_http
 from pledge.settings import Settings
+from pledge.wiring import facts
+from read_api.reading import Reader
 
 START_SECONDS = 30
 
@@ -23,7 +26,14 @@ START_SECONDS = 30
 def pledge(port: int, url: str) -> None:
     """The product's own server; only its projectors, a process apart, are left out."""
     signal.signal(signal.SIGTERM, lambda *_: exit_quietly())
-    _serve_http(Settings(port=port), ledger_in(url), Console(quiet=True))
+    settings, found = Settings(port=port), ledger_in(url)
+    writer = found.writer()
+    writer.start()
+    try:
+        reader = Reader(found.conninfo, found.keyring(), facts=facts(settings))
+        _serve_http(settings, app.whole(writer, reader), Console(quiet=True), ())
+    finally:
+        writer.stop()
 
 
 def exit_quietly() -> None:

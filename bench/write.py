@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from uuid import UUID, uuid4
 
 import orjson
@@ -56,8 +57,8 @@ def measure(server: Server, names: list[str], seconds: float) -> Iterator[Result
             yield compare(
                 name,
                 "commands/s",
-                Contender(lambda s, m=mode, c=clients: our_side(m, c, s), our_url),
-                Contender(lambda s, m=mode, c=clients: stock_side(m, c, s), stock_url),
+                Contender(partial(our_side, mode, clients), our_url),
+                Contender(partial(stock_side, mode, clients), stock_url),
                 seconds,
             )
 

@@ -99,21 +99,21 @@ class Deals(Projection[DealsView]):
         raise NotImplementedError(type(event))
 
     @process_event.register
-    def opened(self, event: Deal.Opened, tracking: Tracking) -> None:
+    def opened(self, event: Deal.Opened, tracking: Tracking) -> None:  # type: ignore[name-defined]  # made by eventsourcing
         self.write(event, tracking, OPEN_DEAL, STAGE, WORTH, AMOUNT, kind="open", **given(event))
 
     @process_event.register
-    def stage_moved(self, event: Deal.StageMoved, tracking: Tracking) -> None:
+    def stage_moved(self, event: Deal.StageMoved, tracking: Tracking) -> None:  # type: ignore[name-defined]  # made by eventsourcing
         self.write(event, tracking, STAND, STAGE, kind="open", closed_at=None, **given(event))
 
     @process_event.register
-    def quote_given(self, event: Deal.QuoteGiven, tracking: Tracking) -> None:
+    def quote_given(self, event: Deal.QuoteGiven, tracking: Tracking) -> None:  # type: ignore[name-defined]  # made by eventsourcing
         fields = given(event)
         fields["lines"] = Jsonb(fields["lines"])
         self.write(event, tracking, QUOTE, WORTH, AMOUNT, **fields)
 
     @process_event.register
-    def won(self, event: Deal.Won, tracking: Tracking) -> None:
+    def won(self, event: Deal.Won, tracking: Tracking) -> None:  # type: ignore[name-defined]  # made by eventsourcing
         self.write(
             event,
             tracking,

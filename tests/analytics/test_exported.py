@@ -41,7 +41,7 @@ def exported(company: World, folder: Path) -> pd.DataFrame:
     frame.columns = [name.removeprefix("data.") for name in frame.columns]
     for name in ("amount", "total", "line.total"):
         frame[name] = frame[f"{name}.amount"].map(cents) if f"{name}.amount" in frame else 0
-    for name in ("order_id", "customer_id", "owner", "instalments", "tag"):
+    for name in ("order_id", "customer_id", "owner", "instalments", "tag", "amount.currency"):
         if name not in frame:
             frame[name] = None
     frame["at"] = pd.to_datetime(frame["occurred_at"], utc=True)
@@ -105,7 +105,8 @@ def purchases(frame: pd.DataFrame, basis: str) -> pd.DataFrame:
     used = per_order(frame, "payment.allocated", by="stream_id").sub(
         per_order(frame, "payment.allocation-released", by="stream_id"), fill_value=0
     )
-    for note in of_type(frame, "payment.credit-note-issued").itertuples():
+    notes = of_type(frame, "payment.credit-note-issued")
+    for note in notes[notes["amount.currency"] == "EUR"].itertuples():
         theirs = found[found["customer_id"] == note.customer_id]
         before = theirs[theirs["at"] <= note.at]
         after = theirs[theirs["at"] == theirs["at"].min()]
@@ -185,12 +186,25 @@ def tiers(frame: pd.DataFrame, bought: pd.DataFrame) -> dict[str, tuple[Any, ...
     }
 
 
-def receipts(frame: pd.DataFrame) -> list[tuple[Any, ...]]:
+def receipts(frame: pd.DataFrame, *, tag: str | None = None) -> list[tuple[Any, ...]]:
     """Every month from the first to the last: due, received, refunded, behind."""
+    every = orders(frame)
+    notes = of_type(frame, "payment.credit-note-issued")
+    money_in = of_type(frame, "payment.received", "payment.refunded")
+    if tag is not None:
+        told = of_type(frame, "customer.tagged", "customer.untagged")
+        last = told[told["tag"] == tag].groupby("stream_id").tail(1)
+        theirs = set(last[last["type"] == "customer.tagged"]["stream_id"])
+        every = every[every["customer_id"].isin(theirs)]
+        notes = notes[notes["customer_id"].isin(theirs)]
+        given = of_type(frame, "payment.allocated", "payment.allocation-released")
+        refunds = of_type(frame, "payment.refunded")
+        money_in = pd.concat([given[~given["is_note"]], refunds])
+        money_in = money_in[money_in["order_id"].isin(every.index)]
     moves: list[tuple[date, int, int, int]] = []
     plans = of_type(frame, "order.payments-planned").groupby("stream_id").tail(1)
     planned = plans.set_index("stream_id")["instalments"].to_dict()
-    for order in orders(frame).itertuples():
+    for order in every.itertuples():
         billed = 0 if order.cancelled else order.ordered - order.returned
         plan = [
             (date.fromisoformat(part["due"]), cents(part["amount"]["amount"]))
@@ -203,14 +217,16 @@ def receipts(frame: pd.DataFrame) -> list[tuple[Any, ...]]:
         for due, amount in [*plan, *([(last, rest)] if rest > 0 else [])]:
             moves.append((due, min(amount, left), 0, 0))
             left -= min(amount, left)
-    for move in frame.itertuples():
+    counted = notes[notes["amount.currency"] == "EUR"]
+    moves += [(note.day, -note.amount, 0, 0) for note in counted.itertuples()]
+    for move in money_in.itertuples():
         match move.type:
-            case "payment.received":
+            case "payment.received" | "payment.allocated":
                 moves.append((move.day, 0, move.amount, 0))
+            case "payment.allocation-released":
+                moves.append((move.day, 0, -move.amount, 0))
             case "payment.refunded":
                 moves.append((move.day, 0, 0, move.amount))
-            case "payment.credit-note-issued":
-                moves.append((move.day, -move.amount, 0, 0))
     if not moves:
         return []
     table = pd.DataFrame(moves, columns=["day", "due", "received", "refunded"])
@@ -376,11 +392,12 @@ def compare(company: World, frame: pd.DataFrame, asked: dict[str, Any], position
         for row in found
     } == tiers(frame, inside(bought, asked))
     clocks = {name: params[name] for name in ("as_of", "known_at", "currency")}
-    found = company.get("/analytics/receipts", **clocks)["items"]
     names = ("due", "received", "refunded", "behind")
-    assert [(row["month"], *(amount(row[name]) for name in names)) for row in found] == receipts(
-        frame
-    )
+    for tag in (None, "vip", "late"):
+        chosen = {} if tag is None else {"tag": tag}
+        found = company.get("/analytics/receipts", **clocks, **chosen)["items"]
+        told = [(row["month"], *(amount(row[name]) for name in names)) for row in found]
+        assert told == receipts(frame, tag=tag)
     edges = {"r": [5, 20, 40, 60], "f": [1, 2, 3, 4], "m": [300, 800, 1500, 4000]}
     given_edges = {
         "r_thresholds": "5,20,40,60",

@@ -315,7 +315,10 @@ def act(company: World, action: Action) -> None:
         case "credit":
             part = {"order_id": str(order), "amount": eur("1")}
             data = {"customer_id": customer, "amount": eur(str(size)), "kind": "credit-note"}
-            data |= {"allocations": [part]} if size % 2 else {}
+            if size % 2:
+                data["allocations"] = [part]
+            elif who == 0:
+                data["amount"] = {"amount": str(size), "currency": "USD"}
             company.try_("payments/receive", payment, at, **data)
         case "release":
             data = {"order_id": str(order), "amount": eur("1")}
@@ -409,7 +412,7 @@ def credit(orders: list[Order], events: list[Recorded]) -> None:
             used[recorded.stream_id] -= recorded.event.amount.amount
     for recorded in events:
         note = recorded.event
-        if not isinstance(note, CreditNoteIssued):
+        if not isinstance(note, CreditNoteIssued) or note.amount.currency != "EUR":
             continue
         theirs = sorted(
             (order for order in orders if order.customer == note.customer_id),

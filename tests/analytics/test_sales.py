@@ -235,6 +235,24 @@ def test_the_greatest_customers_and_who_answers_for_them(company: World) -> None
     assert wrong.status_code == 422
 
 
+def test_deals_and_tickets_of_customers_who_bear_a_tag(company: World) -> None:
+    registered(company)
+    company.do("customers/tag", ANN, day("2026-02-01"), tag="vip")
+    for number, customer in enumerate((ANN, BEN)):
+        opened(company, number, "2026-01-10", customer_id=customer, amount=eur("100"))
+        ticket = {"subject": "Torn", "customer_id": customer}
+        company.do("tickets/open", TICKETS[number], day("2026-01-10"), **ticket)
+    company.do("opportunities/win", DEALS[0], day("2026-02-11"))
+    [won] = figures(company, "deals/closings", tag="vip")["items"]
+    assert (won["won"], won["amount"]) == (1, eur("100.00"))
+    assert figures(company, "deals/open", tag="vip")["items"] == []
+    [served] = figures(company, "tickets", tag="vip")["items"]
+    assert served["tickets"] == 1
+    [behind_it] = figures(company, "tickets/list", tag="vip")["items"]
+    assert behind_it["customer_id"] == str(ANN)
+    assert figures(company, "tickets", tag="vip", as_of="2026-01-31")["items"][0]["tickets"] == 0
+
+
 def test_figures_as_csv_and_parquet(company: World) -> None:
     registered(company)
     company.do("orders/place", ORDERS[0], day("2026-01-10"), customer_id=ANN, amount=eur("90"))
