@@ -24,6 +24,8 @@ OLD = 15
 NET_DAYS = 22
 """Working days from delivery to the day a bill is due."""
 TOGETHER_DAYS = 4
+SLOW = 45
+"""Days after the due day on which the slowest customers pay."""
 """Bills that a customer pays within so many days are paid by one transfer."""
 
 
@@ -139,7 +141,7 @@ class Company:
             industry=industry,
             rep=rep,
             colleague=colleague,
-            late=dice.choices((-4, 12, 45, None), (60, 25, 10, 5))[0],
+            late=dice.choices((-4, 12, SLOW, None), (60, 25, 10, 5))[0],
             begins=begins,
         )
 
@@ -171,7 +173,8 @@ class Company:
             if came_as_lead and len(deals) == 1:
                 self._converted(account, deals[0], day + 7)
             day += dice.expovariate(1 / 150) + 15
-        for part in (self._payments, self._talks, self._questions, self._owners):
+        parts = (self._payments, self._talks, self._questions, self._standing, self._owners)
+        for part in parts:
             with suppress(NotYet):
                 part(account)
 
@@ -629,6 +632,25 @@ class Company:
             n += 1
 
     # Who looks after whom
+
+    def _standing(self, account: Account) -> None:
+        """Tags for who pays late and for who matters, and a bonus at the end of their year."""
+        dice = self._dice(f"{account.key} standing")
+        desk, day = words.LEAD_OF_SALES, account.begins + dice.uniform(60, 120)
+        if account.late == SLOW:
+            self._tell(day, words.ACCOUNTS, "customers/tag", account.key, tag="pays late")
+        elif happens(dice, 0.15):
+            self._tell(day, desk, "customers/tag", account.key, tag="key account")
+            self._tell(
+                day + 260,
+                words.ACCOUNTS,
+                "payments/receive",
+                f"{account.key} bonus",
+                kind="credit-note",
+                customer_id=self._telling.id_of(account.key),
+                amount=account.money(dice.randrange(20, 60) * 1_000 * words.RATE[account.currency]),
+                note="Bonus of the year",
+            )
 
     def _owners(self, account: Account) -> None:
         """Whoever leaves hands over; whoever is silent falls into the public sea."""
