@@ -20,7 +20,10 @@ Month = Annotated[
     str,
     Query(pattern=r"^(19|20|21)[0-9]{2}-(0[1-9]|1[0-2])$", examples=["2026-03"]),
 ]
-Stage = Annotated[str, Query(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
+Stage = Annotated[
+    str,
+    Query(min_length=1, max_length=200, pattern=r"^[^\x00]*$", examples=["proposal"]),
+]
 Group = Annotated[
     str | None,
     Query(
