@@ -34,6 +34,9 @@ from projections.tables import Connection
 log = structlog.get_logger()
 
 POLL_SECONDS = 0.01
+BUSY_POLL_SECONDS = 0.001
+"""Between looks at the ledger for as long as somebody seems to be at work."""
+BUSY_SECONDS = 1.0
 AWAIT_SECONDS = 0.1
 LOOK_SECONDS = 5.0
 CONSUMING: dict[str, Any] = {
@@ -127,6 +130,7 @@ class FromLedger:
     def __init__(self) -> None:
         self._is_news = False
         self._after: int | None = None
+        self._read_at = -BUSY_SECONDS
 
     def open(self, conn: Connection) -> None:
         """See ``Source``."""
@@ -167,11 +171,13 @@ class FromLedger:
         if not rows:
             return []
         self._after = rows[-1][0]
+        self._read_at = time.monotonic()
         return [Piece(0, rows)]
 
     def rest(self, stop: threading.Event) -> None:
         """See ``Source``."""
-        stop.wait(POLL_SECONDS)
+        is_busy = time.monotonic() < self._read_at + BUSY_SECONDS
+        stop.wait(BUSY_POLL_SECONDS if is_busy else POLL_SECONDS)
 
 
 class FromTopic:
