@@ -228,6 +228,10 @@ def _kept(scope: Scope, *, has_notes: bool) -> str:
         window.append(f"day < DATE '{scope.end}'")
     placed = "0" if scope.basis == "received" else "purchases.amount"
     kinds, change = CHANGES[scope.basis]
+    # That what is allocated has the order's currency is not looked at when it is allocated.
+    same = "true"
+    if scope.currency is not None:
+        same = f"coalesce(currency, {text(scope.currency)}) = {text(scope.currency)}"
     notes = "payment_id IN (SELECT payment_id FROM credits)" if has_notes else "false"
     select = f"""
 SELECT *, {" AND ".join(window)} AS in_window
@@ -236,7 +240,7 @@ SELECT *, {" AND ".join(window)} AS in_window
           FROM purchases LEFT JOIN (
                SELECT order_id, bool_or(kind = 'cancelled') AS is_cancelled, {change} AS change
                  FROM (SELECT *, coalesce({notes}, false) AS is_note FROM purchase_changes)
-                WHERE kind IN {("cancelled", *kinds)} GROUP BY order_id
+                WHERE kind IN {("cancelled", *kinds)} AND {same} GROUP BY order_id
           ) USING (order_id)
          WHERE {" AND ".join(chosen)})
 """

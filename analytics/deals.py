@@ -338,12 +338,16 @@ def deals(
 ) -> tuple[list[dict[str, Any]], int | None]:
     """The deals behind figures, by the position of their opening; and where the list goes on.
 
-    With a window those whose last stage was entered in it; with ``idle_days`` those that nothing
-    happened to for longer: open ones of them are stuck.
+    With a window those whose last stage was entered in it, or, where only open ones are asked for,
+    that are expected to close in it; with ``idle_days`` those that nothing happened to for longer:
+    open ones of them are stuck.
     """
     _prepare(session, pipeline)
     equal = {"kind": kind, "stage": stage, "reason": reason}
-    conditions = [in_window(session.scope, "since")]
+    window = in_window(session.scope, "since")
+    if kind == "open":
+        window = days_in_window(session.scope, "expected_close")
+    conditions = [window]
     if idle_days is not None:
         conditions.append(f"idle > {idle_days} * 86400000000")
     query = EACH.format(chosen=wanted(equal, *conditions))

@@ -73,7 +73,7 @@ SELECT c.position, c.occurred_at, c.order_id, c.payment_id, c.kind,
        CASE kind WHEN 'released' THEN -c.amount ELSE c.amount END AS amount,
        c.payment_id IN (SELECT payment_id FROM credits) AS is_note
   FROM purchase_changes c JOIN billed USING (order_id)
- WHERE c.kind IN ('allocated', 'released', 'refunded')
+ WHERE c.kind IN ('allocated', 'released', 'refunded') AND c.{same}
 """
 WITHOUT_NOTES = f"SELECT * FROM ({OF_ORDERS}) WHERE kind = 'refunded' OR NOT is_note"
 ZERO = Decimal(0)
@@ -153,7 +153,9 @@ def _moved(session: Session) -> str:
     settle_currency(session, "purchases", "receipts", "credits")
     scope = session.scope
     chosen = [f"customer_id IN ({customers})" for customers in customers_of(scope)]
-    same = "true" if scope.currency is None else f"currency = {text(scope.currency)}"
+    same = "currency IS NOT NULL"
+    if scope.currency is not None:
+        same = f"currency = {text(scope.currency)}"
     is_all = not chosen
     # A credit note is its customer's, of one rep or product only as far as an order got it.
     counted, money_of = " AND ".join([same, happened(scope), *chosen]), WITHOUT_NOTES
@@ -168,7 +170,7 @@ def _moved(session: Session) -> str:
         money_of = ALL_MONEY
     return MOVED.format(
         placed=day_of(scope.zone, "p.occurred_at"),
-        orders=" AND ".join([*chosen, f"p.{same}" if scope.currency else same]),
+        orders=" AND ".join([*chosen, f"p.{same}"]),
         day=day_of(scope.zone),
         credits=counted,
         money=money_of.format(same=same),

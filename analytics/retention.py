@@ -94,6 +94,7 @@ def retention(session: Session, lost_after_days: int) -> list[dict[str, Any]]:
     return [
         {
             **row,
+            "kept": row["customers"] - row["lost"],
             "retention": ratio(row["customers"] - row["lost"], row["customers"]),
             "churn": ratio(row["lost"], row["customers"]),
         }

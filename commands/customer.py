@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Annotated, Self
 from uuid import UUID
 
-from pydantic import Field, StrictBool, model_validator
+from pydantic import AfterValidator, Field, StrictBool, model_validator
 
 from aggregates.base import (
     ContactExists,
@@ -28,9 +28,18 @@ from events.customer import (
 )
 from events.values import ActorId, Day, Email, Line, Money, Text
 
+TAG_LENGTH = 60
+
+
+def _short(tag: str) -> str:
+    if len(tag) > TAG_LENGTH:
+        raise ValueError(f"must have at most {TAG_LENGTH} characters")
+    return tag
+
+
 Year = Annotated[int, Field(ge=1000, le=2200, strict=True)]
 Count = Annotated[int, Field(ge=0, le=100_000_000, strict=True)]
-Tag = Annotated[Line, Field(max_length=60)]
+Tag = Annotated[Line, AfterValidator(_short)]
 Minutes = Annotated[int, Field(ge=0, le=100_000, strict=True)]
 
 

@@ -422,7 +422,9 @@ def analytics_show(
     given = {name: value for name, _, value in pairs}
     try:
         with parts(settings) as found:
-            answer = figures.ask(found, facts(settings), figure, given, form)
+            every_page = to is not None
+            store = facts(settings)
+            answer = figures.ask(found, store, figure, given, form, every_page=every_page)
         if to is not None:
             to.write_bytes(answer)
         if plot is not None:

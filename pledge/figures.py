@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 
 import httpx2
 import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
 import vl_convert
 from fastapi import FastAPI
 from rich.console import Console
@@ -69,11 +72,21 @@ CHARTS = {
     "tiers": Chart("tier", ("share_of_customers", "share_of_amount")),
 }
 PLAIN = (
+    "cohorts/customers",
     "customers",
+    "customers/list",
     "deals",
+    "deals/conversion/deals",
+    "deals/stages/deals",
+    "leads/list",
     "lifetime/customers",
     "purchases",
+    "receipts/moves",
+    "repurchase/customers",
+    "retention/customers",
     "rfm/customers",
+    "rfm/movement/customers",
+    "tickets/list",
     "tiers/customers",
 )
 """Figures that are a list or a row, and no chart."""
@@ -81,9 +94,18 @@ NAMES = sorted([*CHARTS, *PLAIN])
 
 
 def ask(
-    found: Parts, store: Store, figure: str, asked: Mapping[str, str], form: str = "json"
+    found: Parts,
+    store: Store,
+    figure: str,
+    asked: Mapping[str, str],
+    form: str = "json",
+    *,
+    every_page: bool = False,
 ) -> bytes:
     """What ``GET /analytics/{figure}`` answers, as JSON, CSV or Parquet.
+
+    Args:
+        every_page: whether to answer all pages of a list as one.
 
     Raises:
         NoSuchFigure: when there is no such figure, or a parameter is wrong.
@@ -95,27 +117,55 @@ def ask(
     app = FastAPI()
     install(app, reader)
 
-    async def answer() -> httpx2.Response:
+    async def answers() -> list[httpx2.Response]:
         transport = httpx2.ASGITransport(app=app)
         async with httpx2.AsyncClient(transport=transport, base_url="http://pledge") as client:
-            path = f"/analytics/{figure}"
-            return await client.get(path, params=dict(asked), headers={"accept": accept})
+            path, params = f"/analytics/{figure}", dict(asked)
+            got = [await client.get(path, params=params, headers={"accept": accept})]
+            while every_page and (link := _next(got[-1], form)) is not None:
+                got.append(await client.get(link, headers={"accept": accept}))
+            return got
 
     reader.open()
     try:
-        got = asyncio.run(answer())
+        pages = asyncio.run(answers())
     finally:
         reader.close()
-    if form != "json" and "link" in got.headers:
-        raise NoSuchFigure(
-            f"{figure} has more rows than fit into one answer; ask for more of them with "
-            "limit=1000, or for less, page by page, with cursor=… from --json."
-        )
+    got = pages[-1]
     if got.status_code != httpx2.codes.OK:
         told = got.json()
         errors = [f"{e['field']}: {e['message']}" for e in told.get("errors", ())]
         raise NoSuchFigure("; ".join(errors) or told.get("detail") or told["title"])
-    return got.content
+    return got.content if len(pages) == 1 else JOINED[form]([page.content for page in pages])
+
+
+def _next(got: httpx2.Response, form: str) -> str | None:
+    if got.status_code != httpx2.codes.OK:
+        return None
+    if form == "json":
+        link: str | None = got.json().get("next")
+        return link
+    return got.links.get("next", {}).get("url")
+
+
+def _one_json(pages: list[bytes]) -> bytes:
+    told = [orjson.loads(page) for page in pages]
+    items = [item for page in told for item in page["items"]]
+    return orjson.dumps({**told[0], "items": items, "next": None})
+
+
+def _one_csv(pages: list[bytes]) -> bytes:
+    """Every page has the same columns; a header has no line break in it."""
+    return pages[0] + b"".join(page.partition(b"\r\n")[2] for page in pages[1:])
+
+
+def _one_parquet(pages: list[bytes]) -> bytes:
+    out = pa.BufferOutputStream()
+    pq.write_table(pa.concat_tables(pq.read_table(io.BytesIO(page)) for page in pages), out)
+    return bytes(out.getvalue())
+
+
+JOINED = {"json": _one_json, "csv": _one_csv, "parquet": _one_parquet}
 
 
 def show(answer: bytes, figure: str, console: Console) -> None:

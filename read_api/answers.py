@@ -65,9 +65,24 @@ def found_or_404(item: dict[str, Any] | None) -> dict[str, Any]:
     return item
 
 
-def listed(request: Request, head: dict[str, Any], items: list[Any], more: str | None) -> Response:
-    """A page of a list: JSON with a ``next`` link, or CSV or Parquet with a ``Link`` header."""
-    link = None if more is None else str(request.url.include_query_params(cursor=more))
+def listed(
+    request: Request,
+    head: dict[str, Any],
+    items: list[Any],
+    more: str | None,
+    *,
+    by_rank: bool = False,
+) -> Response:
+    """A page of a list: JSON with a ``next`` link, or CSV or Parquet with a ``Link`` header.
+
+    Args:
+        by_rank: whether the cursor is a place and no key, so that the next page is to be one of the
+            very same list: of what was known at this one's position.
+    """
+    link = None
+    if more is not None:
+        pinned = {"known_at": head["position"]} if by_rank else {}
+        link = str(request.url.include_query_params(cursor=more, **pinned))
     return _as_table(request, head, items, link) or as_json({**head, "items": items, "next": link})
 
 
@@ -142,10 +157,12 @@ def as_csv(items: Iterable[dict[str, Any]], model: Any) -> str:
     """Rows with a column a field, nested ones as ``a.b``; nothing that a sheet would compute.
 
     Args:
-        model: of one row; gives the columns of an empty answer.
+        model: of one row; gives the columns, which so are the same whatever is null.
     """
     rows = [dict(_flat(item)) for item in items]
-    columns = _columns(rows) or [field.name for field in _fields(model)]
+    told = [field.name for field in _fields(model)]
+    parents = {name.rpartition(".")[0] for name in told}
+    columns = told + [name for name in _columns(rows) if name not in {*told, *parents}]
     out = io.StringIO()
     writer = csv.writer(out)
     writer.writerow(columns)

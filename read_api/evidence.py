@@ -18,7 +18,11 @@ from read_api.reading import Reader
 
 Month = Annotated[
     str,
-    Query(pattern=r"^(19|20|21)[0-9]{2}-(0[1-9]|1[0-2])$", examples=["2026-03"]),
+    Query(
+        pattern=r"^(19|20|21)[0-9]{2}-(0[1-9]|1[0-2])(-[0-9]{2})?$",
+        examples=["2026-03"],
+        description="A month, or any day of it.",
+    ),
 ]
 Stage = Annotated[
     str,
@@ -168,7 +172,7 @@ def _of_sales(routes: APIRouter, reader: Reader) -> None:
     ) -> Response:
         """The leads behind a group, or all that were captured in the window."""
         if by is None and group is not None:
-            raise Unanswerable("group", "needs a by, which says of what it is one")
+            raise Unanswerable("group", "needs a by that says of what it is one")
         with on_facts(reader, asked, leads.TABLES, by=by) as (told, session):
             return listed(request, told(), *leads.each(session, by, group, cursor, limit))
 
@@ -183,7 +187,7 @@ def _of_sales(routes: APIRouter, reader: Reader) -> None:
     ) -> Response:
         """The tickets behind a group, or all that were opened in the window."""
         if by == "all" and group is not None:
-            raise Unanswerable("group", "needs a by, which says of what it is one")
+            raise Unanswerable("group", "needs a by that says of what it is one")
         with on_facts(reader, asked, tickets.TABLES, by=by) as (told, session):
             return listed(request, told(), *tickets.each(session, by, group, cursor, limit))
 
@@ -193,12 +197,12 @@ def _of_sales(routes: APIRouter, reader: Reader) -> None:
     ) -> Response:
         """What a month's receipts are made of: what fell due, came in, went back."""
         with on_facts(reader, asked, receipts.TABLES) as (told, session):
-            items, more = receipts.moves(session, month, _number(cursor), limit)
-            return listed(request, told(), items, _text(more))
+            items, more = receipts.moves(session, month[:7], _number(cursor), limit)
+            return listed(request, told(), items, _text(more), by_rank=True)
 
 
 def _first_day(month: str) -> date:
-    return date.fromisoformat(f"{month}-01")
+    return date.fromisoformat(f"{month[:7]}-01")
 
 
 def _number(cursor: str | None) -> int | None:

@@ -235,6 +235,7 @@ class RetentionMonth(Shape):
     from_: date = Field(alias="from")
     to: date
     customers: int
+    kept: int
     lost: int
     new: int
     regained: int

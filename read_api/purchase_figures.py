@@ -226,7 +226,8 @@ def _segments(routes: APIRouter, reader: Reader) -> None:
                 after=int(cursor or 0),
                 limit=limit,
             )
-            return listed(request, {**told(), "shares": shares.told()}, items, _place(more))
+            head = {**told(), "shares": shares.told()}
+            return listed(request, head, items, _place(more), by_rank=True)
 
 
 def _lives(routes: APIRouter, reader: Reader) -> None:

@@ -12,7 +12,7 @@ WITH changes AS (
       FROM (SELECT *,
                    coalesce(payment_id IN (SELECT payment_id FROM credits), false) AS is_note,
                    CASE kind WHEN 'allocated' THEN amount WHEN 'released' THEN -amount END AS given
-              FROM purchase_changes)
+              FROM purchase_changes WHERE currency IS NULL OR currency = :currency)
      GROUP BY order_id
 ), sold AS (
     SELECT customer_id, position, occurred_at,

@@ -23,7 +23,7 @@ FACTS = {
     "purchases": "position BIGINT, occurred_at TIMESTAMP, order_id STRING, customer_id STRING, "
     "amount DECIMAL(24, 4), currency STRING",
     "purchase_changes": "position BIGINT, occurred_at TIMESTAMP, order_id STRING, kind STRING, "
-    "amount DECIMAL(24, 4), payment_id STRING",
+    "amount DECIMAL(24, 4), currency STRING, payment_id STRING",
     "credits": "position BIGINT, occurred_at TIMESTAMP, payment_id STRING, customer_id STRING, "
     "amount DECIMAL(24, 4), currency STRING",
 }

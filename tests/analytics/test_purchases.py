@@ -166,6 +166,22 @@ def test_a_credit_note_makes_the_purchase_less_that_it_followed(company: World) 
     assert [month["due"]["amount"] for month in months] == ["40.00", "120.00"]
 
 
+def test_what_another_currency_pays_counts_in_no_figure_of_this_one(company: World) -> None:
+    registered(company)
+    place(company, 0, ANN, "2026-01-10", "100", by="bo")
+    yen = {"amount": "40", "currency": "JPY"}
+    part = {"order_id": str(ORDERS[0]), "amount": yen}
+    for n, kind in enumerate(("money", "credit-note")):
+        data = {"customer_id": ANN, "amount": yen, "kind": kind, "allocations": [part]}
+        company.do("payments/receive", PAYMENTS[n], day("2026-01-20"), **data)
+    company.write_facts()
+    euros = {"currency": "EUR"}
+    assert figures(company, "customers", basis="received", **euros)["amount"] == eur("0.00")
+    assert figures(company, "customers", basis="net", **euros)["amount"] == eur("100.00")
+    [month] = figures(company, "receipts", owner="bo", **euros)["items"]
+    assert (month["due"], month["received"]) == (eur("100.00"), eur("0.00"))
+
+
 def test_a_credit_note_is_taken_once_whatever_becomes_of_it(company: World) -> None:
     registered(company)
     place(company, 0, ANN, "2026-01-10", "100", by="bo")

@@ -676,6 +676,9 @@ def compare(company: World, question: dict[str, Any]) -> None:
     spells = [f"{of}_days_{kind}" for of in names[3:] for kind in ("mean", "median")]
     assert tuple(row[name] for name in (*names, *spells, "score_mean")) == oracle.tickets()
     behind(company, params)
+    each = company.every("/analytics/deals", **params, kind="open")
+    groups = company.get("/analytics/deals/open", **params)["items"]
+    assert Counter(deal["stage"] for deal in each) == {g["group"]: g["deals"] for g in groups}
     every = company.get("/analytics/deals", **params)["items"]
     assert Counter(deal["stage"] for deal in every) == Counter(
         deal.stage for deal in oracle.deals.values() if oracle.inside(deal.since)

@@ -7,6 +7,7 @@ from pathlib import Path
 from uuid import UUID
 
 import orjson
+import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
@@ -42,6 +43,18 @@ def shop(company: World) -> World:
     return company
 
 
+NEEDED = {
+    "cohorts/customers": {"cohort": "2026-01"},
+    "deals/conversion/deals": {"stage": "discovery"},
+    "deals/stages/deals": {"stage": "discovery"},
+    "receipts/moves": {"month": "2026-01"},
+    "retention/customers": {"month": "2026-02"},
+    "rfm/movement": {"since": "2026-02-01"},
+    "rfm/movement/customers": {"since": "2026-02-01"},
+}
+"""What a figure cannot do without."""
+
+
 def answer(company: World, figure: str, form: str = "json", **asked: str) -> bytes:
     return ask(Parts(company.url, MASTER), company.store, figure, asked, form)
 
@@ -55,8 +68,7 @@ def printed(got: bytes, figure: str) -> str:
 
 @pytest.mark.parametrize("figure", NAMES)
 def test_every_figure_can_be_shown(shop: World, figure: str) -> None:
-    asked = {"since": "2026-02-01"} if figure == "rfm/movement" else {}
-    text = printed(answer(shop, figure, **asked), figure)
+    text = printed(answer(shop, figure, **NEEDED.get(figure, {})), figure)
     assert str(shop.head()) in text
     if figure == "deals/closings":
         assert "7.00 EUR" in text
@@ -65,12 +77,24 @@ def test_every_figure_can_be_shown(shop: World, figure: str) -> None:
 
 def test_charts_are_drawn(shop: World, tmp_path: Path) -> None:
     for figure in CHARTS:
-        asked = {"since": "2026-02-01"} if figure == "rfm/movement" else {}
+        asked = NEEDED.get(figure, {})
         to = tmp_path / "chart.svg"
         plot(answer(shop, figure, **asked), figure, to)
         assert to.read_text().startswith("<svg")
     plot(answer(shop, "cohorts"), "cohorts", tmp_path / "chart.png")
     assert (tmp_path / "chart.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_all_pages_of_a_list_are_written_as_one(shop: World) -> None:
+    def whole(form: str) -> bytes:
+        parts, asked = Parts(shop.url, MASTER), {"limit": "1"}
+        return ask(parts, shop.store, "purchases", asked, form, every_page=True)
+
+    told = orjson.loads(whole("json"))
+    assert (len(told["items"]), told["next"]) == (4, None)
+    lines = whole("csv").decode("utf-8-sig").splitlines()
+    assert len(lines) == 5
+    assert pq.read_table(io.BytesIO(whole("parquet"))).num_rows == 4
 
 
 def test_what_cannot_be_shown_is_said(shop: World, tmp_path: Path) -> None:
@@ -82,9 +106,13 @@ def test_what_cannot_be_shown_is_said(shop: World, tmp_path: Path) -> None:
         plot(answer(shop, "cohorts"), "cohorts", tmp_path / "chart.gif")
     with pytest.raises(NoSuchFigure, match="nothing to draw"):
         plot(answer(shop, "rfm", currency="USD"), "rfm", tmp_path / "chart.svg")
-    with pytest.raises(NoSuchFigure, match="limit=1000"):
-        answer(shop, "purchases", form="csv", limit="1")
     with pytest.raises(NoSuchFigure, match="has no chart"):
         plot(answer(shop, "purchases"), "purchases", tmp_path / "chart.svg")
     assert orjson.loads(answer(shop, "rfm"))["items"]
     assert answer(shop, "rfm", form="csv").startswith(b"\xef\xbb\xbfsegment")
+
+
+def test_the_command_line_knows_every_figure(company: World) -> None:
+    paths = company.app.openapi()["paths"]
+    figures = (path.removeprefix("/analytics/") for path in paths if "/analytics/" in path)
+    assert sorted(figures) == NAMES
