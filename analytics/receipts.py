@@ -46,6 +46,9 @@ WITH billed AS (
            0 AS received, 0 AS refunded
       FROM places
     UNION ALL
+    -- As of a day that lies between a return and the line that came back, less than nothing.
+    SELECT day, position, order_id, NULL, 1000001, 'due', amount, 0, 0 FROM billed WHERE amount < 0
+    UNION ALL
     SELECT {day}, position, NULL, payment_id, 0, 'credited', -amount, 0, 0
       FROM credits WHERE {credits}
     UNION ALL

@@ -335,7 +335,7 @@ def _opens(
     last = plan[-1]["due"] if plan else placed
     shown_parts = []
     for part in [*plan, {"number": None, "due": last, "amount": billed}]:
-        share = min(part["amount"], billed)
+        share = max(min(part["amount"], billed), Decimal(0))
         billed -= share
         covered = max(min(paid, share), Decimal(0))
         paid -= covered

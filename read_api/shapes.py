@@ -264,7 +264,10 @@ class OrderShape(Shape):
         examples=["placed", "shipped", "held", "disputed", "resolved", "completed", "cancelled"]
     )
     amount: Money = Field(description="What was ordered.")
-    billed: Money = Field(description="The same without what was returned; 0 when cancelled.")
+    billed: Balance = Field(
+        description="The same without what was returned; 0 when cancelled. "
+        "Below 0 as of a day that lies between a return and what came back by it."
+    )
     credited: Balance = Field(description="By credit notes that were allocated to it.")
     received: Money
     refunded: Money
@@ -278,7 +281,7 @@ class OrderFactShape(Shape):
     version: int
     status: str
     amount: Money
-    billed: Money
+    billed: Balance
     occurred_at: datetime
     recorded_at: datetime
     actor: str

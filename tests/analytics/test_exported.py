@@ -215,8 +215,11 @@ def receipts(frame: pd.DataFrame, *, tag: str | None = None) -> list[tuple[Any, 
         plan.sort(key=lambda part: part[0])
         left = billed
         for due, amount in [*plan, *([(last, rest)] if rest > 0 else [])]:
-            moves.append((due, min(amount, left), 0, 0))
-            left -= min(amount, left)
+            part = max(min(amount, left), 0)
+            moves.append((due, part, 0, 0))
+            left -= part
+        if billed < 0:
+            moves.append((order.day, billed, 0, 0))
     counted = notes[notes["amount.currency"] == "EUR"]
     moves += [(note.day, -note.amount, 0, 0) for note in counted.itertuples()]
     for move in money_in.itertuples():

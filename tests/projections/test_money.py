@@ -318,6 +318,26 @@ def test_more_may_be_owed_for_a_while_than_was_billed(company: World) -> None:
     assert buckets(company, as_of="2026-03-06") == {"current": "30.00", "31-60": "100.00"}
 
 
+def test_more_may_have_come_back_for_a_while_than_was_billed(company: World) -> None:
+    two_customers(company)
+    company.do("orders/place", ONE, day("2026-02-01"), customer_id=ANN, amount=eur("90"))
+    company.do("orders/place", TWO, day("2026-02-01"), customer_id=ANN, amount=eur("190"))
+    whole = [{"due": "2026-02-20", "amount": eur("90")}]
+    company.do("orders/plan-payments", ONE, day("2026-02-01"), instalments=whole)
+    line = {"product": "x", "quantity": "1", "unit_price": eur("100")}
+    company.do("orders/add-line", ONE, day("2026-03-20"), line=line)
+    company.do("orders/return", ONE, day("2026-03-05"), amount=eur("150"), reason="r")
+    company.project()
+    clocks = {"as_of": "2026-03-06"}
+    assert account(company, **clocks)[3:] == ("130.00", "130.00")
+    shown = company.get(f"/orders/{ONE}", **clocks)
+    assert amounts(shown, "billed", "balance") == ("-60.00", "-60.00")
+    assert [p["open"]["amount"] for p in shown["instalments"]] == ["0.00"]
+    company.write_facts()
+    months = company.get("/analytics/receipts", **clocks)["items"]
+    assert months[-1]["behind"]["amount"] == "130.00"
+
+
 def test_a_made_up_cursor_is_refused(company: World) -> None:
     cursor = base64.urlsafe_b64encode(b'["1","\\u0000"]').decode().rstrip("=")
     assert company.ask("/payments/receivables", cursor=cursor).status_code in (422, 503)
@@ -561,7 +581,7 @@ class Oracle:
             plan.sort(key=lambda due_amount: due_amount[0])
             last = plan[-1][0] if plan else placed["placed"]
             for due, planned in [*plan, (last, left)]:
-                share = min(planned, left)
+                share = max(min(planned, left), Decimal(0))
                 left -= share
                 covered = max(min(paid, share), Decimal(0))
                 paid -= covered
