@@ -16,7 +16,7 @@ CUSTOMER = {
     "website": "https://www.nordwind-logistik.example/en/cold-chain/contact",
     "region": "Northern Germany, Denmark and southern Sweden",
 }
-PROMISE = {
+PROMISE: dict[str, Any] = {
     "promised_by": "rep-north",
     "what": "Deliver 100 sensors by the end of the year with a discount of 5 per cent",
     "due": "2030-12-31",

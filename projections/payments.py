@@ -81,7 +81,7 @@ FACTS = Table(
 
 def apply(rows: Rows, recorded: Recorded) -> None:
     """Change the payment's rows by one event."""
-    event: PaymentEvent = recorded.event  # type: ignore[assignment]
+    event: PaymentEvent = recorded.event  # type: ignore[assignment]  # the model names its events
     payment = rows.get(PAYMENTS, recorded.stream_id)
     payment.version, payment.position = recorded.version, recorded.position
     amount, order_id = event.amount.amount, None

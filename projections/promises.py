@@ -68,7 +68,7 @@ Events = PromiseMade | PromiseKept | PromiseBroken | PromiseWithdrawn
 
 def apply(rows: Rows, recorded: Recorded) -> None:
     """Change the promise's rows by one event."""
-    event: Events = recorded.event  # type: ignore[assignment]
+    event: Events = recorded.event  # type: ignore[assignment]  # the model names its events
     promise = rows.get(PROMISES, recorded.stream_id, event.promise_id)
     promise.version, promise.position = recorded.version, recorded.position
     note: str | None = None

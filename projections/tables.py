@@ -69,7 +69,7 @@ class Table(Generic[R]):
     def columns(self) -> dict[str, str]:
         """Column names and their PostgreSQL types, in order."""
         hints = get_type_hints(self.row)
-        return {field.name: _column_type(hints[field.name]) for field in fields(self.row)}  # type: ignore[arg-type]
+        return {field.name: _column_type(hints[field.name]) for field in fields(self.row)}  # type: ignore[arg-type]  # a Row is a dataclass
 
     @cached_property
     def key_of(self) -> Callable[[R], tuple[Any, ...]]:

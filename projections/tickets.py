@@ -83,7 +83,7 @@ FACTS = Table("ticket_facts", TicketFact, key=("ticket_id", "version"), facts=Tr
 
 def apply(rows: Rows, recorded: Recorded) -> None:
     """Change the ticket's rows by one event."""
-    event: TicketEvent = recorded.event  # type: ignore[assignment]
+    event: TicketEvent = recorded.event  # type: ignore[assignment]  # the model names its events
     ticket = rows.get(TICKETS, recorded.stream_id)
     ticket.version, ticket.position = recorded.version, recorded.position
     fact = TicketFact(

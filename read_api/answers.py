@@ -69,7 +69,7 @@ def listed(
     request: Request,
     head: dict[str, Any],
     items: list[Any],
-    more: str | None,
+    more: str | int | None,
     *,
     by_rank: bool = False,
 ) -> Response:

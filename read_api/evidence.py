@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
@@ -158,8 +158,8 @@ def _of_sales(routes: APIRouter, reader: Reader) -> None:
     ) -> Response:
         """The stays in a stage that ended in the window, and those that have not ended."""
         with on_facts(reader, asked, deals.TABLES, pipeline=pipeline) as (told, session):
-            items, more = deals.stays(session, stage, pipeline, _number(cursor), limit)
-            return listed(request, told(), items, _text(more))
+            found = deals.stays(session, stage, pipeline, _number(cursor), limit)
+            return listed(request, told(), *found)
 
     @routes.get("/analytics/leads/list", tags=["analytics"], response_model=shapes.LeadsBehind)
     def leads_behind(
@@ -198,7 +198,7 @@ def _of_sales(routes: APIRouter, reader: Reader) -> None:
         """What a month's receipts are made of: what fell due, came in, went back."""
         with on_facts(reader, asked, receipts.TABLES) as (told, session):
             items, more = receipts.moves(session, month[:7], _number(cursor), limit)
-            return listed(request, told(), items, _text(more), by_rank=True)
+            return listed(request, told(), items, more, by_rank=True)
 
 
 def _first_day(month: str) -> date:
@@ -207,7 +207,3 @@ def _first_day(month: str) -> date:
 
 def _number(cursor: str | None) -> int | None:
     return None if cursor is None else int(cursor)
-
-
-def _text(more: Any) -> str | None:
-    return None if more is None else str(more)

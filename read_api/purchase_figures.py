@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -156,7 +156,7 @@ def add_routes(routes: APIRouter, reader: Reader) -> None:
         """The purchases that figures rest on; their positions lead into /audit/events."""
         with on_purchases(reader, asked) as (told, session):
             items, more = purchases.evidence(session, customer_id, int(cursor or 0), limit)
-            return listed(request, told(), items, _place(more))
+            return listed(request, told(), items, more)
 
 
 def _segments(routes: APIRouter, reader: Reader) -> None:
@@ -227,7 +227,7 @@ def _segments(routes: APIRouter, reader: Reader) -> None:
                 limit=limit,
             )
             head = {**told(), "shares": shares.told()}
-            return listed(request, head, items, _place(more), by_rank=True)
+            return listed(request, head, items, more, by_rank=True)
 
 
 def _lives(routes: APIRouter, reader: Reader) -> None:
@@ -257,7 +257,3 @@ def _lives(routes: APIRouter, reader: Reader) -> None:
                 session, outlook, customer=customer_id, after=cursor, limit=limit
             )
             return listed(request, {**told(), "outlook": outlook.told()}, items, more)
-
-
-def _place(more: Any) -> str | None:
-    return None if more is None else str(more)

@@ -79,7 +79,7 @@ def add_routes(routes: APIRouter, reader: Reader) -> None:
                 after=int(cursor or 0),
                 limit=limit,
             )
-            return listed(request, told(), items, None if more is None else str(more))
+            return listed(request, told(), items, more)
 
     @routes.get("/analytics/leads", tags=["analytics"], response_model=shapes.LeadGroups)
     def lead_groups(request: Request, asked: Captured, by: leads.By = "source") -> Response:

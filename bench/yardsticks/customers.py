@@ -19,7 +19,7 @@ from measuring import Measure
 from psycopg.conninfo import conninfo_to_dict
 
 MEASURED_VERSION = "9.5.6"
-PROMISED: dict[str, Any] = {**PROMISE, **PROMISE["amount"]}  # type: ignore[dict-item]
+PROMISED: dict[str, Any] = {**PROMISE, **PROMISE["amount"]}
 
 
 class Customer(Aggregate):

@@ -520,7 +520,7 @@ class Oracle:
         return found
 
     def leads(self) -> dict[str, tuple[Any, ...]]:
-        streams: dict[UUID, list[Recorded]] = defaultdict(list)
+        streams: dict[UUID, list[Any]] = defaultdict(list)
         for recorded in self.events:
             if recorded.stream_type == "lead":
                 streams[recorded.stream_id].append(recorded)
@@ -529,18 +529,18 @@ class Oracle:
         for events in streams.values():
             kinds = {recorded.type: recorded for recorded in events}
             captured = kinds.get("lead.captured")
-            owners = [r.event.owner for r in events if hasattr(r.event, "owner")]  # type: ignore[attr-defined]
+            owners = [r.event.owner for r in events if hasattr(r.event, "owner")]
             if captured is None or not self.inside(captured.occurred_at):
                 continue
             if self.owner is not None and (not owners or owners[-1] != self.owner):
                 continue
             converted = kinds.get("lead.converted")
-            rows[captured.event.source].append(  # type: ignore[attr-defined]
+            rows[captured.event.source].append(
                 (
                     "lead.qualified" in kinds,
                     converted is not None,
                     "lead.disqualified" in kinds,
-                    converted is not None and converted.event.opportunity_id in won,  # type: ignore[attr-defined]
+                    converted is not None and converted.event.opportunity_id in won,
                     converted and converted.occurred_at - captured.occurred_at,
                 )
             )
@@ -554,7 +554,7 @@ class Oracle:
         }
 
     def tickets(self) -> tuple[Any, ...]:
-        streams: dict[UUID, list[Recorded]] = defaultdict(list)
+        streams: dict[UUID, list[Any]] = defaultdict(list)
         for recorded in self.events:
             if recorded.stream_type == "ticket":
                 streams[recorded.stream_id].append(recorded)
@@ -568,7 +568,7 @@ class Oracle:
             hands: list[str | None] = []
             for r in events:
                 if r.type in ("ticket.dispatched", "ticket.dispatch-confirmed"):
-                    hands.append(r.event.technician)  # type: ignore[attr-defined]
+                    hands.append(r.event.technician)
                 elif r.type == "ticket.dispatch-declined":
                     hands.append(None)
             if self.owner is not None and (not hands or hands[-1] != self.owner):
@@ -587,15 +587,13 @@ class Oracle:
             reopenings += sum(r.type == "ticket.reopened" for r in events)
             taken = [r.occurred_at for r in events if r.type == "ticket.dispatch-confirmed"]
             answered = [
-                r.occurred_at
-                for r in events
-                if r.type == "ticket.replied" and not r.event.inbound  # type: ignore[attr-defined]
+                r.occurred_at for r in events if r.type == "ticket.replied" and not r.event.inbound
             ]
             done = [r.occurred_at for r in events if r.type == "ticket.resolved"]
             spells["taken"] += [min(taken) - began] if taken else []
             spells["replied"] += [min(answered) - began] if answered else []
             spells["resolved"] += [max(done) - began] if done else []
-            given = [r.event.score for r in events if r.type == "ticket.rated"]  # type: ignore[attr-defined]
+            given = [r.event.score for r in events if r.type == "ticket.rated"]
             scores += given[-1:]
         return (
             number,
