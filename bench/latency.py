@@ -33,7 +33,8 @@ from yardsticks.kafka_python import PRODUCING
 
 from commands.wire import from_line
 from events.envelope import Actor
-from events.topic import partition_of, prepare_topic
+from events.kafka.records import partition_of
+from events.kafka.topic import prepare_topic
 from pledge.broker import broker
 from pledge.serving import program
 from pledge.wiring import Parts

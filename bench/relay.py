@@ -26,8 +26,9 @@ from project import fill_with_deals
 from yardsticks.kafka_python import PRODUCING
 
 from events import checkpoints, ledger
-from events.relay import NAME, Relay, from_the_start
-from events.topic import Tail, headers, prepare_topic
+from events.kafka.records import HEADERS, PARTITIONS, event_record, partition_of, source_of
+from events.kafka.relay import NAME, Relay, from_the_start
+from events.kafka.topic import Tail, prepare_topic
 from pledge.broker import broker
 from projections.opportunities import MODEL
 from projections.runner import Runner
@@ -102,10 +103,12 @@ def ours(url: str, bootstrap: str, events: int) -> Iterator[Measure]:
 @contextmanager
 def bare(url: str, bootstrap: str, events: int) -> Iterator[Measure]:
     with ledger_in(url).connect() as conn:
-        records = [
-            (str(row[3]).encode(), bytes(row[14]), headers(row, b"urn:pledge:ledger:bench"))
-            for row in ledger.read(conn, 0, events)
-        ]
+        source, last = source_of(ledger.ledger_id(conn)), [0] * PARTITIONS
+        records = []
+        for row in ledger.read(conn, 0, events):
+            partition = partition_of(row[3])
+            records.append((str(row[3]).encode(), event_record(row, source, last[partition])))
+            last[partition] = row[0]
     assert len(records) == events
 
     def measure() -> tuple[int, float]:
@@ -113,7 +116,7 @@ def bare(url: str, bootstrap: str, events: int) -> Iterator[Measure]:
         prepare_topic(bootstrap, topic)
         began = time.perf_counter()
         producer = KafkaProducer(bootstrap_servers=bootstrap, **PRODUCING)
-        acks = [producer.send(topic, value, key, sent) for key, value, sent in records]
+        acks = [producer.send(topic, value, key, HEADERS) for key, value in records]
         producer.flush()
         took = time.perf_counter() - began
         assert all(ack.succeeded() for ack in acks)

@@ -58,7 +58,7 @@ class Checkpoint:
     def taken(self) -> int:
         """Up to here no event of this partition is missing, and none is to be taken again.
 
-        In a topic too the events of a partition come in the ledger's order.
+        Of a topic this is how far the partition's chain was followed.
         """
         return max(self.position, self.watermark or 0)
 
@@ -77,6 +77,9 @@ SELECT c.name, n, c.shape, c.ledger_id, c.position, c.event_id, c.halted, c.halt
        %s, c.position
   FROM progress.checkpoints c, generate_series(0, %s) AS n WHERE c.name = %s AND c.source = 'ledger'
 ON CONFLICT (name, partition) DO UPDATE SET source = excluded.source, watermark = excluded.watermark
+"""
+FOLLOW = """
+UPDATE progress.checkpoints SET source = %s, next_offset = NULL WHERE name = %s AND source <> %s
 """
 MOVE = """
 UPDATE progress.checkpoints c
@@ -121,6 +124,11 @@ def split(conn: Connection, name: str, source: str, partitions: int) -> None:
     with conn.transaction():
         conn.execute("SELECT FROM progress.checkpoints WHERE name = %s FOR UPDATE", (name,))
         conn.execute(SPLIT, (source, partitions - 1, name))
+
+
+def follow(conn: Connection, name: str, source: str) -> None:
+    """Let a reader of a topic go on with another one that has the same partitions."""
+    conn.execute(FOLLOW, (source, name, source))
 
 
 def raise_epoch(conn: Connection, name: str) -> Checkpoint:

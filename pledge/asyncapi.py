@@ -7,35 +7,57 @@ from importlib.metadata import version
 from typing import Any
 
 from events.base import Event
-from events.topic import PARTITIONS, SETTINGS, TOPIC, WATERMARK
+from events.kafka.records import PARTITIONS, WATERMARK
+from events.kafka.topic import SETTINGS, TOPIC
 
+CLOUDEVENT = "application/cloudevents+json"
 UUID = {"type": "string", "format": "uuid"}
 TIME = {"type": "string", "format": "date-time"}
-NUMBER = {"type": "string", "pattern": "^[0-9]+$"}
 WORD = {"type": "string"}
-HEADERS: dict[str, tuple[dict[str, str], str]] = {
-    "ce_specversion": ({"type": "string", "const": "1.0"}, "Of CloudEvents."),
-    "ce_id": (UUID, "The event's id."),
-    "ce_type": (WORD, "The event's type."),
-    "ce_source": (WORD, "`urn:pledge:ledger:` and the ledger's id."),
-    "ce_time": (TIME, "When it happened."),
-    "ce_subject": (WORD, "The stream: its type, `/`, and its id, which is the key too."),
-    "content-type": ({"type": "string", "const": "application/json"}, "Of the value."),
-    "ce_position": (NUMBER, "Its place in the whole ledger, from 1."),
-    "ce_streamversion": (NUMBER, "Its place in its stream, from 1."),
-    "ce_schemaversion": (NUMBER, "The version of its payload's schema."),
-    "ce_recordedtime": (TIME, "When the ledger took it."),
-    "ce_actor": (WORD, "Who did it."),
-    "ce_actorkind": (WORD, "user, service, policy or import."),
-    "ce_commandid": (UUID, "The command that it came of."),
-    "ce_correlationid": (UUID, "What it belongs together with."),
-    "ce_causationid": (UUID, "The event that it was done because of, if any."),
+
+
+def number(least: int) -> dict[str, Any]:
+    """A whole number of 64 bits."""
+    return {"type": "integer", "format": "int64", "minimum": least}
+
+
+ENVELOPE: dict[str, tuple[dict[str, Any], str]] = {
+    "specversion": ({"type": "string", "const": "1.0"}, "Of CloudEvents."),
+    "id": (UUID, "The event's id."),
+    "type": (WORD, "The event's type."),
+    "source": (WORD, "`urn:pledge:ledger:` and the ledger's id."),
+    "subject": (WORD, "The stream: its type, `/`, and its id, which is the record's key too."),
+    "time": (TIME, "When it happened."),
+    "datacontenttype": ({"type": "string", "const": "application/json"}, "Of `data`."),
+    "position": (number(1), "Its place in the whole ledger, from 1."),
+    "previous": (
+        number(0),
+        "A position before it: no event of this partition lies between the two.",
+    ),
+    "streamversion": (number(1), "Its place in its stream, from 1."),
+    "schemaversion": (number(1), "The version of the schema of `data`."),
+    "recordedtime": (TIME, "When the ledger took it."),
+    "actor": (WORD, "Who did it."),
+    "actorkind": (WORD, "user, service, policy or import."),
+    "commandid": (UUID, "The command that it came of."),
+    "correlationid": (UUID, "What it belongs together with."),
+    "causationid": (UUID, "The event that it was done because of, if any."),
 }
-OF_A_WATERMARK = ("ce_specversion", "ce_type", "ce_source", "ce_position")
+OF_A_WATERMARK = ("specversion", "id", "type", "source", "position", "previous")
 ABOUT = """\
-Every event of the ledger, for ever. A record may come again: take of each partition only what lies
-above the highest position that you have taken from it. A watermark says that everything up to its
-position has come before it in its partition. docs/consuming.md has an example."""
+Every event of the ledger, for ever, as CloudEvents 1.0 in structured mode. Keep of each partition \
+the position up to which you have `taken` everything, from 0. A record with `position <= taken` is \
+a repeat: skip it. One with `previous <= taken` is the next: take it, and `taken` becomes its \
+`position`. Any other shows that records are missing: take nothing more of this partition until \
+they are there. A watermark is a record without an event. docs/consuming.md has an example."""
+
+
+def _object(properties: dict[str, Any], needed: Sequence[str]) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": list(needed)}
+
+
+def _properties(names: Sequence[str]) -> dict[str, Any]:
+    return {name: {**ENVELOPE[name][0], "description": ENVELOPE[name][1]} for name in names}
 
 
 def document(
@@ -51,17 +73,17 @@ def document(
         "name": WATERMARK,
         "title": "Watermark",
         "summary": "Everything up to its position has come before it in its partition.",
-        "contentType": "application/json",
-        "headers": {
-            **_headers(OF_A_WATERMARK, OF_A_WATERMARK),
-            "allOf": [{"properties": {"ce_type": {"const": WATERMARK}}}],
-        },
-        "payload": {"type": "object", "maxProperties": 0},
+        "contentType": CLOUDEVENT,
+        "headers": {"$ref": "#/components/schemas/Headers"},
+        "payload": _object(
+            {**_properties(OF_A_WATERMARK), "id": WORD, "type": {"const": WATERMARK}},
+            OF_A_WATERMARK,
+        ),
     }
     return {
         "asyncapi": "3.0.0",
         "info": {"title": "Pledge", "version": version("pledge-crm"), "description": ABOUT},
-        "defaultContentType": "application/json",
+        "defaultContentType": CLOUDEVENT,
         "channels": {
             "events": {
                 "address": TOPIC,
@@ -87,8 +109,14 @@ def document(
                 "summary": "The relay carries the ledger's events.",
             }
         },
-        "components": {"messages": messages, "schemas": {"EventHeaders": _all_headers()}},
+        "components": {
+            "messages": messages,
+            "schemas": {"Envelope": _envelope(), "Headers": HEADERS},
+        },
     }
+
+
+HEADERS = _object({"content-type": {"const": f"{CLOUDEVENT}; charset=utf-8"}}, ["content-type"])
 
 
 def _message(cls: type[Event], schema: str) -> dict[str, Any]:
@@ -96,22 +124,18 @@ def _message(cls: type[Event], schema: str) -> dict[str, Any]:
         "name": cls.event_type,
         "title": cls.__name__,
         "summary": " ".join((cls.__doc__ or "").split()),
-        "contentType": "application/json",
-        "headers": {
-            "allOf": [{"$ref": "#/components/schemas/EventHeaders"}],
-            "properties": {"ce_type": {"const": cls.event_type}},
-        },
+        "contentType": CLOUDEVENT,
+        "headers": {"$ref": "#/components/schemas/Headers"},
         "payload": {
-            "schemaFormat": "application/schema+json;version=draft-2020-12",
-            "schema": {"$ref": schema},
+            "allOf": [{"$ref": "#/components/schemas/Envelope"}],
+            "type": "object",
+            "properties": {"type": {"const": cls.event_type}, "data": {"$ref": schema}},
+            "required": ["data"],
         },
     }
 
 
-def _all_headers() -> dict[str, Any]:
-    return _headers(list(HEADERS), [name for name in HEADERS if name != "ce_causationid"])
-
-
-def _headers(names: Sequence[str], needed: Sequence[str]) -> dict[str, Any]:
-    properties = {name: {**HEADERS[name][0], "description": HEADERS[name][1]} for name in names}
-    return {"type": "object", "properties": properties, "required": list(needed)}
+def _envelope() -> dict[str, Any]:
+    return _object(
+        _properties(list(ENVELOPE)), [name for name in ENVELOPE if name != "causationid"]
+    )

@@ -14,10 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
-
-from events.topic import client
+from events.kafka.client import KafkaAway, brokers_of
 
 COORDINATES = (
     "org.apache.kafka:kafka-clients:4.4.0+"  # first: jgo would resolve an older one
@@ -92,15 +89,13 @@ class Cluster:
             BrokerFailed: when that takes too long, or a node dies.
         """
         deadline = time.monotonic() + READY_SECONDS
-        admin = AdminClient(client(self.bootstrap, error_cb=lambda _: None))
         while True:
             dead = [n for n, node in enumerate(self.nodes) if node.poll() is not None]
             if dead or time.monotonic() > deadline:
                 said = self._logs[dead[0] if dead else 0].read_text(errors="replace")[-2_000:]
                 raise BrokerFailed(f"Kafka did not start:\n{said}")
-            with suppress(KafkaException, TimeoutError):
-                found = admin.describe_cluster(request_timeout=2.0).result(5.0)
-                if len(found.nodes) == len(self.nodes):
+            with suppress(KafkaAway):
+                if brokers_of(self.bootstrap) == len(self.nodes):
                     return
             time.sleep(0.2)
 

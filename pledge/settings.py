@@ -7,6 +7,8 @@ from pathlib import Path
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from events.kafka.topic import TOPIC
+
 
 class Settings(BaseSettings):
     """``PLEDGE_*`` of the environment; every default suits one machine and nothing else installed.
@@ -34,6 +36,6 @@ class Settings(BaseSettings):
     master_key_file: Path | None = None
     demo: bool = True
     kafka_bootstrap: str | None = None
-    kafka_topic: str = "pledge.events"
+    kafka_topic: str = TOPIC
     facts: str | None = None
     url: str = "http://127.0.0.1:8000"

@@ -17,8 +17,8 @@ from psycopg.conninfo import make_conninfo
 
 from events import ledger
 from events.base import REGISTRY
+from events.kafka.records import partition_of
 from events.keys import Keyring
-from events.topic import partition_of
 from projections.folding import Parked, Poison, fold, readable, without_cycle_collection
 from projections.model import ReadModel
 from projections.tables import Connection, Rows, Table, ready

@@ -9,7 +9,7 @@ import psycopg
 
 from events import checkpoints
 from events.checkpoints import LEDGER, Checkpoint
-from events.topic import partition_of
+from events.kafka.records import partition_of
 from projections.model import ReadModel
 
 FAR = 100_000

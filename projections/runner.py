@@ -320,8 +320,8 @@ class Runner:
     def _load(self, conn: Connection, projector: Projector) -> None:
         name = projector.model.name
         found = checkpoints.fetch_all(conn, name)
-        if found[0].source == LEDGER != self._source.id:
-            checkpoints.split(conn, name, self._source.id, self._source.partitions)
+        if found[0].source != self._source.id:
+            self._change_source(conn, found[0])
             found = checkpoints.fetch_all(conn, name)
         if found[0].shape != projector.model.shape:
             raise SourceAway(
@@ -335,13 +335,28 @@ class Runner:
         projector.parked = progress.parked(conn, name)
         projector.skipped = progress.skipped(conn, name)
 
+    def _change_source(self, conn: Connection, found: Checkpoint) -> None:
+        """Let a read model go on with this source; the chain proves that it misses nothing.
+
+        Raises:
+            SourceAway: when it follows a topic, and this process the ledger.
+        """
+        name, source = found.name, self._source
+        if source.id == LEDGER:
+            raise SourceAway(
+                f"read model {name} follows Kafka, and this process the ledger; to have it follow "
+                "the ledger again, stop the processes that follow Kafka, and run: "
+                f"pledge project rebuild {name}"
+            )
+        if found.source == LEDGER:
+            checkpoints.split(conn, name, source.id, source.partitions)
+        else:
+            checkpoints.follow(conn, name, source.id)
+            log.info("a read model follows another topic", model=name, topic_id=source.id)
+
     def _fitting(self, conn: Connection, model: ReadModel, checkpoint: Checkpoint) -> Checkpoint:
         """The checkpoint, halted where it does not fit what there is to read."""
-        strange = (
-            self._source.strange(checkpoint)
-            or progress.mismatch(conn, checkpoint)
-            or progress.set_back(conn, model, checkpoint)
-        )
+        strange = progress.mismatch(conn, checkpoint) or progress.set_back(conn, model, checkpoint)
         if strange is None or checkpoint.halted is not None:
             return checkpoint
         halted = replace(checkpoint, halted=_say(model.name, strange), halted_at=checkpoint.taken)

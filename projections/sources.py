@@ -5,30 +5,19 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 import structlog
-from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from events import ledger
+from events import checkpoints, ledger
 from events.checkpoints import LEDGER, Checkpoint
-from events.topic import (
-    PARTITIONS,
-    SETTLING_SECONDS,
-    TOPIC,
-    WATERMARK,
-    KafkaAway,
-    Record,
-    Watched,
-    answering,
-    client,
-    position_of,
-    record_of,
-    row_of,
-    source_of,
-)
+from events.kafka.client import Consumer, KafkaAway, Partition, Topic
+from events.kafka.records import PARTITIONS, Foreign, Link, link_of, source_of
+from events.kafka.relay import NAME as RELAY
+from events.kafka.topic import TOPIC
 from projections.tables import Connection
 
 log = structlog.get_logger()
@@ -39,14 +28,8 @@ BUSY_POLL_SECONDS = 0.001
 BUSY_SECONDS = 1.0
 AWAIT_SECONDS = 0.1
 LOOK_SECONDS = 5.0
-CONSUMING: dict[str, Any] = {
-    "auto.offset.reset": "earliest",
-    "enable.auto.commit": False,
-    "enable.auto.offset.store": False,
-    "session.timeout.ms": 10_000,  # who says nothing for so long loses its partitions to others
-    "fetch.queue.backoff.ms": 10,
-    "queued.max.messages.kbytes": 16_384,
-}
+HOLE_SECONDS = 30.0
+"""After which records that are missing are not expected any more."""
 AT = "SELECT position, event_id FROM ledger.events WHERE position = ANY (%s)"
 RECORDED_AT = "SELECT recorded_at FROM ledger.events WHERE position = %s"
 
@@ -56,8 +39,8 @@ class Piece(NamedTuple):
 
     Attributes:
         rows: of ``ledger.COLUMNS``, each position above the one before.
-        offset: in a topic, of the record after the last one read; None of the ledger, and where
-            nothing could be taken.
+        offset: in a topic, from where on to read next time; None of the ledger, and where nothing
+            could be taken.
         watermark: in a topic, up to where nothing of this partition is missing; None of the ledger.
         strange: why nothing can be taken.
     """
@@ -70,11 +53,10 @@ class Piece(NamedTuple):
 
     def is_behind(self, checkpoint: Checkpoint) -> bool:
         """Whether it brings nothing that the checkpoint does not have."""
-        if self.rows and self.rows[-1][0] > checkpoint.taken:
+        last = max(self.rows[-1][0] if self.rows else 0, self.watermark or 0)
+        if last > checkpoint.taken or self.strange is not None:
             return False
-        if self.offset is None:
-            return self.strange is None
-        return checkpoint.offset is not None and self.offset <= checkpoint.offset
+        return self.offset is None or self.offset <= (checkpoint.offset or 0)
 
 
 class SourceAway(RuntimeError):
@@ -107,9 +89,6 @@ class Source(Protocol):
 
         After news the caller seeks all of them before it reads.
         """
-
-    def strange(self, checkpoint: Checkpoint) -> str | None:
-        """Why the checkpoint does not belong to this source; None when it does."""
 
     def seek(self, wanted: Mapping[int, Sequence[Checkpoint]]) -> None:
         """Read next what any of a partition's checkpoints lacks; nothing of those not named."""
@@ -147,17 +126,6 @@ class FromLedger:
         self._is_news = False
         return frozenset([0])
 
-    def strange(self, checkpoint: Checkpoint) -> str | None:
-        """See ``Source``."""
-        if checkpoint.source != LEDGER:
-            name = checkpoint.name
-            raise SourceAway(
-                f"read model {name} follows Kafka, and this process the ledger; to have it follow "
-                "the ledger again, stop the processes that follow Kafka, and run: "
-                f"pledge project rebuild {name}"
-            )
-        return None
-
     def seek(self, wanted: Mapping[int, Sequence[Checkpoint]]) -> None:
         """See ``Source``."""
         found = wanted.get(0, ())
@@ -180,11 +148,62 @@ class FromLedger:
         stop.wait(BUSY_POLL_SECONDS if is_busy else POLL_SECONDS)
 
 
+@dataclass(slots=True)
+class _Chain:
+    """How far a partition's chain was followed.
+
+    Attributes:
+        taken: everything of the partition up to here was given.
+        offset: of the record after those that the chain has.
+        hole: where the chain is broken, if it is.
+    """
+
+    taken: int
+    offset: int
+    hole: _Hole | None = None
+
+    def follow(self, offset: int, link: Link) -> bool:
+        """Whether a record brings something; a hole is closed once what lay behind it is there."""
+        is_next = link.previous <= self.taken < link.position
+        if is_next:
+            self.taken = link.position
+        elif self.taken < link.previous:
+            if self.hole is None:
+                self.hole = _Hole(link.previous, time.monotonic())
+            self.hole.behind = max(self.hole.behind, link.position)
+        if self.hole is not None and self.taken >= self.hole.behind:
+            self.hole = None
+        self.passed(offset)
+        return is_next
+
+    def passed(self, offset: int) -> None:
+        """Note that a record was read."""
+        if self.hole is None:
+            self.offset = offset + 1
+
+
+@dataclass(slots=True)
+class _Hole:
+    """Records are missing that a later one names.
+
+    Attributes:
+        previous: the position of the last of them.
+        since: when that was seen.
+        behind: the highest position seen behind the hole.
+        looked: when the partition was read again last.
+    """
+
+    previous: int
+    since: float
+    behind: int = 0
+    looked: float = 0.0
+
+
 class FromTopic:
     """The topic of events. Several processes share its partitions, as members of one group.
 
-    Kafka's own record of offsets is not used: an offset ahead of a checkpoint would be a hole. So
-    a partition that is assigned begins at its first record, until it is sought.
+    Kafka's own record of offsets is not used, and an offset in a checkpoint only says where to look
+    first: what is taken is decided by the chain (``events.kafka.records``).
 
     Args:
         bootstrap: Kafka's servers, ``host:port`` with commas between them.
@@ -195,119 +214,33 @@ class FromTopic:
     def __init__(self, bootstrap: str, topic: str = TOPIC) -> None:
         self._bootstrap = bootstrap
         self._topic = topic
+        self._opened = ExitStack()
+        self._changed = threading.Event()
         self._consumer: Consumer | None = None
         self._looked = 0.0
-        self._held: frozenset[int] = frozenset()
-        self._is_news = False
-        self._ends: dict[int, int] = {}
-        self._highest: dict[int, int] = {}
-        self._next: dict[int, int] = {}
-        self._proofs: dict[int, tuple[int, int]] = {}
-        self._short_since: dict[int, float] = {}
-        self._source = b""
+        self._chains: dict[Partition, _Chain] = {}
+        self._source = ""
 
     def open(self, conn: Connection) -> None:
         """See ``Source``: join the group."""
         self._conn = conn
-        self._source = source_of(ledger.ledger_id(conn)).encode()
-        with self._away():
-            self._watched = Watched(self._bootstrap, self._topic)
+        self._source = source_of(ledger.ledger_id(conn))
+        with _away():
+            self._watched = self._opened.enter_context(closing(Topic(self._bootstrap, self._topic)))
             found = self._watched.id()
             if found is None:
                 raise SourceAway(f"Kafka at {self._bootstrap} has no topic {self._topic}")
             self.id = str(found)
+            self._chains = {}
+            self._changed.clear()
             group = f"{self._topic}.projections"
-            self._consumer = Consumer(client(self._bootstrap, **{"group.id": group}, **CONSUMING))
-            self._held, self._is_news = frozenset(), False
-            self._consumer.subscribe(
-                [self._topic], on_assign=self._given, on_revoke=self._taken, on_lost=self._taken
-            )
-
-    def _given(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        consumer.assign([])  # nothing is read of them before they are sought
-        self._held = frozenset(found.partition for found in partitions)
-        self._is_news = True
-
-    def _taken(self, consumer: Consumer, _: list[TopicPartition]) -> None:
-        consumer.unassign()
-        self._held = frozenset()
-        self._is_news = True
-
-    @contextmanager
-    def _away(self) -> Iterator[None]:
-        try:
-            with answering(f"{self._bootstrap}, {self._topic}"):
-                yield
-        except KafkaAway as error:
-            raise SourceAway(str(error)) from error
+            self._consumer = self._opened.enter_context(closing(Consumer(self._bootstrap, group)))
+            self._consumer.subscribe(self._topic, self._changed)
 
     def close(self) -> None:
         """See ``Source``: leave the group."""
-        consumer, self._consumer = self._consumer, None
-        if consumer is not None:
-            with suppress(KafkaException):  # what cannot be left in order is left anyway
-                consumer.close()
-
-    def assigned(self) -> frozenset[int] | None:
-        """See ``Source``."""
-        self._look()
-        if not self._is_news:
-            return None
-        self._is_news = False
-        with self._away():
-            self._ends = self._watched.ends(self._held)
-        return self._held
-
-    def _look(self) -> None:
-        now = time.monotonic()
-        if now < self._looked + LOOK_SECONDS:
-            return
-        self._looked = now
-        try:
-            found = str(self._watched.id())
-        except KafkaAway as error:
-            log.warning("the topic cannot be looked at", topic=self._topic, error=str(error))
-            return
-        if found != self.id:
-            self.id = found
-            self._is_news = True
-
-    def strange(self, checkpoint: Checkpoint) -> str | None:
-        """See ``Source``."""
-        if checkpoint.source != self.id:
-            return f"followed a topic that is not there any more (was {self._topic} made anew?)"
-        partition = checkpoint.partition
-        if checkpoint.offset is not None and checkpoint.offset > self._ends.get(partition, 0):
-            with self._away():
-                self._ends |= self._watched.ends([partition])
-            if checkpoint.offset > self._ends[partition]:
-                self._let_settle(partition)
-                return (
-                    f"had read partition {partition} of {self._topic} up to offset "
-                    f"{checkpoint.offset}, and it ends at {self._ends[partition]} (did Kafka lose "
-                    "records?)"
-                )
-        return None
-
-    def _let_settle(self, partition: int) -> None:
-        """Wait for what Kafka may not show yet.
-
-        Raises:
-            SourceAway: while that may still come.
-        """
-        since = self._short_since.setdefault(partition, time.monotonic())
-        if time.monotonic() < since + SETTLING_SECONDS:
-            raise SourceAway(f"partition {partition} of {self._topic} shows less than was read")
-
-    def seek(self, wanted: Mapping[int, Sequence[Checkpoint]]) -> None:
-        """See ``Source``."""
-        self._short_since = {}
-        self._highest, self._next, self._proofs = {}, {}, {}
-        for partition in self._held:
-            if found := wanted.get(partition):
-                self._seek(partition, found)
-        with self._away():
-            self._reading.assign([TopicPartition(self._topic, *at) for at in self._next.items()])
+        self._consumer = None
+        self._opened.close()
 
     @property
     def _reading(self) -> Consumer:
@@ -315,19 +248,45 @@ class FromTopic:
             raise SourceAway(f"the topic {self._topic} is not open")
         return self._consumer
 
-    def _seek(self, partition: int, checkpoints: Sequence[Checkpoint]) -> None:
-        offset = min(
-            self._offset_after(partition, c.taken) if c.offset is None else c.offset
-            for c in checkpoints
-        )
-        known = [c.taken for c in checkpoints if c.offset == offset]
-        if known and offset > 0:
-            offset -= 1
-            self._proofs[partition] = offset, min(known)
-        self._next[partition] = offset
-        self._highest[partition] = min(c.taken for c in checkpoints)
+    def assigned(self) -> frozenset[int] | None:
+        """See ``Source``."""
+        self._look()
+        if not self._changed.is_set():
+            return None
+        self._changed.clear()
+        self._chains = {}
+        return frozenset(partition.partition for partition in self._reading.assignment())
 
-    def _offset_after(self, partition: int, position: int) -> int:
+    def _look(self) -> None:
+        """Notice a topic that was made anew."""
+        now = time.monotonic()
+        if now < self._looked + LOOK_SECONDS:
+            return
+        self._looked = now
+        try:
+            found = self._watched.id()
+        except KafkaAway as error:
+            log.warning("the topic cannot be looked at", topic=self._topic, error=str(error))
+            return
+        if found is not None and str(found) != self.id:
+            self.id = str(found)
+            self._changed.set()
+
+    def seek(self, wanted: Mapping[int, Sequence[Checkpoint]]) -> None:
+        """See ``Source``."""
+        self._chains = {}
+        for partition in self._reading.assignment():
+            if found := wanted.get(partition.partition):
+                offset = min(
+                    self._offset_after(partition, c.taken) if c.offset is None else c.offset
+                    for c in found
+                )
+                if self._reading.seek(partition, offset):
+                    self._chains[partition] = _Chain(min(c.taken for c in found), offset)
+            else:
+                self._reading.pause(partition)
+
+    def _offset_after(self, partition: Partition, position: int) -> int:
         """An offset before which the partition holds nothing above the position.
 
         Records bear the time at which the ledger took their event, and that never falls.
@@ -335,37 +294,78 @@ class FromTopic:
         row = self._conn.execute(RECORDED_AT, (position,)).fetchone()
         if row is None:
             return 0
-        with self._away():
-            found = self._watched.offset_at(partition, int(row[0].timestamp() * 1000))
-            return self._watched.ends([partition])[partition] if found is None else found
+        with _away():
+            return self._reading.offset_at(partition, int(row[0].timestamp() * 1000))
 
     def read(self, limit: int) -> list[Piece]:
         """See ``Source``."""
-        polled: dict[int, list[Record]] = {}
-        for record in self._polled(limit):
-            polled.setdefault(record.partition, []).append(record)
-        if any(records[0].offset < self._next.get(p, 0) for p, records in polled.items()):
-            self._is_news = True  # the client went back by itself: an offset is not there any more
-        if self._is_news:
+        with _away():
+            polled = self._reading.poll(AWAIT_SECONDS, limit)
+        if self._changed.is_set():
             return []  # these may be of partitions that were not sought yet
         pieces = [
-            self._piece(partition, records)
+            self._piece(partition, self._chains[partition], records)
             for partition, records in polled.items()
-            if partition in self._highest
+            if partition in self._chains
         ]
-        return self._known(pieces)
+        return self._known(pieces) + self._holes()
 
-    def _polled(self, limit: int) -> Iterator[Record]:
-        """What is there already, or the first that comes."""
-        with self._away():
-            first = self._reading.poll(AWAIT_SECONDS)
-            more = [] if first is None else self._reading.consume(limit - 1, 0)
-        for message in [first, *more] if first else []:
-            error = message.error()
-            if error is None:
-                yield record_of(message)
-            else:
-                log.warning("the topic cannot be read", topic=self._topic, error=error.str())
+    def _piece(self, partition: Partition, chain: _Chain, records: Sequence[Any]) -> Piece:
+        """What the records add to the chain: no repeats, and nothing behind a hole."""
+        rows = []
+        for record in records:
+            try:
+                link = link_of(record.value, self._source, chain.taken)
+            except Foreign as error:
+                log.error(  # noqa: TRY400 - told whole
+                    "a record of somebody else",
+                    partition=partition.partition,
+                    offset=record.offset,
+                    error=str(error),
+                )
+                chain.passed(record.offset)
+                continue
+            if chain.follow(record.offset, link) and link.row is not None:
+                rows.append(link.row)
+        return Piece(partition.partition, rows, chain.offset, chain.taken)
+
+    def _holes(self) -> list[Piece]:
+        """Of partitions with a hole, those in which it stays; the others are read again.
+
+        What the relay has not confirmed yet is not missing: it comes again, perhaps later.
+        """
+        pieces, now = [], time.monotonic()
+        for partition, chain in list(self._chains.items()):
+            hole = chain.hole
+            if hole is None:
+                continue
+            if now > max(hole.since, hole.looked) + LOOK_SECONDS:
+                hole.looked = now
+                self._reading.seek(partition, chain.offset)
+                log.warning(
+                    "records are missing",
+                    topic=self._topic,
+                    partition=partition.partition,
+                    above=chain.taken,
+                    up_to=hole.previous,
+                )
+                if now > hole.since + HOLE_SECONDS and self._is_carried(hole.previous):
+                    self._reading.pause(partition)
+                    del self._chains[partition]
+                    pieces.append(Piece(partition.partition, [], strange=self._missing(chain)))
+        return pieces
+
+    def _is_carried(self, position: int) -> bool:
+        found = checkpoints.fetch(self._conn, RELAY)
+        return found is None or found.position >= position
+
+    def _missing(self, chain: _Chain) -> str:
+        assert chain.hole is not None
+        return (
+            f"has everything of a partition of {self._topic} up to position {chain.taken}, and the "
+            f"next record there comes behind position {chain.hole.previous}: what lies between is "
+            "missing (did Kafka lose records?)"
+        )
 
     def _known(self, pieces: list[Piece]) -> list[Piece]:
         """The pieces; one that names what the ledger does not have brings nothing."""
@@ -382,46 +382,18 @@ class FromTopic:
             f"follows {self._topic}, which knows of an event at position {position} that this "
             "ledger does not have (was it restored from a backup?)"
         )
-        return Piece(piece.partition, [], None, 0, strange)
-
-    def _piece(self, partition: int, records: Sequence[Record]) -> Piece:
-        """The records without late repeats, of which relays that were frozen and woke make some.
-
-        What others wrote into the topic is passed over: none of our events is missing for it. The
-        first record read is the last one taken; where it is not, the topic lost what lay between.
-        """
-        highest, watermark = self._highest[partition], 0
-        proof, bound = self._proofs.pop(partition, (-1, 0))
-        rows = []
-        for _, offset, told, value in records:
-            try:
-                position = position_of(told, self._source)
-                is_mark = told["ce_type"] == WATERMARK.encode()
-                row = row_of(told, value) if position > highest and not is_mark else None
-            except (KeyError, ValueError, TypeError, AttributeError) as error:
-                log.error(  # noqa: TRY400 - told whole
-                    "a record of somebody else",
-                    partition=partition,
-                    offset=offset,
-                    error=repr(error),
-                )
-                continue
-            if offset == proof and position > bound:
-                strange = (
-                    f"had read less of partition {partition} than is gone (did Kafka lose records?)"
-                )
-                return Piece(partition, [], None, 0, strange)
-            if row is not None:
-                rows.append(row)
-            elif is_mark:
-                watermark = max(watermark, position)
-            highest = max(highest, position)
-        self._highest[partition] = highest
-        self._next[partition] = after = records[-1].offset + 1
-        return Piece(partition, rows, after, watermark)
+        return Piece(piece.partition, [], strange=strange)
 
     def rest(self, stop: threading.Event) -> None:
         """See ``Source``: reading waits by itself."""
+
+
+@contextmanager
+def _away() -> Iterator[None]:
+    try:
+        yield
+    except KafkaAway as error:
+        raise SourceAway(str(error)) from error
 
 
 def _is_in(there: Mapping[int, UUID], piece: Piece) -> bool:

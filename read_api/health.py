@@ -56,8 +56,9 @@ SELECT h.position AS ledger_position, c.position, h.position - c.position AS lag
        coalesce((SELECT greatest(extract(epoch FROM clock_timestamp() - e.recorded_at), 0)
                    FROM ledger.events e WHERE e.position = c.position + 1), 0)::float8
            AS lag_seconds,
-       c.halted, c.epoch, c.shape AS topic_id
-  FROM (SELECT coalesce(max(position), 0) AS position FROM ledger.events) h
+       c.halted, c.epoch, split_part(c.shape, '/', -1) AS topic_id,
+       'urn:pledge:ledger:' || i.ledger_id AS source
+  FROM ledger.identity i, (SELECT coalesce(max(position), 0) AS position FROM ledger.events) h
   LEFT JOIN progress.checkpoints c ON c.name = 'relay'
 """
 

@@ -686,6 +686,7 @@ class RelayShape(Shape):
     halted: str | None
     epoch: int | None
     topic_id: UUID | None
+    source: str = Field(description="The `source` of every record that carries this ledger.")
 
 
 class ParkedPolicy(Shape):

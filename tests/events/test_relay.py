@@ -2,62 +2,44 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager
 from datetime import date
-from itertools import count
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from confluent_kafka import KafkaException, Producer
-from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from cloudevents.core.bindings.kafka import KafkaMessage, from_structured_event
+from cloudevents.core.formats.json import JSONFormat
+from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
+from kafka.admin import ConfigResource
 
-from events import checkpoints, ledger, relay
+from events import checkpoints, ledger
 from events.checkpoints import Overtaken
-from events.topic import (
-    PARTITIONS,
-    SETTINGS,
-    WATERMARK,
-    Tail,
-    TopicUnfit,
-    client,
-    prepare_topic,
-)
+from events.kafka import relay
+from events.kafka.records import HEADERS, PARTITIONS, event_record, partition_of, watermark_record
+from events.kafka.topic import SETTINGS, Tail, TopicUnfit, prepare_topic
 from pledge import demo
 from pledge.broker import Cluster, broker
 from pledge.embedded import create_database
-from tests.commands.making import capture, tell, writer_on
+from tests.commands.making import capture, register, request, tell, writer_on
 from tests.end_to_end.running import CHECKED_OUT, environment
+from tests.outside import WATERMARK, Outsider, Seen, records_of
 
 pytestmark = pytest.mark.slow
 
 UNTIL = date(2026, 3, 5)
 PATIENCE_SECONDS = 90
-
-
-class Taken(NamedTuple):
-    """A record as a consumer gets it."""
-
-    partition: int
-    position: int
-    key: bytes | None
-    value: bytes
-    headers: dict[str, str]
-
-    @property
-    def is_event(self) -> bool:
-        return self.headers["ce_type"] != WATERMARK
 
 
 def fill(url: str, seed: int = 1, size: int = 3) -> int:
@@ -68,55 +50,29 @@ def fill(url: str, seed: int = 1, size: int = 3) -> int:
         return ledger.head(conn)
 
 
-def everything(bootstrap: str, topic: str) -> list[Taken]:
-    """All records that are in the topic now, each partition in its order."""
-    consumer = KafkaConsumer(
-        bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="earliest"
-    )
-    partitions = [TopicPartition(topic, n) for n in range(PARTITIONS)]
-    consumer.assign(partitions)
-    ends = consumer.end_offsets(partitions)
-    taken: list[Taken] = []
-    try:
-        while any(consumer.position(p) < ends[p] for p in partitions):
-            for partition, records in consumer.poll(timeout_ms=500).items():
-                for record in records:
-                    headers = {name: value.decode() for name, value in record.headers}
-                    position = int(headers["ce_position"])
-                    taken.append(
-                        Taken(partition.partition, position, record.key, record.value, headers)
-                    )
-    finally:
-        consumer.close()
-    return taken
-
-
-def first_occurrences(taken: list[Taken]) -> list[Taken]:
-    """What a consumer takes: of each partition only what lies above the highest before."""
-    highest: dict[int, int] = {}
-    first = []
-    for record in taken:
-        if record.is_event and record.position > highest.get(record.partition, 0):
-            highest[record.partition] = record.position
-            first.append(record)
-    return first
-
-
-def assert_whole(url: str, taken: list[Taken]) -> None:
-    """Everything in the ledger is there, byte for byte, each stream in one partition in order."""
+def source(url: str) -> str:
     with ledger.connect(url) as conn:
-        rows = ledger.read(conn, 0, 1_000_000)
-    found = {record.position: record for record in first_occurrences(taken)}
+        return f"urn:pledge:ledger:{ledger.ledger_id(conn)}"
+
+
+def assert_whole(url: str, records: list[Seen]) -> Outsider:
+    """An outsider gets everything in the ledger, byte for byte, each stream in order, and knows."""
+    with ledger.connect(url) as conn:
+        rows = ledger.read(conn, 0, 10_000_000)
+    outsider = Outsider(source(url)).read(records)
+    assert outsider.holes == []
+    assert set(outsider.taken.values()) == {rows[-1][0]}
+    found = {record.event["position"]: record for record in outsider.events}
+    assert len(found) == len(outsider.events)
     assert found.keys() == {row[0] for row in rows}
     at_home: dict[str, int] = {}
     for row in rows:
         record = found[row[0]]
-        assert record.value == bytes(row[14])
+        assert record.value.endswith(b',"data":' + bytes(row[14]) + b"}")
+        assert record.event["id"] == str(row[1])
         assert record.key == str(row[3]).encode()
         assert at_home.setdefault(str(row[3]), record.partition) == record.partition
-    for partition in range(PARTITIONS):
-        positions = [r.position for r in first_occurrences(taken) if r.partition == partition]
-        assert positions == sorted(positions)
+    return outsider
 
 
 def position_of(url: str) -> int:
@@ -207,33 +163,46 @@ def test_a_consumer_from_the_first_offset_gets_everything(
     head = fill(ledger_url, seed=2)
     carried(ledger_url, head)
     assert running.end() == 0
-    taken = everything(kafka_bootstrap, topic)
-    assert_whole(ledger_url, taken)
-    assert len([record for record in taken if record.is_event]) == head
-    for partition in range(PARTITIONS):
-        marks = [r.position for r in taken if r.partition == partition and not r.is_event]
-        assert max(marks) == head
+    outsider = assert_whole(ledger_url, records_of(kafka_bootstrap, topic))
+    assert (outsider.seen, outsider.repeats, outsider.foreign) == ([], 0, 0)
     with ledger.connect(ledger_url) as conn:
-        ledger_id = ledger.ledger_id(conn)
         row = ledger.read(conn, 0, 1)[0]
-    [first] = [record for record in taken if record.is_event and record.position == 1]
-    assert first.headers == {
-        "ce_specversion": "1.0",
-        "ce_id": str(row[1]),
-        "ce_type": row[12],
-        "ce_source": f"urn:pledge:ledger:{ledger_id}",
-        "ce_time": row[5].isoformat(),
-        "ce_subject": f"{row[2]}/{row[3]}",
-        "content-type": "application/json",
-        "ce_position": "1",
-        "ce_streamversion": "1",
-        "ce_schemaversion": "1",
-        "ce_recordedtime": row[6].isoformat(),
-        "ce_actor": row[7],
-        "ce_actorkind": "import",
-        "ce_commandid": str(row[9]),
-        "ce_correlationid": str(row[10]),
+    [first] = [record for record in outsider.events if record.event["position"] == 1]
+    assert first.headers == [("content-type", b"application/cloudevents+json; charset=utf-8")]
+    assert first.timestamp == int(row[6].timestamp() * 1000)
+    assert first.event == {
+        "specversion": "1.0",
+        "id": str(row[1]),
+        "type": row[12],
+        "source": source(ledger_url),
+        "subject": f"{row[2]}/{row[3]}",
+        "time": row[5].isoformat(),
+        "datacontenttype": "application/json",
+        "position": 1,
+        "previous": 0,
+        "streamversion": 1,
+        "schemaversion": 1,
+        "recordedtime": row[6].isoformat(),
+        "actor": row[7],
+        "actorkind": "import",
+        "commandid": str(row[9]),
+        "correlationid": str(row[10]),
+        "data": json.loads(row[14]),
     }
+
+
+def test_a_record_is_a_cloudevent(
+    ledger_url: str, kafka_bootstrap: str, topic: str, relaying: Callable[[], Relaying]
+) -> None:
+    head = fill(ledger_url)
+    relaying().start()
+    carried(ledger_url, head)
+    for record in records_of(kafka_bootstrap, topic)[:200]:
+        message = KafkaMessage(dict(record.headers), record.key, record.value)
+        read = from_structured_event(message, JSONFormat())
+        assert read.get_type() == record.event["type"]
+        assert read.get_extension("position") == record.event["position"]
+        assert read.get_data() == record.event.get("data")
 
 
 def test_no_watermark_stands_before_an_event_that_it_vouches_for(
@@ -242,12 +211,12 @@ def test_no_watermark_stands_before_an_event_that_it_vouches_for(
     head = fill(ledger_url)
     relaying().start()
     carried(ledger_url, head)
-    seen: dict[int, int] = {}
-    for record in everything(kafka_bootstrap, topic):
-        if not record.is_event:
-            seen[record.partition] = max(seen.get(record.partition, 0), record.position)
-        else:
-            assert record.position > seen.get(record.partition, 0)
+    marked: dict[int, int] = {}
+    for record in records_of(kafka_bootstrap, topic):
+        position = record.event["position"]
+        assert position > marked.get(record.partition, 0)
+        if record.event["type"] == WATERMARK:
+            marked[record.partition] = position
 
 
 def test_a_relay_killed_again_and_again_loses_nothing(
@@ -267,7 +236,7 @@ def test_a_relay_killed_again_and_again_loses_nothing(
     running.start()
     carried(ledger_url, head)
     assert running.end() == 0
-    assert_whole(ledger_url, everything(kafka_bootstrap, topic))
+    assert_whole(ledger_url, records_of(kafka_bootstrap, topic))
 
 
 def test_a_frozen_leader_is_overtaken_and_does_no_harm_when_it_wakes(
@@ -287,44 +256,7 @@ def test_a_frozen_leader_is_overtaken_and_does_no_harm_when_it_wakes(
     carried(ledger_url, head)
     assert leader.end() == 0
     assert standby.end() == 0
-    assert_whole(ledger_url, everything(kafka_bootstrap, topic))
-
-
-def test_a_topic_that_shows_less_for_a_moment_halts_nothing(
-    ledger_url: str,
-    kafka_bootstrap: str,
-    topic: str,
-    relaying: Callable[[], Relaying],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    head = fill(ledger_url)
-    first = relaying().start()
-    carried(ledger_url, head)
-    assert first.end() == 0
-    look, looks = relay.tail_of, count(1)
-
-    def short_at_first(bootstrap: str, name: str) -> Tail:
-        found = look(bootstrap, name)
-        if next(looks) > 2:
-            return found
-        return found._replace(each=dict.fromkeys(range(PARTITIONS), 0))
-
-    monkeypatch.setattr(relay, "tail_of", short_at_first)
-    head = fill(ledger_url, seed=2)
-    stop = threading.Event()
-    second = threading.Thread(
-        target=relay.Relay(lambda: ledger.connect(ledger_url), kafka_bootstrap, topic).run,
-        args=(stop,),
-    )
-    second.start()
-    try:
-        carried(ledger_url, head)
-    finally:
-        stop.set()
-        second.join()
-    assert next(looks) > 3
-    assert halted(ledger_url) is None
-    assert_whole(ledger_url, everything(kafka_bootstrap, topic))
+    assert_whole(ledger_url, records_of(kafka_bootstrap, topic))
 
 
 def test_whoever_led_before_cannot_move_the_checkpoint(ledger_url: str) -> None:
@@ -351,13 +283,13 @@ def test_a_topic_made_anew_halts_it_and_is_filled_from_the_start_when_told(
     running.start()
     wait_for(lambda: halted(ledger_url), "it never halted")
     assert "deleted and made anew" in str(halted(ledger_url))
-    assert not [record for record in everything(kafka_bootstrap, topic) if record.is_event]
+    assert records_of(kafka_bootstrap, topic) == []
     running.end()
     running.start("--from-the-start")
     wait_for(lambda: halted(ledger_url) is None, "it never began")
     carried(ledger_url, head)
     running.end()
-    assert_whole(ledger_url, everything(kafka_bootstrap, topic))
+    assert_whole(ledger_url, records_of(kafka_bootstrap, topic))
 
 
 def test_a_ledger_restored_from_yesterday_halts_it(ledger_url: str) -> None:
@@ -366,7 +298,7 @@ def test_a_ledger_restored_from_yesterday_halts_it(ledger_url: str) -> None:
     with ledger.connect(ledger_url) as conn:
         led = relay.take_lead(conn, topic_id, Tail())
         for strange in ((head + 5, uuid4()), (head, uuid4())):
-            checkpoints.begin(conn, relay.NAME, str(topic_id), *strange)
+            checkpoints.begin(conn, relay.NAME, relay.shape_of(topic_id), *strange)
             assert "restored from a backup" in str(relay.take_lead(conn, topic_id, Tail()).halted)
         relay.from_the_start(conn, topic_id, Tail())
         again = relay.take_lead(conn, topic_id, Tail())
@@ -405,20 +337,21 @@ def test_a_restored_database_does_not_go_on_into_the_topic_of_the_lost_one(
         fill(restored, seed=3, size=20)
         with ledger.connect(restored) as conn:
             assert ledger.head(conn) > later
-            checkpoints.begin(conn, relay.NAME, shape_of(conn), head, event_at(conn, head))
+            checkpoints.begin(conn, relay.NAME, stored_shape(conn), head, event_at(conn, head))
         again.start()
         wait_for(lambda: halted(restored), "it goes on where the positions are taken again")
         assert again.end() == 0
         assert again.start("--from-the-start").process is not None
         again.process.wait(PATIENCE_SECONDS)
         assert "Delete the topic first" in " ".join(again.said().split())
-        assert len([r for r in everything(kafka_bootstrap, topic) if r.is_event]) == later
+        taken = Outsider(source(ledger_url)).read(records_of(kafka_bootstrap, topic))
+        assert len(taken.events) == later
     finally:
         with psycopg.connect(postgres_url, autocommit=True) as conn:
             conn.execute(f"DROP DATABASE {backup} WITH (FORCE)".encode())
 
 
-def shape_of(conn: ledger.Connection) -> str:
+def stored_shape(conn: ledger.Connection) -> str:
     found = checkpoints.fetch(conn, relay.NAME)
     assert found is not None
     return found.shape
@@ -429,32 +362,46 @@ def event_at(conn: ledger.Connection, position: int) -> UUID:
     return event_id
 
 
-def test_no_record_gets_in_behind_one_that_kafka_refused(kafka_bootstrap: str, topic: str) -> None:
-    with KafkaAdminClient(bootstrap_servers=kafka_bootstrap) as admin:
-        settings = {"num_partitions": PARTITIONS, "configs": {"max.message.bytes": "1000"}}
-        admin.create_topics({topic: settings}, wait_for_metadata=True)
-    said: list[tuple[bytes, bool]] = []
-    each_apart = {"batch.num.messages": 1}
-    producer = Producer(client(kafka_bootstrap, **{**relay.PRODUCING, **each_apart}))
-    mark = [("ce_type", WATERMARK.encode()), ("ce_position", b"1")]
-    for value in (b"{}", os.urandom(5_000), b"[]"):
-        producer.produce(
-            topic,
-            value,
-            partition=0,
-            headers=mark,
-            on_delivery=lambda error, message: said.append((message.value(), error is None)),
-        )
-    with pytest.raises(relay.FATAL):
-        producer.flush(30)
-    producer.purge()
-    with suppress(*relay.FATAL):
-        producer.flush(30)
-    assert (b"{}", True) in said
-    assert (b"[]", True) not in said
-    assert [record.value for record in everything(kafka_bootstrap, topic)] == [b"{}"]
-    with pytest.raises(KafkaException):
-        producer.produce(topic, b"()", partition=0)
+def test_a_record_that_kafka_refuses_in_the_middle_leaves_a_hole_that_is_seen_and_closed(
+    ledger_url: str,
+    kafka_bootstrap: str,
+    topic: str,
+    relaying: Callable[[], Relaying],
+) -> None:
+    """The broker takes small records only; a large one lies between others of its stream."""
+    running = relaying().start()
+    head = fill(ledger_url)
+    carried(ledger_url, head)
+    before = Outsider(source(ledger_url)).read(records_of(kafka_bootstrap, topic))
+    limit(kafka_bootstrap, topic, 5_000)
+    stream = uuid4()
+    with writer_on(ledger_url) as writer:
+        assert tell(writer, register(stream)).status == 201
+        for length in (10, 5_000, 20):
+            summary = {"channel": "call", "summary": "x" * length}
+            answer = tell(writer, request("customers/log-interaction", summary, of=stream))
+            assert answer.status < 300
+    with ledger.connect(ledger_url) as conn:
+        head = ledger.head(conn)
+    wait_for(lambda: "did not take a record" in running.said(), "nothing was refused")
+    home = partition_of(stream)
+    refused = records_of(kafka_bootstrap, topic)
+    assert halted(ledger_url) is None
+    assert position_of(ledger_url) < head
+    outsider = Outsider(source(ledger_url)).read(refused)
+    assert outsider.taken[home] < head
+    assert {hole.partition for hole in outsider.holes} <= {home}
+    limit(kafka_bootstrap, topic, int(SETTINGS["max.message.bytes"]))
+    carried(ledger_url, head)
+    assert running.end() == 0
+    assert len(assert_whole(ledger_url, records_of(kafka_bootstrap, topic)).events) > len(
+        before.events
+    )
+
+
+def limit(bootstrap: str, topic: str, size: int) -> None:
+    with closing(KafkaAdminClient(bootstrap_servers=bootstrap)) as admin:
+        admin.alter_configs([ConfigResource("topic", topic, {"max.message.bytes": str(size)})])
 
 
 @pytest.mark.parametrize(
@@ -506,33 +453,134 @@ def test_three_nodes_of_which_one_dies_and_then_none_is_there_for_a_while(
             cluster.wait()
             running.start()
             carried(ledger_url, head)
-            assert_whole(ledger_url, everything(cluster.bootstrap, topic))
+            assert_whole(ledger_url, records_of(cluster.bootstrap, topic))
         finally:
             running.end(signal.SIGKILL)
 
 
-def test_the_consumer_of_the_documents_gets_everything(
-    ledger_url: str, kafka_bootstrap: str, topic: str, relaying: Callable[[], Relaying]
-) -> None:
-    head = fill(ledger_url)
-    relaying().start()
-    carried(ledger_url, head)
-    page = (CHECKED_OUT / "docs" / "consuming.md").read_text(encoding="utf-8")
-    program = page.partition("```python\n")[2].partition("```")[0]
+PAGE = (CHECKED_OUT / "docs" / "consuming.md").read_text(encoding="utf-8")
+
+
+@contextmanager
+def documented(bootstrap: str, topic: str, source: str) -> Iterator[subprocess.Popen[str]]:
+    """The program of docs/consuming.md, as it stands there."""
     consumer = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", program],
+        [
+            sys.executable,
+            "-W",
+            "ignore",
+            "-c",
+            PAGE.partition("```python\n")[2].partition("```")[0],
+        ],
         env={
             **os.environ,
-            "PLEDGE_KAFKA_BOOTSTRAP": kafka_bootstrap,
+            "PLEDGE_KAFKA_BOOTSTRAP": bootstrap,
             "PLEDGE_KAFKA_TOPIC": topic,
+            "PLEDGE_SOURCE": source,
         },
         stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
     )
     try:
-        assert consumer.stdout is not None
-        positions = [int(consumer.stdout.readline().partition(" ")[0]) for _ in range(head)]
+        yield consumer
     finally:
         consumer.kill()
         consumer.communicate()
-    assert sorted(positions) == [*range(1, head + 1)]
+
+
+def test_the_consumer_of_the_documents_takes_each_event_once_and_sees_every_hole(
+    ledger_url: str, kafka_bootstrap: str, topic: str
+) -> None:
+    """Duplicates, a hole that is closed late, a zombie's records, records of others."""
+    head = fill(ledger_url)
+    prepare_topic(kafka_bootstrap, topic)
+    urn = source(ledger_url)
+    with ledger.connect(ledger_url) as conn:
+        rows = ledger.read(conn, 0, head)
+    last = [0] * PARTITIONS
+    records: list[tuple[int, bytes]] = []
+    for row in rows:
+        home = partition_of(row[3])
+        records.append((home, event_record(row, urn, last[home])))
+        last[home] = row[0]
+    missing = records[20:60]
+    foreign = [
+        (0, b"x"),
+        (1, b"{}"),
+        (2, b'{"source":"urn:pledge:ledger:other","position":999999,"previous":0,"type":"x"}'),
+        (3, b"null"),
+    ]
+    marks = [(n, watermark_record(head, last[n], urn, n)) for n in range(PARTITIONS)]
+    with closing(KafkaProducer(bootstrap_servers=kafka_bootstrap)) as producer:
+
+        def put(some: list[tuple[int, bytes]]) -> None:
+            for home, value in some:
+                producer.send(topic, value, partition=home, headers=HEADERS)
+            producer.flush(30)
+
+        put([*records[:20], *foreign, *records[60:80], *records[5:15]])
+        with documented(kafka_bootstrap, topic, urn) as consumer:
+            assert consumer.stdout is not None
+            assert consumer.stderr is not None
+            behind = consumer.stderr.readline()
+            assert behind.startswith("hole in ")
+            put([*missing, *records[60:], *marks, *records[:40]])
+            lines = [consumer.stdout.readline() for _ in range(head)]
+            assert sorted(int(line.partition(" ")[0]) for line in lines) == [*range(1, head + 1)]
+    outsider = assert_whole_but_for_keys(urn, records_of(kafka_bootstrap, topic), head)
+    assert outsider.foreign == len(foreign)
+    assert outsider.repeats >= 50
+
+
+def assert_whole_but_for_keys(urn: str, records: list[Seen], head: int) -> Outsider:
+    outsider = Outsider(urn).read(records)
+    assert sorted(r.event["position"] for r in outsider.events) == [*range(1, head + 1)]
+    assert outsider.seen
+    assert outsider.holes == []
+    assert set(outsider.taken.values()) == {head}
+    return outsider
+
+
+def test_deleted_records_are_seen_by_every_reader(
+    ledger_url: str, kafka_bootstrap: str, topic: str, relaying: Callable[[], Relaying]
+) -> None:
+    """With Kafka's own means: what lies before an offset is deleted from one partition."""
+    head = fill(ledger_url)
+    relaying().start()
+    carried(ledger_url, head)
+    whole = assert_whole(ledger_url, records_of(kafka_bootstrap, topic))
+    [home, *_] = [r.partition for r in whole.events if r.event["position"] > head // 2]
+    mine = [r for r in records_of(kafka_bootstrap, topic) if r.partition == home]
+    with closing(KafkaAdminClient(bootstrap_servers=kafka_bootstrap)) as admin:
+        admin.delete_records({TopicPartition(topic, home): mine[len(mine) // 2].offset})
+    urn = source(ledger_url)
+    outsider = Outsider(urn).read(records_of(kafka_bootstrap, topic))
+    assert {hole.partition for hole in outsider.holes} == {home}
+    assert outsider.holes[0] == (home, 0, mine[len(mine) // 2].event["previous"])
+    with documented(kafka_bootstrap, topic, urn) as consumer:
+        assert consumer.stderr is not None
+        assert consumer.stderr.readline().startswith(f"hole in {home}: 0..")
+
+
+def test_a_database_of_the_version_before_fills_a_topic_of_the_new_format(
+    ledger_url: str, kafka_bootstrap: str, topic: str, relaying: Callable[[], Relaying]
+) -> None:
+    head = fill(ledger_url)
+    old = prepare_topic(kafka_bootstrap, f"{topic}.old")
+    with ledger.connect(ledger_url) as conn:
+        checkpoints.begin(conn, relay.NAME, str(old), head, event_at(conn, head))
+    relaying().start()
+    with ledger.connect(ledger_url) as conn:
+        wait_for(lambda: stored_shape(conn).startswith("2/"), "it does not begin")
+    carried(ledger_url, head)
+    assert_whole(ledger_url, records_of(kafka_bootstrap, topic))
+
+
+def test_a_topic_of_the_first_format_is_not_filled_with_the_second(ledger_url: str) -> None:
+    head, topic_id = fill(ledger_url), uuid4()
+    with ledger.connect(ledger_url) as conn:
+        checkpoints.begin(conn, relay.NAME, str(topic_id), head, event_at(conn, head))
+        event_id = str(event_at(conn, head))
+        tail = Tail(head, source(ledger_url), event_id, head)
+        assert "PLEDGE_KAFKA_TOPIC" in str(relay.take_lead(conn, topic_id, tail).halted)

@@ -8,9 +8,10 @@ from uuid import UUID
 import pytest
 from jsonschema import Draft202012Validator, FormatChecker
 from pydantic_asyncapi.v3 import AsyncAPI as AsyncAPI3
+from referencing import Registry, Resource
 
 from events.base import REGISTRY
-from events.topic import WATERMARK, headers
+from events.kafka.records import WATERMARK, event_record, watermark_record
 from pledge import generated
 from pledge.generated import ROOT, SCHEMAS
 
@@ -129,26 +130,37 @@ def test_the_asyncapi_document_is_valid_and_names_every_event() -> None:
     assert set(messages) == {cls.event_type for cls in EVENTS} | {WATERMARK}
     for name, message in messages.items():
         if name != WATERMARK:
-            schema = ROOT / "docs" / message["payload"]["schema"]["$ref"]
+            schema = ROOT / "docs" / message["payload"]["properties"]["data"]["$ref"]
             assert json.loads(schema.read_text("utf-8"))["title"] == message["title"]
 
 
 @pytest.mark.parametrize("cause", [None, UUID(int=5)])
-def test_the_asyncapi_document_has_the_headers_that_records_have(cause: UUID | None) -> None:
+def test_the_asyncapi_document_describes_the_records_that_the_relay_makes(
+    cause: UUID | None,
+) -> None:
     now = datetime.now(UTC)
     ids = [UUID(int=n) for n in range(4)]
     envelope = (7, ids[0], "lead", ids[1], 2, now, now, "ada", "user", ids[2], ids[3], cause)
-    told = {
-        name: value.decode()
-        for name, value in headers((*envelope, "lead.claimed", 1, b"{}"), b"urn:pledge:ledger:x")
-    }
+    row = (*envelope, "lead.claimed", 1, b'{"owner":"ada"}')
+    record = json.loads(event_record(row, "urn:pledge:ledger:x", 5))
+    mark = json.loads(watermark_record(7, 5, "urn:pledge:ledger:x", 3))
     made = generated.asyncapi()
-    known = made["components"]["schemas"]["EventHeaders"]["properties"]
-    assert set(told) <= set(known)
-    assert (len(told) == len(known)) == (cause is not None)
-    of_the_message = {"$ref": "#/components/messages/lead.claimed/headers"}
-    schema = {**of_the_message, "components": made["components"]}
-    validator = Draft202012Validator(schema, format_checker=FormatChecker())
-    validator.validate(told)
-    for wrong in ({"ce_type": "lead.captured"}, {"ce_position": "x"}):
-        assert not validator.is_valid(told | wrong)
+    known = made["components"]["schemas"]["Envelope"]["properties"]
+    assert set(record) - {"data"} == set(known) - (set() if cause else {"causationid"})
+    event, watermark = (_payload(made, name) for name in ("lead.claimed", WATERMARK))
+    event.validate(record)
+    watermark.validate(mark)
+    for wrong in ({"type": "lead.captured"}, {"position": "x"}, {"previous": -1}, {"data": {}}):
+        assert not event.is_valid(record | wrong)
+    assert not watermark.is_valid(record)
+
+
+def _payload(made: dict[str, Any], name: str) -> Draft202012Validator:
+    schema = {"$ref": f"#/components/messages/{name}/payload", "components": made["components"]}
+
+    def fetch(uri: str) -> Resource[Any]:
+        return Resource.from_contents(json.loads((ROOT / "docs" / uri).read_text("utf-8")))
+
+    return Draft202012Validator(
+        schema, format_checker=FormatChecker(), registry=Registry(retrieve=fetch)
+    )

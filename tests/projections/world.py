@@ -23,9 +23,9 @@ from commands.wire import from_line
 from commands.writer import Writer
 from events import ledger
 from events.envelope import Actor, Recorded
+from events.kafka.relay import Relay
+from events.kafka.topic import prepare_topic
 from events.keys import Keyring
-from events.relay import Relay
-from events.topic import prepare_topic
 from projections.catalog import MODELS
 from projections.model import ReadModel
 from projections.rebuild import differences

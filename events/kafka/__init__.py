@@ -1,0 +1,1 @@
+"""The ledger on Apache Kafka: the client, the format of a record, the topic, the relay."""

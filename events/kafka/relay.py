@@ -1,0 +1,396 @@
+"""The relay carries the ledger to Kafka: every event, each partition in order, each at least once.
+
+A record may get in while one before it failed, and a relay that was frozen may write late. Neither
+does harm, for every record names what came before it in its partition (``events.kafka.records``):
+a reader sees the hole, and the relay, which moves its checkpoint only behind acknowledged records,
+sends the missing ones again.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import psycopg
+import structlog
+
+from events import checkpoints, ledger
+from events.checkpoints import Checkpoint, Overtaken
+from events.kafka.client import KafkaAway, Producer, Topic, awaited
+from events.kafka.records import (
+    FORMAT,
+    HEADERS,
+    PARTITIONS,
+    event_record,
+    partition_of,
+    source_of,
+    watermark_record,
+)
+from events.kafka.topic import TOPIC, Tail, TopicUnfit, prepare_topic, tail_of
+
+Connection = psycopg.Connection[Any]
+
+log = structlog.get_logger()
+
+NAME = "relay"
+BATCH = 2_000
+"""The most events sent before their acknowledgements are awaited."""
+BATCH_BYTES = 16_000_000
+IN_FLIGHT = 2
+"""Batches on their way at once; the next is read and sent while the last one is acknowledged."""
+POLL_SECONDS = 0.005
+BUSY_POLL_SECONDS = 0.001
+"""Between looks at the ledger for a while after an event: where one came others follow."""
+BUSY_SECONDS = 1.0
+AWAIT_SECONDS = 0.1
+AWAY_SECONDS = 1.0
+LONGEST_AWAY_SECONDS = 30.0
+"""Between attempts while Kafka takes nothing, so that it is not filled with repeats."""
+BEAT_SECONDS = 1.0
+LOOK_SECONDS = 5.0
+CLOSE_SECONDS = 5.0
+AT = "SELECT event_id FROM ledger.events WHERE position = %s"
+LEADER = "SELECT pg_try_advisory_lock(7203, 2)"
+
+
+class Lost(RuntimeError):
+    """A record was not taken; everything from the checkpoint on is sent again."""
+
+
+PASSING = (psycopg.OperationalError, KafkaAway, Overtaken, Lost, TopicUnfit)
+"""Errors to retry: transient, or logged until an operator fixes them."""
+
+
+class Batch(NamedTuple):
+    """Events on their way to Kafka.
+
+    Attributes:
+        acks: a future for each record.
+        position: of its last event, which is ``event_id``.
+        recorded_ms: when the ledger took that event, in milliseconds since 1970.
+        last: of each partition, the position of the last event up to there.
+    """
+
+    acks: list[Any]
+    position: int
+    event_id: UUID
+    recorded_ms: int
+    last: tuple[int, ...]
+
+
+class Marks(NamedTuple):
+    """The watermarks behind a batch, on their way; the checkpoint moves once they are taken."""
+
+    acks: list[Any]
+    position: int
+    event_id: UUID
+
+
+@dataclass(slots=True)
+class _Leading:
+    """What a leader holds.
+
+    Attributes:
+        conn: the session with the leader's lock.
+        checkpoint: every partition's chain is acknowledged up to its position.
+        sent: the position of the last event sent.
+        last: of each partition, up to where its chain was sent.
+        leaves: when a relay that is to stop no longer waits for Kafka.
+    """
+
+    conn: Connection
+    producer: Producer
+    topic: Topic
+    topic_id: UUID
+    source: str
+    checkpoint: Checkpoint
+    sent: int
+    last: list[int]
+    stop: threading.Event
+    batches: deque[Batch] = field(default_factory=deque)
+    marks: Marks | None = None
+    beaten: float = 0.0
+    looked: float = 0.0
+    sent_at: float = 0.0
+    leaves: float | None = None
+
+
+class Relay:
+    """Of any number of relays one leads; the others stand by.
+
+    Args:
+        connect: opens an autocommit session on the ledger.
+        bootstrap: Kafka's servers, ``host:port`` with commas between them.
+    """
+
+    def __init__(
+        self, connect: Callable[[], Connection], bootstrap: str, topic: str = TOPIC
+    ) -> None:
+        self._connect = connect
+        self._bootstrap = bootstrap
+        self._topic = topic
+        self._refusals = 0
+
+    def run(self, stop: threading.Event) -> None:
+        """Carry events until told to stop; outlives a database or a Kafka that goes away."""
+        while not stop.is_set():
+            try:
+                self._stand_by(stop)
+            except PASSING as error:
+                log.warning("the relay begins again", error=str(error).strip())
+                self._refusals += isinstance(error, Lost)
+            except Exception:  # logged whole; a relay that ends carries nothing any more
+                log.exception("the relay begins again after something unforeseen")
+            stop.wait(min(AWAY_SECONDS * 2 ** max(0, self._refusals - 1), LONGEST_AWAY_SECONDS))
+
+    def _stand_by(self, stop: threading.Event) -> None:
+        """Make ready what takes time, then wait for the lead."""
+        topic_id = prepare_topic(self._bootstrap, self._topic)
+        with (
+            closing(Producer(self._bootstrap)) as producer,
+            closing(Topic(self._bootstrap, self._topic)) as topic,
+            self._connect() as conn,
+        ):
+            conn.execute(checkpoints.LEASE)
+            while not stop.is_set() and not self._is_leader(conn):
+                stop.wait(AWAY_SECONDS)
+            if not stop.is_set():
+                self._lead(conn, producer, topic, topic_id, stop)
+
+    def _is_leader(self, conn: Connection) -> bool:
+        row = conn.execute(LEADER).fetchone()
+        return bool(row and row[0])
+
+    def _lead(
+        self,
+        conn: Connection,
+        producer: Producer,
+        topic: Topic,
+        topic_id: UUID,
+        stop: threading.Event,
+    ) -> None:
+        tail = tail_of(self._bootstrap, self._topic)
+        checkpoint = take_lead(conn, topic_id, tail)
+        if checkpoint.halted is not None:
+            log.error("the relay halted", why=checkpoint.halted)
+            while not stop.wait(AWAY_SECONDS) and _still_halted(conn):
+                pass
+            return
+        log.info("the relay leads", epoch=checkpoint.epoch, position=checkpoint.position)
+        position = checkpoint.position
+        source = source_of(checkpoint.ledger_id)
+        last = [position] * PARTITIONS
+        leading = _Leading(
+            conn, producer, topic, topic_id, source, checkpoint, position, last, stop
+        )
+        while not stop.is_set():
+            self._turn(leading)
+        while leading.batches:
+            self._settle(leading)
+        self._move(leading)
+
+    def _turn(self, leading: _Leading) -> None:
+        rows = []
+        self._beat(leading)
+        if len(leading.batches) < IN_FLIGHT:
+            rows = ledger.read(leading.conn, leading.sent, BATCH)
+        if rows:
+            self._send(leading, rows)
+        if leading.batches and (not rows or len(leading.batches) == IN_FLIGHT):
+            self._settle(leading)
+        elif not rows:
+            if leading.marks is not None and all(ack.is_done for ack in leading.marks.acks):
+                self._move(leading)
+            is_busy = time.monotonic() < leading.sent_at + BUSY_SECONDS
+            leading.stop.wait(BUSY_POLL_SECONDS if is_busy else POLL_SECONDS)
+
+    def _send(self, leading: _Leading, rows: Sequence[tuple[Any, ...]]) -> None:
+        send, topic, source, last = (
+            leading.producer.send,
+            self._topic,
+            leading.source,
+            leading.last,
+        )
+        size, acks = 0, []
+        for row in rows:
+            partition = partition_of(row[3])
+            value = event_record(row, source, last[partition])
+            acks.append(
+                send(
+                    topic,
+                    value,
+                    str(row[3]).encode(),
+                    HEADERS,
+                    partition,
+                    int(row[6].timestamp() * 1000),
+                )
+            )
+            last[partition] = row[0]
+            size += len(value)
+            if size > BATCH_BYTES:
+                break
+        end = rows[len(acks) - 1]
+        leading.sent = end[0]
+        leading.sent_at = time.monotonic()
+        moment = int(end[6].timestamp() * 1000)
+        leading.batches.append(Batch(acks, end[0], end[1], moment, tuple(last)))
+
+    def _settle(self, leading: _Leading) -> None:
+        """Await the oldest batch, then close the chain of every partition behind it.
+
+        Raises:
+            Lost: when Kafka did not take a record.
+            Overtaken: when another relay leads by now.
+        """
+        batch = leading.batches[0]
+        self._await(leading, batch.acks)
+        self._move(leading)
+        self._mark(leading, batch)
+        leading.batches.popleft()
+
+    def _mark(self, leading: _Leading, batch: Batch) -> None:
+        """Say in every partition that nothing of it is missing up to the batch's end."""
+        position, acks = batch.position, []
+        for partition, previous in enumerate(batch.last):
+            if previous < position:
+                value = watermark_record(position, previous, leading.source, partition)
+                acks.append(
+                    leading.producer.send(
+                        self._topic, value, None, HEADERS, partition, batch.recorded_ms
+                    )
+                )
+                leading.last[partition] = max(leading.last[partition], position)
+        leading.marks = Marks(acks, position, batch.event_id)
+
+    def _move(self, leading: _Leading) -> None:
+        """Move the checkpoint to the last watermarks, once every partition has them.
+
+        So the chain of every partition is acknowledged up to the checkpoint, and whoever leads next
+        names the checkpoint's position as the one before its first record of each.
+        """
+        marks = leading.marks
+        if marks is None:
+            return
+        self._await(leading, marks.acks)
+        new = replace(leading.checkpoint, position=marks.position, event_id=marks.event_id)
+        checkpoints.move(leading.conn, leading.checkpoint, new)
+        leading.checkpoint, leading.marks = new, None
+        self._refusals = 0
+
+    def _await(self, leading: _Leading, acks: Sequence[Any]) -> None:
+        for ack in acks:
+            while not ack.is_done:
+                self._beat(leading)
+                awaited(ack, AWAIT_SECONDS)
+            if ack.exception is not None:
+                raise Lost(f"Kafka did not take a record: {ack.exception!r}")
+
+    def _beat(self, leading: _Leading) -> None:
+        """Keep the lease, look whether the topic is still the same, and wait not for ever to stop.
+
+        Raises:
+            Lost: when the topic is another one by now, or Kafka is away and the relay is to stop.
+        """
+        now = time.monotonic()
+        if now > leading.beaten + BEAT_SECONDS:
+            leading.conn.execute("SELECT 1")
+            leading.beaten = now
+            if leading.stop.is_set():
+                leading.leaves = leading.leaves or now + CLOSE_SECONDS
+                if now > leading.leaves:
+                    raise Lost("Kafka does not answer, and the relay is to stop")
+        if now > leading.looked + LOOK_SECONDS and not leading.stop.is_set():
+            leading.looked = now
+            self._look(leading)
+
+    def _look(self, leading: _Leading) -> None:
+        try:
+            found = leading.topic.id()
+        except KafkaAway as error:
+            log.warning("the topic cannot be looked at", error=str(error))
+            return
+        if found != leading.topic_id:
+            raise Lost(f"the topic {self._topic} is not the one that it was")
+
+
+def shape_of(topic_id: UUID) -> str:
+    """What the relay's checkpoint says of the topic that it has filled."""
+    return f"{FORMAT}/{topic_id}"
+
+
+def take_lead(conn: Connection, topic_id: UUID, tail: Tail) -> Checkpoint:
+    """The relay's checkpoint, with an epoch above all before; the caller holds the leader's lock.
+
+    It comes back halted when ledger, topic and checkpoint do not belong together: going on would
+    have consumers skip events as known that are not. A topic of the first format is left behind;
+    the new one is filled from the first event on.
+    """
+    shape = shape_of(topic_id)
+    with conn.transaction():
+        found = checkpoints.fetch(conn, NAME)
+        is_new_format = found is not None and _is_first_format(found) and tail.position == 0
+        if is_new_format:
+            log.info("the topic's format is new: it is filled from the start")
+        if found is None or is_new_format:
+            checkpoints.begin(conn, NAME, shape, 0, None)
+        found = checkpoints.raise_epoch(conn, NAME)
+        strange = _strange(conn, found, shape, tail)
+        if strange is None:
+            return found
+        halted = replace(found, halted=strange, halted_at=found.position)
+        checkpoints.move(conn, found, halted)
+        return halted
+
+
+def _is_first_format(found: Checkpoint) -> bool:
+    return "/" not in found.shape
+
+
+def _strange(conn: Connection, found: Checkpoint, shape: str, tail: Tail) -> str | None:
+    if _is_first_format(found):
+        return (
+            "the topic holds records of an older format. Choose another name for it with "
+            "PLEDGE_KAFKA_TOPIC, in every process; the relay then fills it from the start"
+        )
+    if found.shape != shape:
+        return (
+            f"it had carried up to position {found.position} into a topic that is not there any "
+            "more (deleted and made anew?); to fill the new one from the first event on, run: "
+            "pledge relay --from-the-start"
+        )
+    row = conn.execute(AT, (tail.event_at,)).fetchone()
+    known = tail.event_id is None or (row is not None and str(row[0]) == tail.event_id)
+    theirs = tail.source not in ("", source_of(ledger.ledger_id(conn)))
+    fits = checkpoints.fits(conn, found) and known and not theirs
+    if not fits or tail.position > ledger.head(conn):
+        return (
+            f"the topic holds events up to position {tail.position} that this ledger does not "
+            f"(it is another one, or was restored from a backup?); the relay had carried up to "
+            f"{found.position}. Delete the topic, then run: pledge relay --from-the-start"
+        )
+    return None
+
+
+def from_the_start(conn: Connection, topic_id: UUID, tail: Tail) -> None:
+    """Let the next leader carry everything from the first event on.
+
+    Raises:
+        TopicUnfit: when the topic holds records; consumers would skip the first events behind them.
+    """
+    if tail.position > 0:
+        raise TopicUnfit(
+            f"the topic holds records up to position {tail.position} already; consumers would "
+            "skip what comes again behind them. Delete the topic first."
+        )
+    checkpoints.begin(conn, NAME, shape_of(topic_id), 0, None)
+
+
+def _still_halted(conn: Connection) -> bool:
+    found = checkpoints.fetch(conn, NAME)
+    return found is not None and found.halted is not None
