@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Any
@@ -135,15 +133,3 @@ def _apply_all(
             apply(rows, recorded)
         except Exception as error:
             raise Poison(recorded.position, recorded.stream_id, recorded.type, error) from error
-
-
-@contextmanager
-def without_cycle_collection() -> Iterator[None]:
-    """Events and rows hold no cycles, yet thousands of them set Python's collector searching."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()

@@ -16,6 +16,7 @@ import structlog
 
 from events import checkpoints, ledger
 from events.checkpoints import LEDGER, Checkpoint, Overtaken
+from events.collection import without_cycle_collection
 from events.envelope import Recorded
 from events.keys import Keyring
 from projections import progress
@@ -26,7 +27,6 @@ from projections.folding import (
     Poison,
     fold,
     readable,
-    without_cycle_collection,
 )
 from projections.model import ReadModel
 from projections.rebuild import create, rebuild_if_changed

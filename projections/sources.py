@@ -164,20 +164,22 @@ class _Chain:
 
     def follow(self, offset: int, link: Link) -> bool:
         """Whether a record brings something; a hole is closed once what lay behind it is there."""
-        is_next = link.previous <= self.taken < link.position
+        position, previous, _ = link
+        is_next = previous <= self.taken < position
         if is_next:
-            self.taken = link.position
-        elif self.taken < link.previous:
+            self.taken = position
+        elif self.taken < previous:
             if self.hole is None:
-                self.hole = _Hole(link.previous, time.monotonic())
-            self.hole.behind = max(self.hole.behind, link.position)
+                self.hole = _Hole(previous, time.monotonic())
+            self.hole.behind = max(self.hole.behind, position)
         if self.hole is not None and self.taken >= self.hole.behind:
             self.hole = None
-        self.passed(offset)
+        if self.hole is None:
+            self.offset = offset + 1
         return is_next
 
     def passed(self, offset: int) -> None:
-        """Note that a record was read."""
+        """Note that a record of somebody else was read."""
         if self.hole is None:
             self.offset = offset + 1
 

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from kafka import ConsumerRebalanceListener, KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka import TopicPartition as Partition
-from kafka.admin import ConfigResource
+from kafka.admin import ConfigResource, OffsetSpec
 from kafka.errors import KafkaError, TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
 from kafka.partitioner.default import murmur2
 
@@ -145,6 +145,13 @@ class Topic:
             for name, entry in entries.items()
         }
 
+    def ends(self, partitions: int) -> list[int]:
+        """The offset after the last record of each partition."""
+        asked = {Partition(self._name, n): OffsetSpec.LATEST for n in range(partitions)}
+        with answering(self._bootstrap):
+            found = self._admin.list_partition_offsets(asked)
+            return [int(found[partition].offset) for partition in asked]
+
 
 class Producer:
     """An idempotent producer that waits for all replicas in sync."""
@@ -229,18 +236,14 @@ class Consumer:
         with answering(self._bootstrap):
             return int(self._consumer.position(partition, timeout_ms=ANSWER_SECONDS * 1_000))
 
-    def ends(self, partitions: list[Partition]) -> dict[Partition, int]:
-        """The offset after the last record, by partition."""
-        with answering(self._bootstrap):
-            return dict(self._consumer.end_offsets(partitions, timeout_ms=ANSWER_SECONDS * 1_000))
-
     def offset_at(self, partition: Partition, moment_ms: int) -> int:
         """The offset of the first record as young as that; the end where there is none."""
         with answering(self._bootstrap):
-            found = self._consumer.offsets_for_times(
-                {partition: moment_ms}, timeout_ms=ANSWER_SECONDS * 1_000
-            )[partition]
-        return self.ends([partition])[partition] if found is None else int(found.offset)
+            waiting = ANSWER_SECONDS * 1_000
+            found = self._consumer.offsets_for_times({partition: moment_ms}, waiting)[partition]
+            if found is not None:
+                return int(found.offset)
+            return int(self._consumer.end_offsets([partition], waiting)[partition])
 
 
 class _Changes(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-python is untyped

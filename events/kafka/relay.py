@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -22,13 +23,14 @@ import structlog
 
 from events import checkpoints, ledger
 from events.checkpoints import Checkpoint, Overtaken
+from events.collection import without_cycle_collection
 from events.kafka.client import KafkaAway, Producer, Topic, awaited
 from events.kafka.records import (
     FORMAT,
     HEADERS,
     PARTITIONS,
     event_record,
-    partition_of,
+    home_of,
     source_of,
     watermark_record,
 )
@@ -41,9 +43,9 @@ log = structlog.get_logger()
 NAME = "relay"
 BATCH = 2_000
 """The most events sent before their acknowledgements are awaited."""
-BATCH_BYTES = 16_000_000
-IN_FLIGHT = 2
-"""Batches on their way at once; the next is read and sent while the last one is acknowledged."""
+BATCH_BYTES = 8_000_000
+IN_FLIGHT = 5
+"""Batches on their way at once; the next is read and sent while earlier ones are acknowledged."""
 POLL_SECONDS = 0.005
 BUSY_POLL_SECONDS = 0.001
 """Between looks at the ledger for a while after an event: where one came others follow."""
@@ -55,7 +57,16 @@ LONGEST_AWAY_SECONDS = 30.0
 BEAT_SECONDS = 1.0
 LOOK_SECONDS = 5.0
 CLOSE_SECONDS = 5.0
+READ = """
+SELECT position, event_id::text, stream_type, stream_id::text, version, occurred_at, recorded_at,
+       actor, actor_kind, command_id::text, correlation_id::text, causation_id::text,
+       type, schema_version, payload
+  FROM ledger.events WHERE position > %b ORDER BY position LIMIT %b
+"""
+"""Rows of ``ledger.COLUMNS`` whose ids are texts, as records have them."""
 AT = "SELECT event_id FROM ledger.events WHERE position = %s"
+UNHURRIED = "SET synchronous_commit = off"
+"""A crash may take the last moves of the checkpoint along; their events are sent again."""
 LEADER = "SELECT pg_try_advisory_lock(7203, 2)"
 
 
@@ -182,6 +193,7 @@ class Relay:
             while not stop.wait(AWAY_SECONDS) and _still_halted(conn):
                 pass
             return
+        conn.execute(UNHURRIED)
         log.info("the relay leads", epoch=checkpoint.epoch, position=checkpoint.position)
         position = checkpoint.position
         source = source_of(checkpoint.ledger_id)
@@ -199,7 +211,7 @@ class Relay:
         rows = []
         self._beat(leading)
         if len(leading.batches) < IN_FLIGHT:
-            rows = ledger.read(leading.conn, leading.sent, BATCH)
+            rows = _read(leading.conn, leading.sent)
         if rows:
             self._send(leading, rows)
         if leading.batches and (not rows or len(leading.batches) == IN_FLIGHT):
@@ -211,35 +223,26 @@ class Relay:
             leading.stop.wait(BUSY_POLL_SECONDS if is_busy else POLL_SECONDS)
 
     def _send(self, leading: _Leading, rows: Sequence[tuple[Any, ...]]) -> None:
-        send, topic, source, last = (
-            leading.producer.send,
-            self._topic,
-            leading.source,
-            leading.last,
-        )
+        source, last = leading.source, leading.last
         size, acks = 0, []
-        for row in rows:
-            partition = partition_of(row[3])
-            value = event_record(row, source, last[partition])
-            acks.append(
-                send(
-                    topic,
-                    value,
-                    str(row[3]).encode(),
-                    HEADERS,
-                    partition,
-                    int(row[6].timestamp() * 1000),
-                )
-            )
-            last[partition] = row[0]
-            size += len(value)
-            if size > BATCH_BYTES:
-                break
+        with without_cycle_collection():
+            for row in rows:
+                partition, key = home_of(row[3])
+                value = event_record(row, source, last[partition])
+                acks.append(self._produce(leading, value, partition, _ms(row[6]), key))
+                last[partition] = row[0]
+                size += len(value)
+                if size > BATCH_BYTES:
+                    break
         end = rows[len(acks) - 1]
         leading.sent = end[0]
         leading.sent_at = time.monotonic()
-        moment = int(end[6].timestamp() * 1000)
-        leading.batches.append(Batch(acks, end[0], end[1], moment, tuple(last)))
+        leading.batches.append(Batch(acks, end[0], UUID(end[1]), _ms(end[6]), tuple(last)))
+
+    def _produce(
+        self, leading: _Leading, value: bytes, partition: int, ms: int, key: bytes | None = None
+    ) -> Any:
+        return leading.producer.send(self._topic, value, key, HEADERS, partition, ms)
 
     def _settle(self, leading: _Leading) -> None:
         """Await the oldest batch, then close the chain of every partition behind it.
@@ -260,11 +263,7 @@ class Relay:
         for partition, previous in enumerate(batch.last):
             if previous < position:
                 value = watermark_record(position, previous, leading.source, partition)
-                acks.append(
-                    leading.producer.send(
-                        self._topic, value, None, HEADERS, partition, batch.recorded_ms
-                    )
-                )
+                acks.append(self._produce(leading, value, partition, batch.recorded_ms))
                 leading.last[partition] = max(leading.last[partition], position)
         leading.marks = Marks(acks, position, batch.event_id)
 
@@ -317,6 +316,14 @@ class Relay:
             return
         if found != leading.topic_id:
             raise Lost(f"the topic {self._topic} is not the one that it was")
+
+
+def _read(conn: Connection, after: int) -> list[tuple[Any, ...]]:
+    return conn.cursor(binary=True).execute(READ, (after, BATCH), prepare=True).fetchall()
+
+
+def _ms(moment: datetime) -> int:
+    return int(moment.timestamp() * 1_000)
 
 
 def shape_of(topic_id: UUID) -> str:

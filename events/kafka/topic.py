@@ -99,15 +99,18 @@ def tail_of(bootstrap: str, name: str) -> Tail:
     Raises:
         KafkaAway: when Kafka does not answer.
     """
-    partitions = [Partition(name, n) for n in range(PARTITIONS)]
+    with closing(Topic(bootstrap, name)) as topic:
+        found = topic.ends(PARTITIONS)
+    ends = {Partition(name, n): end for n, end in enumerate(found) if end > 0}
+    if not ends:
+        return Tail()
     deadline = time.monotonic() + TAIL_SECONDS
     with closing(Consumer(bootstrap)) as consumer:
-        consumer.assign(partitions)
-        ends = consumer.ends(partitions)
-        for partition in partitions:
-            consumer.seek(partition, max(0, ends[partition] - TAIL))
+        consumer.assign([*ends])
+        for partition, end in ends.items():
+            consumer.seek(partition, max(0, end - TAIL))
         tail = Tail()
-        while any(consumer.position(partition) < ends[partition] for partition in partitions):
+        while any(consumer.position(partition) < end for partition, end in ends.items()):
             if time.monotonic() > deadline:
                 raise KafkaAway(f"Kafka at {bootstrap} does not give the last records of {name}")
             for records in consumer.poll(0.2, TAIL * PARTITIONS).values():
