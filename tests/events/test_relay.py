@@ -68,7 +68,7 @@ def assert_whole(url: str, records: list[Seen]) -> Outsider:
     at_home: dict[str, int] = {}
     for row in rows:
         record = found[row[0]]
-        assert record.value.endswith(b',"data":' + bytes(row[14]) + b"}")
+        assert b',"data":' + bytes(row[14]) in record.value
         assert record.event["id"] == str(row[1])
         assert record.key == str(row[3]).encode()
         assert at_home.setdefault(str(row[3]), record.partition) == record.partition
@@ -176,13 +176,13 @@ def test_a_consumer_from_the_first_offset_gets_everything(
         "type": row[12],
         "source": source(ledger_url),
         "subject": f"{row[2]}/{row[3]}",
-        "time": row[5].isoformat(),
+        "time": row[5].isoformat().replace("+00:00", "Z"),
         "datacontenttype": "application/json",
         "position": 1,
         "previous": 0,
         "streamversion": 1,
         "schemaversion": 1,
-        "recordedtime": row[6].isoformat(),
+        "recordedtime": row[6].isoformat().replace("+00:00", "Z"),
         "actor": row[7],
         "actorkind": "import",
         "commandid": str(row[9]),
