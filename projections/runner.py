@@ -321,7 +321,7 @@ class Runner:
         name = projector.model.name
         found = checkpoints.fetch_all(conn, name)
         if found[0].source != self._source.id:
-            self._change_source(conn, found[0])
+            self._change_source(conn, found)
             found = checkpoints.fetch_all(conn, name)
         if found[0].shape != projector.model.shape:
             raise SourceAway(
@@ -335,21 +335,26 @@ class Runner:
         projector.parked = progress.parked(conn, name)
         projector.skipped = progress.skipped(conn, name)
 
-    def _change_source(self, conn: Connection, found: Checkpoint) -> None:
+    def _change_source(self, conn: Connection, found: Sequence[Checkpoint]) -> None:
         """Let a read model go on with this source; the chain proves that it misses nothing.
 
         Raises:
-            SourceAway: when it follows a topic, and this process the ledger.
+            SourceAway: when it follows a topic, and this process the ledger or other partitions.
         """
-        name, source = found.name, self._source
+        name, source = found[0].name, self._source
         if source.id == LEDGER:
             raise SourceAway(
                 f"read model {name} follows Kafka, and this process the ledger; to have it follow "
                 "the ledger again, stop the processes that follow Kafka, and run: "
                 f"pledge project rebuild {name}"
             )
-        if found.source == LEDGER:
+        if found[0].source == LEDGER:
             checkpoints.split(conn, name, source.id, source.partitions)
+        elif len(found) != source.partitions:
+            raise SourceAway(
+                f"read model {name} has read {len(found)} partitions, and the topic has "
+                f"{source.partitions}; stop the projectors, and run: pledge project rebuild {name}"
+            )
         else:
             checkpoints.follow(conn, name, source.id)
             log.info("a read model follows another topic", model=name, topic_id=source.id)
