@@ -558,6 +558,7 @@ class _Failed(RuntimeError):
 def main() -> None:
     """Run the command line; problems that a user can mend are said in a sentence."""
     logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)  # what fails is raised, and logged by us
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

@@ -15,7 +15,17 @@ from kafka.admin import ConfigResource, OffsetSpec
 from kafka.errors import KafkaError, TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
 from kafka.partitioner.default import murmur2
 
-__all__ = ["Consumer", "KafkaAway", "Partition", "Producer", "Topic", "brokers_of", "murmur2"]
+__all__ = [
+    "Consumer",
+    "KafkaAway",
+    "KafkaError",
+    "Partition",
+    "Producer",
+    "Topic",
+    "awaited",
+    "brokers_of",
+    "murmur2",
+]
 
 Listener = Callable[[], None]
 
@@ -38,6 +48,7 @@ PRODUCING: dict[str, Any] = {
     "max_request_size": LARGEST_RECORD,
     "request_timeout_ms": 10_000,
     "delivery_timeout_ms": 30_000,
+    "max_block_ms": 5_000,  # a leader must ask its session for more before its lease ends
 }
 CONSUMING: dict[str, Any] = {
     **EVERY,

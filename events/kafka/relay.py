@@ -24,7 +24,7 @@ import structlog
 from events import checkpoints, ledger
 from events.checkpoints import Checkpoint, Overtaken
 from events.collection import without_cycle_collection
-from events.kafka.client import KafkaAway, Producer, Topic, awaited
+from events.kafka.client import KafkaAway, KafkaError, Producer, Topic, awaited
 from events.kafka.records import (
     FORMAT,
     HEADERS,
@@ -74,7 +74,7 @@ class Lost(RuntimeError):
     """A record was not taken; everything from the checkpoint on is sent again."""
 
 
-PASSING = (psycopg.OperationalError, KafkaAway, Overtaken, Lost, TopicUnfit)
+PASSING = (psycopg.OperationalError, KafkaAway, KafkaError, Overtaken, Lost, TopicUnfit)
 """Errors to retry: transient, or logged until an operator fixes them."""
 
 
