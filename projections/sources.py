@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
@@ -169,8 +169,8 @@ class _Chain:
         if is_next:
             self.taken = position
         elif self.taken < previous:
-            if self.hole is None:
-                self.hole = _Hole(previous, time.monotonic())
+            if self.hole is None or self.hole.previous <= self.taken:
+                self.hole = _Hole(previous, self.hole.behind if self.hole else 0)
             self.hole.behind = max(self.hole.behind, position)
         if self.hole is not None and self.taken >= self.hole.behind:
             self.hole = None
@@ -190,15 +190,15 @@ class _Hole:
 
     Attributes:
         previous: the position of the last of them.
-        since: when that was seen.
         behind: the highest position seen behind the hole.
-        looked: when the partition was read again last.
+        looked: when the partition was last sought to be read again.
+        lost_since: when they were first missing although the relay had carried them.
     """
 
     previous: int
-    since: float
     behind: int = 0
-    looked: float = 0.0
+    looked: float = field(default_factory=time.monotonic)
+    lost_since: float | None = None
 
 
 class FromTopic:
@@ -339,22 +339,28 @@ class FromTopic:
         pieces, now = [], time.monotonic()
         for partition, chain in list(self._chains.items()):
             hole = chain.hole
-            if hole is None:
+            if hole is None or now < hole.looked + LOOK_SECONDS:
                 continue
-            if now > max(hole.since, hole.looked) + LOOK_SECONDS:
-                hole.looked = now
-                self._reading.seek(partition, chain.offset)
-                log.warning(
-                    "records are missing",
-                    topic=self._topic,
-                    partition=partition.partition,
-                    above=chain.taken,
-                    up_to=hole.previous,
-                )
-                if now > hole.since + HOLE_SECONDS and self._is_carried(hole.previous):
+            with _away():
+                if not self._reading.is_at_end(partition):
+                    continue
+            log.warning(
+                "records are missing",
+                topic=self._topic,
+                partition=partition.partition,
+                above=chain.taken,
+                up_to=hole.previous,
+            )
+            if chain.taken < hole.previous and self._is_carried(hole.previous):
+                hole.lost_since = hole.lost_since or now
+                if now > hole.lost_since + HOLE_SECONDS:
                     self._reading.pause(partition)
                     del self._chains[partition]
                     pieces.append(Piece(partition.partition, [], strange=self._missing(chain)))
+                    continue
+            hole.looked = now
+            offset = min(chain.offset, self._offset_after(partition, chain.taken))
+            self._reading.seek(partition, offset)
         return pieces
 
     def _is_carried(self, position: int) -> bool:

@@ -85,7 +85,7 @@ class Foreign(ValueError):
     """The record is not of this ledger; none of our events is missing for it."""
 
 
-def source_of(ledger_id: UUID) -> str:
+def source_of(ledger_id: UUID | str) -> str:
     """What CloudEvents calls the source: the ledger."""
     return f"urn:pledge:ledger:{ledger_id}"
 

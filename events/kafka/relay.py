@@ -158,7 +158,8 @@ class Relay:
                 self._refusals += isinstance(error, Lost)
             except Exception:  # logged whole; a relay that ends carries nothing any more
                 log.exception("the relay begins again after something unforeseen")
-            stop.wait(min(AWAY_SECONDS * 2 ** max(0, self._refusals - 1), LONGEST_AWAY_SECONDS))
+            doublings = min(max(0, self._refusals - 1), 10)
+            stop.wait(min(AWAY_SECONDS * 2**doublings, LONGEST_AWAY_SECONDS))
 
     def _stand_by(self, stop: threading.Event) -> None:
         """Make ready what takes time, then wait for the lead."""
@@ -210,11 +211,12 @@ class Relay:
     def _turn(self, leading: _Leading) -> None:
         rows = []
         self._beat(leading)
-        if len(leading.batches) < IN_FLIGHT:
+        room = 1 if self._refusals else IN_FLIGHT  # one batch is enough to see it refused again
+        if len(leading.batches) < room:
             rows = _read(leading.conn, leading.sent)
         if rows:
             self._send(leading, rows)
-        if leading.batches and (not rows or len(leading.batches) == IN_FLIGHT):
+        if leading.batches and (not rows or len(leading.batches) >= room):
             self._settle(leading)
         elif not rows:
             if leading.marks is not None and all(ack.is_done for ack in leading.marks.acks):
@@ -349,7 +351,11 @@ def take_lead(conn: Connection, topic_id: UUID, tail: Tail) -> Checkpoint:
         found = checkpoints.raise_epoch(conn, NAME)
         strange = _strange(conn, found, shape, tail)
         if strange is None:
-            return found
+            if found.halted is None:
+                return found
+            going_on = replace(found, halted=None, halted_at=None)
+            checkpoints.move(conn, found, going_on)
+            return going_on
         halted = replace(found, halted=strange, halted_at=found.position)
         checkpoints.move(conn, found, halted)
         return halted

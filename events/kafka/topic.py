@@ -11,7 +11,7 @@ from uuid import UUID
 import orjson
 
 from events.kafka.client import LARGEST_RECORD, Consumer, KafkaAway, Partition, Topic
-from events.kafka.records import FORMAT, PARTITIONS
+from events.kafka.records import FORMAT, PARTITIONS, source_of
 
 TOPIC = f"pledge.events.{FORMAT}"
 SEVERAL = 3
@@ -131,6 +131,8 @@ def _with(tail: Tail, record: Any) -> Tail:
         is_event = "subject" in found
         event_id = str(found["id"]) if is_event else None
     except (KeyError, TypeError, ValueError, AttributeError):
+        return tail
+    if not source.startswith(source_of("")):
         return tail
     if position >= tail.position:
         tail = tail._replace(position=position, source=source)
