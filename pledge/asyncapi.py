@@ -72,7 +72,7 @@ def document(
     messages[WATERMARK] = {
         "name": WATERMARK,
         "title": "Watermark",
-        "summary": "Everything up to its position has come before it in its partition.",
+        "summary": "No event of its partition lies between `previous` and `position`.",
         "contentType": CLOUDEVENT,
         "headers": {"$ref": "#/components/schemas/Headers"},
         "payload": _object(

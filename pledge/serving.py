@@ -170,7 +170,7 @@ def relay(settings: Settings, stop: threading.Event, *, start_over: bool = False
             try:
                 topic_id = prepare_topic(bootstrap, topic)
                 with found.connect() as conn:
-                    from_the_start(conn, topic_id, tail_of(bootstrap, topic))
+                    from_the_start(conn, topic_id, tail_of(bootstrap, topic, lambda: None))
             except (KafkaAway, TopicUnfit) as error:
                 raise Misconfigured(str(error)) from error
         Relay(found.connect, bootstrap, topic).run(stop)

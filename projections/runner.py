@@ -272,7 +272,7 @@ class Runner:
                     projector.halt(conn, [piece.partition for piece in pieces], error)
         for projector in overtaken:
             self._load(conn, projector)
-        if overtaken:
+        if overtaken or any(piece.strange is not None for piece in pieces):
             self._seek()
         return len(rows)
 

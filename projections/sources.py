@@ -42,7 +42,7 @@ class Piece(NamedTuple):
         offset: in a topic, from where on to read next time; None of the ledger, and where nothing
             could be taken.
         watermark: in a topic, up to where nothing of this partition is missing; None of the ledger.
-        strange: why nothing can be taken.
+        strange: why checkpoints that lie below ``strange_up_to`` cannot go on.
     """
 
     partition: int
@@ -50,11 +50,14 @@ class Piece(NamedTuple):
     offset: int | None = None
     watermark: int | None = None
     strange: str | None = None
+    strange_up_to: int = 0
 
     def is_behind(self, checkpoint: Checkpoint) -> bool:
         """Whether it brings nothing that the checkpoint does not have."""
+        if self.strange is not None:
+            return checkpoint.taken >= self.strange_up_to
         last = max(self.rows[-1][0] if self.rows else 0, self.watermark or 0)
-        if last > checkpoint.taken or self.strange is not None:
+        if last > checkpoint.taken:
             return False
         return self.offset is None or self.offset <= (checkpoint.offset or 0)
 
@@ -94,7 +97,10 @@ class Source(Protocol):
         """Read next what any of a partition's checkpoints lacks; nothing of those not named."""
 
     def read(self, limit: int) -> list[Piece]:
-        """What comes next, none or more of it; at most so many events."""
+        """What comes next, none or more of it; at most so many events.
+
+        After a strange piece the caller seeks anew.
+        """
 
     def rest(self, stop: threading.Event) -> None:
         """Wait a little, after nothing came."""
@@ -279,10 +285,11 @@ class FromTopic:
         self._chains = {}
         for partition in self._reading.assignment():
             if found := wanted.get(partition.partition):
-                offset = min(
-                    self._offset_after(partition, c.taken) if c.offset is None else c.offset
-                    for c in found
-                )
+                offsets = [c.offset for c in found if c.offset is not None]
+                nowhere = [c.taken for c in found if c.offset is None]
+                if nowhere:
+                    offsets.append(self._offset_after(partition, min(nowhere)))
+                offset = min(offsets)
                 if self._reading.seek(partition, offset):
                     self._chains[partition] = _Chain(min(c.taken for c in found), offset)
             else:
@@ -354,9 +361,7 @@ class FromTopic:
             if chain.taken < hole.previous and self._is_carried(hole.previous):
                 hole.lost_since = hole.lost_since or now
                 if now > hole.lost_since + HOLE_SECONDS:
-                    self._reading.pause(partition)
-                    del self._chains[partition]
-                    pieces.append(Piece(partition.partition, [], strange=self._missing(chain)))
+                    pieces.append(self._missing(partition.partition, chain.taken, hole.previous))
                     continue
             hole.looked = now
             offset = min(chain.offset, self._offset_after(partition, chain.taken))
@@ -367,13 +372,12 @@ class FromTopic:
         found = checkpoints.fetch(self._conn, RELAY)
         return found is None or found.position >= position
 
-    def _missing(self, chain: _Chain) -> str:
-        assert chain.hole is not None
-        return (
-            f"has everything of a partition of {self._topic} up to position {chain.taken}, and the "
-            f"next record there comes behind position {chain.hole.previous}: what lies between is "
-            "missing (did Kafka lose records?)"
+    def _missing(self, partition: int, taken: int, previous: int) -> Piece:
+        strange = (
+            f"lacks events of partition {partition} of {self._topic}: what is left there after "
+            f"position {taken} begins behind position {previous} (did Kafka lose records?)"
         )
+        return Piece(partition, [], strange=strange, strange_up_to=previous)
 
     def _known(self, pieces: list[Piece]) -> list[Piece]:
         """The pieces; one that names what the ledger does not have brings nothing."""
@@ -390,7 +394,7 @@ class FromTopic:
             f"follows {self._topic}, which knows of an event at position {position} that this "
             "ledger does not have (was it restored from a backup?)"
         )
-        return Piece(piece.partition, [], strange=strange)
+        return Piece(piece.partition, [], strange=strange, strange_up_to=position)
 
     def rest(self, stop: threading.Event) -> None:
         """See ``Source``: reading waits by itself."""

@@ -6,12 +6,14 @@ The rule is that of docs/consuming.md. What it takes is what any outsider would.
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from kafka import KafkaConsumer, TopicPartition
 
 WATERMARK = "pledge.watermark"
+PATIENCE_SECONDS = 240
 
 
 class Seen(NamedTuple):
@@ -81,7 +83,12 @@ class Outsider:
 
 
 def records_of(bootstrap: str, topic: str) -> list[Seen]:
-    """All records that are in the topic now, each partition in its order."""
+    """All records that are in the topic now, each partition in its order.
+
+    Raises:
+        TimeoutError: when they do not all come.
+    """
+    deadline = time.monotonic() + PATIENCE_SECONDS
     consumer = KafkaConsumer(
         bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="earliest"
     )
@@ -93,6 +100,8 @@ def records_of(bootstrap: str, topic: str) -> list[Seen]:
         consumer.seek_to_beginning(*partitions)
         seen: list[Seen] = []
         while any(consumer.position(p) < ends[p] for p in partitions):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"Kafka gave {len(seen)} records of {sum(ends.values())}")
             for partition, records in consumer.poll(timeout_ms=500).items():
                 seen += [
                     Seen(

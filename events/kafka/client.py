@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +13,7 @@ from kafka import ConsumerRebalanceListener, KafkaAdminClient, KafkaConsumer, Ka
 from kafka import TopicPartition as Partition
 from kafka.admin import ConfigResource, OffsetSpec
 from kafka.errors import KafkaError, TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
+from kafka.net.compat import KafkaNetClient
 from kafka.partitioner.default import murmur2
 
 __all__ = [
@@ -36,7 +37,7 @@ ANSWER_SECONDS = 5.0
 """How long a question about a topic may take."""
 CLOSE_SECONDS = 5.0
 LEAVE_SECONDS = 2.0
-EVERY: dict[str, Any] = {"reconnect_backoff_max_ms": 2_000}
+EVERY: dict[str, Any] = {"reconnect_backoff_max_ms": 2_000, "bootstrap_timeout_ms": 5_000}
 """Settings of every client: a Kafka that is away is tried again at least that often."""
 PRODUCING: dict[str, Any] = {
     **EVERY,
@@ -81,7 +82,7 @@ def answering(bootstrap: str) -> Iterator[None]:
 
 
 def _reach(bootstrap: str) -> None:
-    """Look whether a broker listens; a client of kafka-python that finds none is never freed.
+    """Look whether a broker listens, which a client of kafka-python takes long to find out.
 
     Raises:
         KafkaAway: when none does.
@@ -98,6 +99,31 @@ def _reach(bootstrap: str) -> None:
     raise KafkaAway(f"nothing answers at {bootstrap} ({failed})")
 
 
+def _made(kind: Callable[..., Any], bootstrap: str, **settings: Any) -> Any:
+    """A client of kafka-python; where its constructor fails, its thread and sockets are freed.
+
+    Raises:
+        KafkaAway: when Kafka does not answer.
+    """
+    _reach(bootstrap)
+    nets: list[Any] = []
+
+    def net(**config: Any) -> Any:
+        nets.append(KafkaNetClient(**config))
+        return nets[-1]
+
+    try:
+        with answering(bootstrap):
+            return kind(bootstrap_servers=bootstrap, kafka_client=net, **settings)
+    except KafkaAway:
+        for left in nets:
+            with suppress(Exception):  # half made, it may fail at being freed
+                left.close()
+            with suppress(Exception):
+                left._net.stop(CLOSE_SECONDS * 1_000)  # noqa: SLF001 - its thread has no other end
+        raise
+
+
 class Topic:
     """One topic, described, made and configured.
 
@@ -105,15 +131,10 @@ class Topic:
     """
 
     def __init__(self, bootstrap: str, name: str) -> None:
-        _reach(bootstrap)
         self._bootstrap = bootstrap
         self._name = name
-        with answering(bootstrap):
-            self._admin = KafkaAdminClient(
-                bootstrap_servers=bootstrap,
-                request_timeout_ms=int(ANSWER_SECONDS * 1_000),
-                **EVERY,
-            )
+        waiting = int(ANSWER_SECONDS * 1_000)
+        self._admin = _made(KafkaAdminClient, bootstrap, request_timeout_ms=waiting, **EVERY)
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -170,9 +191,7 @@ class Producer:
     """An idempotent producer that waits for all replicas in sync."""
 
     def __init__(self, bootstrap: str) -> None:
-        _reach(bootstrap)
-        with answering(bootstrap):
-            self._producer = KafkaProducer(bootstrap_servers=bootstrap, **PRODUCING)
+        self._producer = _made(KafkaProducer, bootstrap, **PRODUCING)
         self.send = self._producer.send
 
     def close(self) -> None:
@@ -197,10 +216,8 @@ class Consumer:
     """
 
     def __init__(self, bootstrap: str, group: str | None = None) -> None:
-        _reach(bootstrap)
         self._bootstrap = bootstrap
-        with answering(bootstrap):
-            self._consumer = KafkaConsumer(bootstrap_servers=bootstrap, group_id=group, **CONSUMING)
+        self._consumer = _made(KafkaConsumer, bootstrap, group_id=group, **CONSUMING)
 
     def close(self) -> None:
         """Leave the group."""
@@ -282,9 +299,8 @@ def brokers_of(bootstrap: str) -> int:
     Raises:
         KafkaAway: when Kafka does not answer.
     """
-    _reach(bootstrap)
     with (
+        closing(_made(KafkaAdminClient, bootstrap, bootstrap_timeout_ms=2_000)) as admin,
         answering(bootstrap),
-        KafkaAdminClient(bootstrap_servers=bootstrap, bootstrap_timeout_ms=2_000) as admin,
     ):
         return len(admin.describe_cluster()["brokers"])

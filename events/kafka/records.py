@@ -157,7 +157,7 @@ def event_record(row: Sequence[Any], source: str, previous: int) -> bytes:
 
 
 def watermark_record(position: int, previous: int, source: str, partition: int) -> bytes:
-    """The record that says: everything up to the position came before it in this partition."""
+    """The record that says: no event of this partition lies between the two positions."""
     mark_id = UUID(int=partition << 64 | position)
     return _encode(_Mark("1.0", mark_id, WATERMARK, source, position, previous))
 

@@ -109,6 +109,8 @@ class _Leading:
 
     Attributes:
         conn: the session with the leader's lock.
+        send: gives the producer a record.
+        look: gives the id of the topic that is there now, if one is.
         checkpoint: every partition's chain is acknowledged up to its position.
         sent: the position of the last event sent.
         last: of each partition, up to where its chain was sent.
@@ -116,8 +118,8 @@ class _Leading:
     """
 
     conn: Connection
-    producer: Producer
-    topic: Topic
+    send: Callable[..., Any]
+    look: Callable[[], UUID | None]
     topic_id: UUID
     source: str
     checkpoint: Checkpoint
@@ -187,7 +189,9 @@ class Relay:
         topic_id: UUID,
         stop: threading.Event,
     ) -> None:
-        tail = tail_of(self._bootstrap, self._topic)
+        if topic.id() != topic_id:
+            raise Lost(f"the topic {self._topic} was made anew while this relay stood by")
+        tail = tail_of(self._bootstrap, self._topic, lambda: conn.execute("SELECT 1"))
         checkpoint = take_lead(conn, topic_id, tail)
         if checkpoint.halted is not None:
             log.error("the relay halted", why=checkpoint.halted)
@@ -200,7 +204,7 @@ class Relay:
         source = source_of(checkpoint.ledger_id)
         last = [position] * PARTITIONS
         leading = _Leading(
-            conn, producer, topic, topic_id, source, checkpoint, position, last, stop
+            conn, producer.send, topic.id, topic_id, source, checkpoint, position, last, stop
         )
         while not stop.is_set():
             self._turn(leading)
@@ -244,7 +248,7 @@ class Relay:
     def _produce(
         self, leading: _Leading, value: bytes, partition: int, ms: int, key: bytes | None = None
     ) -> Any:
-        return leading.producer.send(self._topic, value, key, HEADERS, partition, ms)
+        return leading.send(self._topic, value, key, HEADERS, partition, ms)
 
     def _settle(self, leading: _Leading) -> None:
         """Await the oldest batch, then close the chain of every partition behind it.
@@ -312,7 +316,7 @@ class Relay:
 
     def _look(self, leading: _Leading) -> None:
         try:
-            found = leading.topic.id()
+            found = leading.look()
         except KafkaAway as error:
             log.warning("the topic cannot be looked at", error=str(error))
             return
@@ -394,12 +398,13 @@ def from_the_start(conn: Connection, topic_id: UUID, tail: Tail) -> None:
     """Let the next leader carry everything from the first event on.
 
     Raises:
-        TopicUnfit: when the topic holds records; consumers would skip the first events behind them.
+        TopicUnfit: when the topic holds records: where they are of a ledger that was restored
+            since, consumers would take other events at the same positions for known.
     """
     if tail.position > 0:
         raise TopicUnfit(
-            f"the topic holds records up to position {tail.position} already; consumers would "
-            "skip what comes again behind them. Delete the topic first."
+            f"the topic holds records up to position {tail.position} already. If this ledger has "
+            "other events there, consumers would take those for known. Delete the topic first."
         )
     checkpoints.begin(conn, NAME, shape_of(topic_id), 0, None)
 

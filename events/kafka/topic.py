@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -93,13 +93,17 @@ class Tail(NamedTuple):
     event_at: int = 0
 
 
-def tail_of(bootstrap: str, name: str) -> Tail:
+def tail_of(bootstrap: str, name: str, beat: Callable[[], object]) -> Tail:
     """The last records of every partition, taken together; what others wrote there is passed over.
+
+    Args:
+        beat: called at least every few seconds: this may take longer than a lease lasts.
 
     Raises:
         KafkaAway: when Kafka does not answer.
     """
     with closing(Topic(bootstrap, name)) as topic:
+        beat()
         found = topic.ends(PARTITIONS)
     ends = {Partition(name, n): end for n, end in enumerate(found) if end > 0}
     if not ends:
@@ -111,6 +115,7 @@ def tail_of(bootstrap: str, name: str) -> Tail:
             consumer.seek(partition, max(0, end - TAIL))
         tail = Tail()
         while any(consumer.position(partition) < end for partition, end in ends.items()):
+            beat()
             if time.monotonic() > deadline:
                 raise KafkaAway(f"Kafka at {bootstrap} does not give the last records of {name}")
             for records in consumer.poll(0.2, TAIL * PARTITIONS).values():

@@ -17,7 +17,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from kafka import KafkaAdminClient, KafkaProducer
+from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 from structlog.typing import EventDict
 
 from events import checkpoints, ledger
@@ -183,20 +183,30 @@ def test_records_that_come_again_late_change_nothing(company: World) -> None:
     source: Any = company.source()
     with company.connect() as conn, closing(company.runner(conn)) as runner:
         runner.catch_up(conn)
-        rows = ledger.read(conn, 0, 1_000)
-        urn = source_of(ledger.ledger_id(conn))
-        with closing(KafkaProducer(bootstrap_servers=source._bootstrap)) as producer:
-            for row in rows[10:40]:
-                producer.send(
-                    source._topic,
-                    value=event_record(row, urn, 0),
-                    key=str(row[3]).encode(),
-                    partition=partition_of(row[3]),
-                    headers=HEADERS,
-                ).get(timeout=30)
+        put(source._bootstrap, source._topic, records_of_ledger(conn)[10:40])
         some_promises(company, 5)
         runner.catch_up(conn)
     assert company.differing() == []
+
+
+def records_of_ledger(conn: ledger.Connection) -> list[tuple[int, bytes]]:
+    """What a relay would send, each with its partition."""
+    urn = source_of(ledger.ledger_id(conn))
+    last = [0] * PARTITIONS
+    records = []
+    for row in ledger.read(conn, 0, 10_000):
+        home = partition_of(row[3])
+        records.append((home, event_record(row, urn, last[home])))
+        last[home] = row[0]
+    head = ledger.head(conn)
+    return records + [(n, watermark_record(head, last[n], urn, n)) for n in range(PARTITIONS)]
+
+
+def put(bootstrap: str, topic: str, records: list[tuple[int, bytes]]) -> None:
+    with closing(KafkaProducer(bootstrap_servers=bootstrap)) as producer:
+        for home, value in records:
+            producer.send(topic, value, partition=home, headers=HEADERS)
+        producer.flush(30)
 
 
 def restarted(company: World) -> None:
@@ -353,25 +363,24 @@ class Feed:
         self.topic = f"pledge.{uuid4().hex[:8]}"
         prepare_topic(bootstrap, self.topic)
         company.source = lambda: sources.FromTopic(bootstrap, self.topic)
-        with company.connect() as conn:
-            rows = ledger.read(conn, 0, 10_000)
-            urn = source_of(ledger.ledger_id(conn))
-            checkpoints.begin(conn, NAME, "2/x", rows[-1][0], rows[-1][1])
-        last = [0] * PARTITIONS
-        self.records: list[tuple[int, bytes]] = []
-        for row in rows:
-            home = partition_of(row[3])
-            self.records.append((home, event_record(row, urn, last[home])))
-            last[home] = row[0]
-        for home in range(PARTITIONS):
-            self.records.append((home, watermark_record(rows[-1][0], last[home], urn, home)))
-        self._bootstrap = bootstrap
+        self._company = company
+        self.bootstrap = bootstrap
+        self.fill()
+
+    def fill(self) -> None:
+        """Have the records of the whole ledger, as if a relay had carried them."""
+        with self._company.connect() as conn:
+            self.records = records_of_ledger(conn)
+            carried_up_to(conn, ledger.head(conn))
 
     def put(self, records: list[tuple[int, bytes]]) -> None:
-        with closing(KafkaProducer(bootstrap_servers=self._bootstrap)) as producer:
-            for home, value in records:
-                producer.send(self.topic, value, partition=home, headers=HEADERS)
-            producer.flush(30)
+        put(self.bootstrap, self.topic, records)
+
+
+def carried_up_to(conn: ledger.Connection, position: int) -> None:
+    """Let the relay's checkpoint say so."""
+    row = ledger.read(conn, position - 1, 1)[0]
+    checkpoints.begin(conn, NAME, "2/x", row[0], row[1])
 
 
 @pytest.fixture
@@ -381,12 +390,15 @@ def feed(new_world: NewWorld, kafka_bootstrap: str) -> Iterator[tuple[World, Fee
         yield made, Feed(made, kafka_bootstrap)
 
 
-def test_a_hole_that_closes_late_costs_nothing(
-    feed: tuple[World, Feed], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("late", [[(20, 40)], [(50, 70), (10, 30)]], ids=["one", "two"])
+def test_holes_that_close_late_cost_nothing(
+    feed: tuple[World, Feed], monkeypatch: pytest.MonkeyPatch, late: list[tuple[int, int]]
 ) -> None:
+    """Of two the later one is closed first, behind everything that came before."""
     company, topic = feed
     monkeypatch.setattr(sources, "LOOK_SECONDS", 0.05)
-    topic.put(topic.records[:20] + topic.records[40:])
+    missing = {n for begin, end in late for n in range(begin, end)}
+    topic.put([record for n, record in enumerate(topic.records) if n not in missing])
     with company.connect() as conn, closing(company.runner(conn)) as runner:
         wait_for(lambda: runner.step(conn) < 0 or most_taken(conn) > 0, "nothing is taken")
         for _ in range(20):
@@ -394,7 +406,8 @@ def test_a_hole_that_closes_late_costs_nothing(
         assert halted(company) == {}
         assert not caught_up(company)
         assert company.differing() == []  # each row is what the events taken so far say
-        topic.put(topic.records[20:])
+        for begin, end in late:
+            topic.put(topic.records[begin:end])
         runner.catch_up(conn)
     assert caught_up(company)
     assert halted(company) == {}
@@ -422,8 +435,8 @@ def test_a_hole_that_stays_halts_with_what_is_missing(
     restarted(company)
     for said in halted(company).values():
         assert "did Kafka lose records?" in said
-        assert f"up to position {taken}," in said
-        assert f"behind position {json.loads(gone[1])['position']}:" in said
+        assert f"after position {taken} " in said
+        assert f"behind position {json.loads(gone[1])['position']} " in said
     rebuild_all(company)
     assert halted(company) == {}
     assert company.differing() == []
@@ -435,18 +448,68 @@ def test_a_hole_above_what_the_relay_has_confirmed_is_waited_for(
     company, topic = feed
     monkeypatch.setattr(sources, "LOOK_SECONDS", 0.05)
     monkeypatch.setattr(sources, "HOLE_SECONDS", 0.1)
-    with company.connect() as conn:
-        row = ledger.read(conn, 19, 1)[0]
-        checkpoints.begin(conn, NAME, "2/x", row[0], row[1])
     topic.put(topic.records[:20] + topic.records[40:])
     with company.connect() as conn, closing(company.runner(conn)) as runner:
-        deadline = time.monotonic() + 5
+        carried_up_to(conn, 20)
+        deadline = time.monotonic() + 4
         while time.monotonic() < deadline:
             runner.step(conn)
         assert halted(company) == {}
-        topic.put(topic.records[20:])
+        carried_up_to(conn, company.head())
+        wait_for(lambda: runner.step(conn) < 0 or halted(company), "no halt")
+    assert company.differing() == []
+
+
+def test_records_that_some_read_models_have_taken_are_missed_by_the_others_alone(
+    feed: tuple[World, Feed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    company, topic = feed
+    monkeypatch.setattr(sources, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(sources, "HOLE_SECONDS", 0.5)
+    topic.put(topic.records)
+    company.project()
+    with company.superuser() as conn:  # it has no rows, so nobody notices that it was further
+        conn.execute(
+            "UPDATE progress.checkpoints SET position = 0, event_id = NULL, watermark = 0, "
+            "next_offset = 0 WHERE name = 'leads'"
+        )
+    home = topic.records[0][0]
+    with KafkaAdminClient(bootstrap_servers=topic.bootstrap) as admin:
+        admin.delete_records({TopicPartition(topic.topic, home): 1})
+    some_promises(company, 5)
+    before = len(topic.records) - PARTITIONS
+    topic.fill()
+    topic.put(topic.records[before:])
+    with company.connect() as conn, closing(company.runner(conn)) as runner:
+        wait_for(lambda: runner.step(conn) < 0 or halted(company), "no halt")
         runner.catch_up(conn)
-    assert caught_up(company)
+        assert halted(company).keys() == {"leads"}
+        where = "SELECT partition FROM progress.checkpoints WHERE halted IS NOT NULL"
+        assert conn.execute(where).fetchall() == [(home,)]
+    assert positions(company)["promises"] == company.head()
+    rebuild_all(company)
+    assert halted(company) == {}
+    assert company.differing() == []
+
+
+def test_a_topic_made_anew_is_noticed_by_a_reader_that_has_it_open(
+    feed: tuple[World, Feed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    company, topic = feed
+    monkeypatch.setattr(sources, "LOOK_SECONDS", 0.05)
+    topic.put(topic.records)
+    with company.connect() as conn, closing(company.runner(conn)) as runner:
+        runner.catch_up(conn)
+        with KafkaAdminClient(bootstrap_servers=topic.bootstrap) as admin:
+            admin.delete_topics([topic.topic])
+            wait_for(lambda: topic.topic not in admin.list_topics(), "the topic stays")
+        topic_id = prepare_topic(topic.bootstrap, topic.topic)
+        some_promises(company, 5)
+        topic.fill()
+        topic.put(topic.records)
+        wait_for(lambda: runner.step(conn) < 0 or caught_up(company), "it does not go on")
+        assert {c.source for c in checkpoints.fetch_all(conn, "promises")} == {str(topic_id)}
+    assert halted(company) == {}
     assert company.differing() == []
 
 
