@@ -12,9 +12,9 @@ import structlog
 from analytics.fact import rows_of
 from analytics.store import Manifest, Store, WrittenByOthers
 from analytics.tables import SHAPE, TABLES, TYPES
-from events import checkpoints, ledger
-from events.collection import without_cycle_collection
-from events.keys import Keyring
+from events.ledger import checkpoints, ledger
+from events.ledger.collection import without_cycle_collection
+from events.ledger.keys import Keyring
 from projections.folding import Batch, Poison, readable
 from projections.tables import Connection
 

@@ -21,7 +21,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from events import ledger
+from events.ledger import ledger
 from pledge import demo
 from pledge.settings import Settings
 from pledge.stack import STATE, Stack, stack

@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg
 
-from events.migrate import migrate
+from events.ledger.migrate import migrate
 from pledge.embedded import create_database, postgres
 from pledge.wiring import Parts
 

@@ -36,7 +36,7 @@ from servers import pledge, running
 from commands.wire import from_line
 from commands.writer import GROUP, Writer
 from events.envelope import Actor
-from events.keys import Keyring
+from events.ledger.keys import Keyring
 from projections.catalog import MODELS, SEARCH_PATH
 from projections.rebuild import create, rebuild
 from read_api import reading

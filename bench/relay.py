@@ -25,10 +25,10 @@ from measuring import Contender, Measure, Result, compare, process_of
 from project import fill_with_deals
 from yardsticks.kafka_python import PRODUCING
 
-from events import checkpoints, ledger
 from events.kafka.records import HEADERS, PARTITIONS, event_record, partition_of, source_of
 from events.kafka.relay import NAME, Relay, from_the_start
 from events.kafka.topic import Tail, prepare_topic
+from events.ledger import checkpoints, ledger
 from pledge.broker import broker
 from projections.opportunities import MODEL
 from projections.runner import Runner

@@ -19,12 +19,12 @@ from commands import request as answers
 from commands.base import Context
 from commands.catalog import BY_TYPE
 from commands.request import Answer, Request
-from events import ledger
 from events.base import Event
-from events.codec import decode_sealed, encode, subjects
 from events.company import COMPANY
-from events.keys import Keyring, SubjectKey
-from events.ledger import Appending, Connection, NewEvent, Proposal, Verdict
+from events.ledger import ledger
+from events.ledger.codec import decode_sealed, encode, subjects
+from events.ledger.keys import Keyring, SubjectKey
+from events.ledger.ledger import Appending, Connection, NewEvent, Proposal, Verdict
 
 log = structlog.get_logger()
 

@@ -17,13 +17,13 @@ import structlog
 from commands.request import Answer, Request
 from commands.wire import ENTRIES
 from commands.writer import Writer
-from events import checkpoints, ledger
 from events.base import ERASED
-from events.checkpoints import Overtaken
 from events.envelope import Actor, Recorded
-from events.keys import Keyring
 from events.lead import LeadCaptured, LeadClaimed, LeadConverted, LeadQualified
-from events.ledger import Connection
+from events.ledger import checkpoints, ledger
+from events.ledger.checkpoints import Overtaken
+from events.ledger.keys import Keyring
+from events.ledger.ledger import Connection
 
 log = structlog.get_logger()
 

@@ -15,7 +15,7 @@ from aggregates import base
 from commands.base import Command
 from commands.catalog import Streams
 from events.envelope import Actor
-from events.ledger import MAX_BYTES, MAX_EVENTS, Outcome
+from events.ledger.ledger import MAX_BYTES, MAX_EVENTS, Outcome
 
 JSON = "application/json"
 PROBLEM = "application/problem+json"

@@ -19,8 +19,8 @@ import structlog
 from commands import request as answers
 from commands.deciding import Decider, Plan
 from commands.request import Answer, Request
-from events.keys import Keyring
-from events.ledger import Appending, Connection, Verdict
+from events.ledger.keys import Keyring
+from events.ledger.ledger import Appending, Connection, Verdict
 
 log = structlog.get_logger()
 

@@ -118,15 +118,3 @@ REGISTRY: dict[str, type[Event]] = {}
 """Every event type's current class. Older schema versions reach it through ``events.upcasters``."""
 
 E = TypeVar("E", bound=Event)
-
-
-def class_of(name: str) -> type[Event]:
-    """The class of an event type.
-
-    Raises:
-        UnknownEventType: when no class bears the name.
-    """
-    try:
-        return REGISTRY[name]
-    except KeyError:
-        raise UnknownEventType(name) from None

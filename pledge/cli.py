@@ -21,8 +21,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from events.keys import WrongMasterKey
-from events.migrate import OtherVersion
+from events.ledger.keys import WrongMasterKey
+from events.ledger.migrate import OtherVersion
 from pledge.embedded import EmbeddedPostgresFailed
 from pledge.settings import Settings
 from pledge.wiring import Misconfigured, facts, parts
@@ -230,7 +230,7 @@ def export_events(
     after: Annotated[int, typer.Option(help="Only events above this position.")] = 0,
 ) -> None:
     """Every event with its envelope, one JSON object a line, in the order of the ledger."""
-    from events import ledger
+    from events.ledger import ledger
     from projections.folding import readable
 
     with parts(Settings()) as found, found.connect() as conn:
@@ -317,7 +317,7 @@ def skip(
     reason: Annotated[str, typer.Option(help="Why; it stays on record.")],
 ) -> None:
     """Tell a halted read model to pass over one event, and let it go on. This is on record."""
-    from events import checkpoints
+    from events.ledger import checkpoints
     from projections import progress
 
     with parts(Settings()) as found, found.connect() as conn, conn.transaction():

@@ -6,9 +6,7 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import inspect
-import pkgutil
 import types
 from collections.abc import Iterator
 from datetime import date
@@ -23,11 +21,11 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-import events
 from aggregates import base
-from events.base import REGISTRY, Event
-from events.codec import encode, subjects
-from events.keys import SubjectKey
+from events.base import Event
+from events.catalog import EVENTS
+from events.ledger.codec import encode, subjects
+from events.ledger.keys import SubjectKey
 from events.values import Money
 from pledge.asyncapi import document
 
@@ -71,17 +69,6 @@ class _StoredShape(GenerateJsonSchema):
         return False
 
 
-def event_classes() -> list[type[Event]]:
-    """Every event class that the service ships, by name."""
-    shipped = {
-        f"{events.__name__}.{module.name}" for module in pkgutil.iter_modules(events.__path__)
-    }
-    for module in shipped:
-        importlib.import_module(module)
-    ours = (cls for cls in REGISTRY.values() if cls.__module__ in shipped)
-    return sorted(ours, key=lambda cls: cls.event_type)
-
-
 def schema_of(cls: type[Event]) -> dict[str, Any]:
     """The JSON Schema of an event's stored payload, personal fields sealed."""
     schema = cls.model_json_schema(schema_generator=_StoredShape)
@@ -105,7 +92,7 @@ def catalogue() -> str:
     """All events on one page."""
     lines = [HEAD.rstrip()]
     stream = ""
-    for cls in event_classes():
+    for cls in EVENTS:
         kind = cls.event_type.partition(".")[0]
         if kind != stream:
             stream = kind
@@ -134,14 +121,12 @@ def rules() -> str:
 
 def asyncapi() -> dict[str, Any]:
     """What Kafka carries."""
-    return document(event_classes(), lambda cls: f"{SCHEMAS.name}/{_stem(cls)}.schema.json")
+    return document(EVENTS, lambda cls: f"{SCHEMAS.name}/{_stem(cls)}.schema.json")
 
 
 def files() -> dict[Path, str]:
     """What must stand on disk, by path from the root: a function of the code alone."""
-    schemas = {
-        SCHEMAS / f"{_stem(cls)}.schema.json": _json(schema_of(cls)) for cls in event_classes()
-    }
+    schemas = {SCHEMAS / f"{_stem(cls)}.schema.json": _json(schema_of(cls)) for cls in EVENTS}
     return {**schemas, CATALOGUE: catalogue(), RULES: rules(), ASYNCAPI: _json(asyncapi())}
 
 
@@ -150,7 +135,7 @@ def orphans(root: Path = ROOT) -> list[Path]:
 
     Schemas of earlier versions are kept: what they describe is in the ledger for ever.
     """
-    current = {cls.event_type: cls.schema_version for cls in event_classes()}
+    current = {cls.event_type: cls.schema_version for cls in EVENTS}
     found = []
     for path in sorted((root / SCHEMAS).glob("*.json")):
         name, _, version = path.name.removesuffix(".schema.json").rpartition(".")
@@ -165,7 +150,7 @@ def missing_examples(root: Path = ROOT) -> dict[Path, str]:
     An example once written is never written again: it stands for bytes that lie in some ledger,
     and one made anew by today's code would only prove that today's code can read itself.
     """
-    wanted = {GOLDEN / f"{_stem(cls)}.json": cls for cls in event_classes()}
+    wanted = {GOLDEN / f"{_stem(cls)}.json": cls for cls in EVENTS}
     return {path: _json(_golden(cls)) for path, cls in wanted.items() if not (root / path).exists()}
 
 

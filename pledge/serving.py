@@ -21,10 +21,10 @@ from rich.console import Console
 from analytics.writing import Writing
 from commands.policies import Policies
 from commands.writer import Writer
-from events import ledger
 from events.kafka.client import KafkaAway
 from events.kafka.relay import Relay, from_the_start
 from events.kafka.topic import TopicUnfit, prepare_topic, tail_of
+from events.ledger import ledger
 from pledge import app, demo
 from pledge.settings import Settings
 from pledge.wiring import Misconfigured, Parts, facts, parts

@@ -22,7 +22,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from events import ledger
+from events.ledger import ledger
 from pledge.broker import Cluster, broker
 from pledge.embedded import create_database, postgres
 from pledge.serving import fill_if_empty, on_signals, program, refuse_taken_port

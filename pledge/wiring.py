@@ -14,10 +14,10 @@ import psycopg
 
 from analytics.store import Store
 from commands.writer import Writer
-from events import ledger
-from events.arrays import register
-from events.keys import Keyring
-from events.migrate import migrate
+from events.ledger import ledger
+from events.ledger.arrays import register
+from events.ledger.keys import Keyring
+from events.ledger.migrate import migrate
 from pledge.embedded import create_database, postgres
 from pledge.settings import Settings
 from projections.tables import Connection

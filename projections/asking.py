@@ -16,8 +16,8 @@ from zoneinfo import ZoneInfo
 import orjson
 from psycopg.rows import dict_row
 
-from events import ledger
 from events.company import COMPANY
+from events.ledger import ledger
 from events.values import COINS, EARLIEST, LATEST
 from projections.model import ReadModel
 from projections.tables import Connection

@@ -15,11 +15,11 @@ from uuid import UUID
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from events import ledger
 from events.base import REGISTRY
-from events.collection import without_cycle_collection
 from events.kafka.records import partition_of
-from events.keys import Keyring
+from events.ledger import ledger
+from events.ledger.collection import without_cycle_collection
+from events.ledger.keys import Keyring
 from projections.folding import Parked, Poison, fold, readable
 from projections.model import ReadModel
 from projections.tables import Connection, Rows, Table, ready

@@ -8,10 +8,10 @@ from math import inf
 from typing import Any
 from uuid import UUID
 
-from events import ledger
 from events.base import UnknownEventType
 from events.envelope import Recorded
-from events.keys import Keyring
+from events.ledger import ledger
+from events.ledger.keys import Keyring
 from projections.model import ReadModel
 from projections.tables import Connection, Rows
 

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from functools import partial
 from uuid import UUID
 
-from events import ledger
-from events.keys import Keyring
+from events.ledger import ledger
+from events.ledger.keys import Keyring
 from projections.asking import Moment
 from projections.catalog import MODELS
 from projections.folding import fold, readable

@@ -7,9 +7,9 @@ from uuid import UUID
 
 import psycopg
 
-from events import checkpoints
-from events.checkpoints import LEDGER, Checkpoint
 from events.kafka.records import partition_of
+from events.ledger import checkpoints
+from events.ledger.checkpoints import LEDGER, Checkpoint
 from projections.model import ReadModel
 
 FAR = 100_000

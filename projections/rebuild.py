@@ -10,8 +10,8 @@ from typing import Any
 import structlog
 from psycopg import IsolationLevel
 
-from events import checkpoints, ledger
-from events.keys import Keyring
+from events.ledger import checkpoints, ledger
+from events.ledger.keys import Keyring
 from projections import progress
 from projections.building import (
     CHUNK,

@@ -14,11 +14,11 @@ from uuid import UUID
 import psycopg
 import structlog
 
-from events import checkpoints, ledger
-from events.checkpoints import LEDGER, Checkpoint, Overtaken
-from events.collection import without_cycle_collection
 from events.envelope import Recorded
-from events.keys import Keyring
+from events.ledger import checkpoints, ledger
+from events.ledger.checkpoints import LEDGER, Checkpoint, Overtaken
+from events.ledger.collection import without_cycle_collection
+from events.ledger.keys import Keyring
 from projections import progress
 from projections.building import CannotBuild
 from projections.folding import (

@@ -12,12 +12,12 @@ from uuid import UUID
 
 import structlog
 
-from events import checkpoints, ledger
-from events.checkpoints import LEDGER, Checkpoint
 from events.kafka.client import Consumer, KafkaAway, Partition, Topic
 from events.kafka.records import PARTITIONS, Foreign, Link, link_of, source_of
 from events.kafka.relay import NAME as RELAY
 from events.kafka.topic import TOPIC
+from events.ledger import checkpoints, ledger
+from events.ledger.checkpoints import LEDGER, Checkpoint
 from projections.tables import Connection
 
 log = structlog.get_logger()

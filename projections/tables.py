@@ -18,7 +18,7 @@ import orjson
 import psycopg
 from psycopg.types.json import Jsonb
 
-from events.arrays import UUIDs, register
+from events.ledger.arrays import UUIDs, register
 
 Connection = psycopg.Connection[Any]
 

@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from events import ledger
-from events.keys import Keyring
+from events.ledger import ledger
+from events.ledger.keys import Keyring
 from projections.asking import Filter, Unanswerable, page
 from projections.folding import readable
 from projections.tables import Connection

@@ -11,7 +11,7 @@ from fastapi import Depends, Query
 
 from analytics.asking import Basis, Scope, Session, facts, session
 from analytics.store import Manifest
-from events import ledger
+from events.ledger import ledger
 from events.values import COINS
 from projections.asking import Unanswerable, moment, time_zone
 from read_api.parameters import AsOf, Day, KnownAt, MinPosition, Word

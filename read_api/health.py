@@ -12,7 +12,7 @@ from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
 
 from analytics.store import Store
-from events import ledger
+from events.ledger import ledger
 from projections.asking import fetch
 from projections.catalog import MODELS
 from projections.tables import Connection

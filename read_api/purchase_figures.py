@@ -12,7 +12,7 @@ from analytics import lifetime, purchases, retention, rfm, tiers
 from analytics.lifetime import Outlook
 from analytics.rfm import Scheme, Scoring
 from analytics.tiers import Shares
-from events import ledger
+from events.ledger import ledger
 from projections.asking import LIMIT, Unanswerable
 from read_api import figure_shapes as shapes
 from read_api.answers import answered, as_json, listed

@@ -16,10 +16,10 @@ from psycopg.errors import InvalidSchemaName, UndefinedTable
 from psycopg_pool import ConnectionPool
 
 from analytics.store import Store
-from events import checkpoints
-from events.arrays import register
-from events.keys import Keyring
-from events.ledger import SESSION
+from events.ledger import checkpoints
+from events.ledger.arrays import register
+from events.ledger.keys import Keyring
+from events.ledger.ledger import SESSION
 from projections.asking import FOREVER, Moment, moment, parked_streams, position_of, time_zone
 from projections.catalog import SEARCH_PATH
 from projections.model import ReadModel

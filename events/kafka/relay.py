@@ -21,9 +21,6 @@ from uuid import UUID
 import psycopg
 import structlog
 
-from events import checkpoints, ledger
-from events.checkpoints import Checkpoint, Overtaken
-from events.collection import without_cycle_collection
 from events.kafka.client import KafkaAway, KafkaError, Producer, Topic, awaited
 from events.kafka.records import (
     FORMAT,
@@ -35,6 +32,9 @@ from events.kafka.records import (
     watermark_record,
 )
 from events.kafka.topic import TOPIC, Tail, TopicUnfit, prepare_topic, tail_of
+from events.ledger import checkpoints, ledger
+from events.ledger.checkpoints import Checkpoint, Overtaken
+from events.ledger.collection import without_cycle_collection
 
 Connection = psycopg.Connection[Any]
 

@@ -10,7 +10,7 @@ from http import HTTPStatus
 from commands.wire import from_line
 from commands.writer import Writer
 from events.envelope import Actor
-from events.ledger import Connection
+from events.ledger.ledger import Connection
 from pledge.demo import words
 from pledge.demo.company import Company
 from pledge.demo.telling import Line, Telling

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from aggregates.base import Refused
 from commands.catalog import CATALOG, Streams
 from events.base import Event
+from events.catalog import EVENTS
 from tests.aggregates.scenario import fold
-from tests.events.examples import EVERY_EVENT, events_of
+from tests.events.examples import events_of
 
 every_aggregate = pytest.mark.parametrize("plural", CATALOG)
 
@@ -70,7 +71,7 @@ def test_evolving_leaves_the_state_before_as_it_was(plural: str, data: st.DataOb
 
 def test_every_event_belongs_to_exactly_one_kind_of_stream() -> None:
     owned = [cls for streams in CATALOG.values() for cls in union_of(streams)]
-    assert sorted(cls.event_type for cls in owned) == sorted(c.event_type for c in EVERY_EVENT)
+    assert sorted(cls.event_type for cls in owned) == sorted(c.event_type for c in EVENTS)
 
 
 @every_aggregate

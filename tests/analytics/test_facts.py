@@ -23,7 +23,7 @@ from analytics import store as storing
 from analytics.store import Manifest, Store, WrittenByOthers
 from analytics.tables import SHAPE, TABLES
 from analytics.writing import AGAIN, Writing, begin_anew
-from events.keys import Keyring
+from events.ledger.keys import Keyring
 from tests.end_to_end.running import CHECKED_OUT, environment
 from tests.events.test_relay import wait_for
 from tests.projections.world import MASTER, World, day, eur

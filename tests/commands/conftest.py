@@ -4,7 +4,7 @@ import pytest
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
-from events.migrate import migrate
+from events.ledger.migrate import migrate
 
 
 @pytest.fixture

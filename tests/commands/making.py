@@ -21,11 +21,11 @@ from commands.catalog import CATALOG
 from commands.lead import CaptureLead, ClaimLead
 from commands.request import Answer, Request
 from commands.writer import Writer
-from events import ledger
-from events.codec import decode_sealed
 from events.envelope import Actor, Recorded
-from events.keys import Keyring
 from events.lead import LeadEvent
+from events.ledger import ledger
+from events.ledger.codec import decode_sealed
+from events.ledger.keys import Keyring
 
 MASTER = bytes(range(32))
 

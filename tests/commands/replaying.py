@@ -26,12 +26,12 @@ from aggregates.lead import Lead
 from aggregates.opportunity import Opportunity
 from commands.base import Context
 from commands.request import Answer, Request
-from events import ledger
 from events.base import Event
 from events.company import COMPANY
 from events.envelope import Recorded
-from events.keys import Keyring
 from events.lead import LeadConverted
+from events.ledger import ledger
+from events.ledger.keys import Keyring
 from tests.commands.making import fails
 
 BLANK: dict[str, Any] = {

@@ -15,9 +15,9 @@ import pytest
 
 from commands import writer as writing
 from commands.request import Answer, Request
-from events import ledger
 from events.base import ERASED
-from events.keys import CACHED_SECONDS, Keyring
+from events.ledger import ledger
+from events.ledger.keys import CACHED_SECONDS, Keyring
 from tests.commands.making import (
     MASTER,
     Fate,

@@ -15,10 +15,10 @@ import pytest
 from commands import policies
 from commands.policies import Policies, retry
 from commands.writer import Writer
-from events import checkpoints, ledger
 from events.envelope import Actor, Recorded
-from events.keys import Keyring
 from events.lead import LeadConverted
+from events.ledger import checkpoints, ledger
+from events.ledger.keys import Keyring
 from tests.commands.making import (
     MASTER,
     claim,

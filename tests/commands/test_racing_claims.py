@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 from aggregates.base import LeadOwned
 from commands.request import Answer, Request
-from events import ledger
+from events.ledger import ledger
 from tests.commands.making import capture, claim, events_of, state_at, tell, writer_on
 
 CLAIMS = 25

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from commands import writer as writing
 from commands.request import Answer, Request
 from commands.writer import Writer
-from events import ledger
 from events.company import COMPANY
-from events.keys import Keyring
 from events.lead import LeadReturned
+from events.ledger import ledger
+from events.ledger.keys import Keyring
 from tests.commands.making import (
     MASTER,
     Fate,

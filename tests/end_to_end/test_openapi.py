@@ -29,7 +29,7 @@ from schemathesis.specs.openapi.checks import (
 
 from commands.wire import ENTRIES
 from events.company import COMPANY
-from events.keys import Keyring
+from events.ledger.keys import Keyring
 from pledge.app import openapi_of
 from read_api.reading import Reader
 from tests.commands.proxy import Proxy

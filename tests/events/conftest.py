@@ -5,10 +5,10 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from events import ledger
 from events.base import REGISTRY
-from events.ledger import Connection
-from events.migrate import migrate
+from events.ledger import ledger
+from events.ledger.ledger import Connection
+from events.ledger.migrate import migrate
 from pledge.embedded import create_database
 
 

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from decimal import Decimal
 from typing import Any, get_type_hints
 from uuid import UUID
 
 from hypothesis import strategies as st
 
-import events
-from events.base import REGISTRY, Event
+from events.base import Event
 from events.company import Stage
-from events.keys import Keyring
+from events.ledger.keys import Keyring
 from events.lines import PricedLine
 from events.order import Instalment
 from events.values import MINOR_DIGITS, Money, StageKind
-
-for _module in pkgutil.iter_modules(events.__path__):
-    importlib.import_module(f"events.{_module.name}")
-
-EVERY_EVENT = tuple(REGISTRY.values())
-"""All that the service ships, taken before any test names an event of its own."""
 
 TEXTS = st.text(max_size=60)
 IDS = st.uuids() | st.integers(1, 4).map(lambda n: UUID(int=n))

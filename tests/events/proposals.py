@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from events.envelope import Actor
-from events.ledger import NewEvent, Proposal
+from events.ledger.ledger import NewEvent, Proposal
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 ADA = Actor("ada")

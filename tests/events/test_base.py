@@ -4,7 +4,8 @@ from uuid import UUID
 import pytest
 from pydantic import ValidationError
 
-from events.base import REGISTRY, Event, Personal, UnknownEventType, class_of
+from events.base import REGISTRY, Event, Personal, UnknownEventType
+from events.catalog import class_of
 from events.lead import LeadCaptured, LeadClaimed
 
 pytestmark = pytest.mark.usefixtures("registry")

@@ -12,8 +12,6 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from events import ledger
-from events.checkpoints import Overtaken
 from events.kafka import relay
 from events.kafka.records import (
     PARTITIONS,
@@ -26,6 +24,8 @@ from events.kafka.records import (
 )
 from events.kafka.relay import Lost, Relay
 from events.kafka.topic import Tail
+from events.ledger import ledger
+from events.ledger.checkpoints import Overtaken
 from tests.commands.making import capture, claim, tell, writer_on
 from tests.outside import Outsider, Seen
 

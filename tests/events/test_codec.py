@@ -9,18 +9,19 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from events.base import ERASED, Event, Personal, UnknownEventType
-from events.codec import decode_sealed, encode, subjects, subjects_of_all, unseal
+from events.catalog import EVENTS
 from events.customer import ContactAdded, CustomerRegistered
-from events.keys import Keyring, Tampered
 from events.lead import LeadCaptured, LeadClaimed
+from events.ledger.codec import decode_sealed, encode, subjects, subjects_of_all, unseal
+from events.ledger.keys import Keyring, Tampered
 from events.upcasters import UPCASTERS, upcast
-from tests.events.examples import EVERY_EVENT, events_of, keyring_for
+from tests.events.examples import events_of, keyring_for
 
 STREAM, EVENT, CONTACT = UUID(int=1), UUID(int=2), UUID(int=3)
 
-every_event = pytest.mark.parametrize("cls", EVERY_EVENT, ids=lambda cls: cls.event_type)
+every_event = pytest.mark.parametrize("cls", EVENTS, ids=lambda cls: cls.event_type)
 personal_events = pytest.mark.parametrize(
-    "cls", [cls for cls in EVERY_EVENT if cls.personal], ids=lambda cls: cls.event_type
+    "cls", [cls for cls in EVENTS if cls.personal], ids=lambda cls: cls.event_type
 )
 SECRET = st.text("abcdefghijklmnopqrstuvwxyzéß葛 ", min_size=8, max_size=60)
 

@@ -3,8 +3,8 @@ from uuid import UUID
 
 import pytest
 
-from events.keys import CACHED_SECONDS, Keyring, SubjectKey, Tampered, WrongMasterKey
-from events.ledger import Connection
+from events.ledger.keys import CACHED_SECONDS, Keyring, SubjectKey, Tampered, WrongMasterKey
+from events.ledger.ledger import Connection
 
 GRACE, ADA = UUID(int=1), UUID(int=2)
 MASTER, OTHER = bytes(range(32)), bytes(32)

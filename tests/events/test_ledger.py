@@ -4,10 +4,10 @@ from uuid import uuid4
 import pytest
 from psycopg import errors
 
-from events import ledger
 from events.company import COMPANY
 from events.envelope import Actor
-from events.ledger import Connection, Verdict, append
+from events.ledger import ledger
+from events.ledger.ledger import Connection, Verdict, append
 from tests.events.proposals import propose, refuse
 
 

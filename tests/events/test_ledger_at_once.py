@@ -7,8 +7,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from events import ledger
-from events.ledger import Connection, append
+from events.ledger import ledger
+from events.ledger.ledger import Connection, append
 from tests.events.proposals import propose
 
 PATIENCE_SECONDS = 30

@@ -3,8 +3,8 @@ from uuid import uuid4
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from events import ledger
-from events.ledger import Connection, Proposal, Verdict, append
+from events.ledger import ledger
+from events.ledger.ledger import Connection, Proposal, Verdict, append
 from tests.events.proposals import propose
 
 STEPS = st.tuples(

@@ -5,13 +5,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from events import ledger
 from events.base import UnknownEventType
-from events.codec import encode
 from events.envelope import Actor
-from events.keys import Keyring
 from events.lead import LeadCaptured, LeadClaimed
-from events.ledger import Connection, NewEvent, append
+from events.ledger import ledger
+from events.ledger.codec import encode
+from events.ledger.keys import Keyring
+from events.ledger.ledger import Connection, NewEvent, append
 from tests.events.proposals import NOON, propose
 
 

@@ -7,9 +7,9 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from events import ledger
-from events.ledger import Connection, append
-from events.migrate import OtherVersion, migrate
+from events.ledger import ledger
+from events.ledger.ledger import Connection, append
+from events.ledger.migrate import OtherVersion, migrate
 from tests.events.proposals import propose
 
 MIGRATE = "import sys; from events.migrate import migrate; print(migrate(sys.argv[1]))"

@@ -19,9 +19,9 @@ from eventsourcing.tests import persistence as published
 from eventsourcing.utils import Environment
 from psycopg.conninfo import conninfo_to_dict
 
-from events import ledger
-from events.ledger import Connection
-from events.recorder import POLL_SECONDS, AppendTooLarge, LedgerFactory, LedgerRecorder
+from events.ledger import ledger
+from events.ledger.ledger import Connection
+from events.ledger.recorder import POLL_SECONDS, AppendTooLarge, LedgerFactory, LedgerRecorder
 
 COUNT_OURS = "SELECT count(*), count(*) FILTER (WHERE actor = 'eventsourcing') FROM ledger.events"
 STALL_SECONDS = 30
@@ -31,7 +31,7 @@ def settings_of(url: str) -> dict[str, str]:
     """How the library is told to keep its events in this ledger."""
     target = conninfo_to_dict(url)
     return {
-        "PERSISTENCE_MODULE": "events.recorder:LedgerFactory",
+        "PERSISTENCE_MODULE": "events.ledger.recorder:LedgerFactory",
         "POSTGRES_DBNAME": str(target["dbname"]),
         "POSTGRES_HOST": str(target.get("host", "")),
         "POSTGRES_PORT": str(target.get("port", 5432)),
@@ -129,7 +129,7 @@ class TestInfrastructureFactory(published.InfrastructureFactoryTestCase[LedgerFa
 
 
 class TestExampleApplication(published_application.ExampleApplicationTestCase):
-    expected_factory_topic = "events.recorder:LedgerFactory"
+    expected_factory_topic = "events.ledger.recorder:LedgerFactory"
 
     @pytest.fixture(autouse=True)
     def _fresh_ledger(self, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:

@@ -24,11 +24,11 @@ from cloudevents.core.formats.json import JSONFormat
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 from kafka.admin import ConfigResource
 
-from events import checkpoints, ledger
-from events.checkpoints import Overtaken
 from events.kafka import relay
 from events.kafka.records import HEADERS, PARTITIONS, event_record, partition_of, watermark_record
 from events.kafka.topic import SETTINGS, Tail, TopicUnfit, prepare_topic
+from events.ledger import checkpoints, ledger
+from events.ledger.checkpoints import Overtaken
 from pledge import demo
 from pledge.broker import Cluster, broker
 from pledge.embedded import create_database

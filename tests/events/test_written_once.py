@@ -3,8 +3,8 @@ from uuid import uuid4
 import pytest
 from psycopg import errors
 
-from events import ledger
-from events.ledger import Connection, append
+from events.ledger import ledger
+from events.ledger.ledger import Connection, append
 from tests.events.proposals import propose
 
 WRITTEN_ONCE = ["events", "outcomes"]

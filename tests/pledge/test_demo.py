@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from commands.wire import check_line
-from events import ledger
-from events.migrate import migrate
+from events.ledger import ledger
+from events.ledger.migrate import migrate
 from pledge import demo
 from pledge.demo.telling import DAYS, Telling
 from tests.commands.making import writer_on

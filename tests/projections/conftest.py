@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
 from events.base import REGISTRY
-from events.migrate import migrate
+from events.ledger.migrate import migrate
 from pledge.embedded import create_database
 from tests.projections.world import World, world
 

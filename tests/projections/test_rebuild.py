@@ -16,7 +16,7 @@ from uuid import UUID
 
 import pytest
 
-from events.keys import Keyring
+from events.ledger.keys import Keyring
 from projections import building, customers, leads, promises
 from projections import rebuild as rebuilding
 from projections.building import Build, CannotBuild

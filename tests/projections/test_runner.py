@@ -13,10 +13,10 @@ import psycopg
 import pytest
 from structlog.typing import EventDict
 
-from events import ledger
 from events.base import Event
-from events.checkpoints import Overtaken
-from events.migrate import migrate
+from events.ledger import ledger
+from events.ledger.checkpoints import Overtaken
+from events.ledger.migrate import migrate
 from projections import progress, promises
 from projections.catalog import MODELS
 from projections.folding import readable

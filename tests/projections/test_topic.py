@@ -20,7 +20,6 @@ import pytest
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 from structlog.typing import EventDict
 
-from events import checkpoints, ledger
 from events.kafka.records import (
     HEADERS,
     PARTITIONS,
@@ -31,6 +30,7 @@ from events.kafka.records import (
 )
 from events.kafka.relay import NAME, from_the_start
 from events.kafka.topic import Tail, prepare_topic
+from events.ledger import checkpoints, ledger
 from projections import progress, sources
 from projections.catalog import MODELS
 from projections.rebuild import rebuild

@@ -21,11 +21,11 @@ from analytics.store import Store
 from analytics.writing import Writing
 from commands.wire import from_line
 from commands.writer import Writer
-from events import ledger
 from events.envelope import Actor, Recorded
 from events.kafka.relay import Relay
 from events.kafka.topic import prepare_topic
-from events.keys import Keyring
+from events.ledger import ledger
+from events.ledger.keys import Keyring
 from projections.catalog import MODELS
 from projections.model import ReadModel
 from projections.rebuild import differences

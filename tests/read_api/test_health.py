@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 from fastapi import FastAPI
 
-from events.keys import Keyring
+from events.ledger.keys import Keyring
 from projections.catalog import MODELS
 from read_api import health
 from read_api.app import install

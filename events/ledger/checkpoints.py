@@ -9,7 +9,7 @@ from uuid import UUID
 
 import psycopg
 
-from events import ledger
+from events.ledger import ledger
 
 Connection = psycopg.Connection[Any]
 

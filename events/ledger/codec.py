@@ -8,8 +8,9 @@ from uuid import UUID
 
 import orjson
 
-from events.base import ERASED, Event, class_of
-from events.keys import Keyring, SubjectKey
+from events.base import ERASED, Event
+from events.catalog import class_of
+from events.ledger.keys import Keyring, SubjectKey
 from events.upcasters import upcast
 
 

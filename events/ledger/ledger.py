@@ -17,11 +17,11 @@ from psycopg.conninfo import make_conninfo
 from psycopg.errors import error_from_result
 from psycopg.rows import tuple_row
 
-from events.arrays import BigInts, Blobs, Instants, Ints, Texts, UUIDs, register
 from events.base import Event
-from events.codec import decoder, subjects_of_all, unseal
 from events.envelope import Actor, Recorded
-from events.keys import Keyring
+from events.ledger.arrays import BigInts, Blobs, Instants, Ints, Texts, UUIDs, register
+from events.ledger.codec import decoder, subjects_of_all, unseal
+from events.ledger.keys import Keyring
 
 Connection = psycopg.Connection[Any]
 

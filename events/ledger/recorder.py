@@ -27,10 +27,10 @@ from psycopg.conninfo import make_conninfo
 from psycopg.rows import tuple_row
 from uuid_utils.compat import uuid7
 
-from events import ledger
-from events.arrays import register
 from events.envelope import Actor
-from events.migrate import migrate
+from events.ledger import ledger
+from events.ledger.arrays import register
+from events.ledger.migrate import migrate
 
 LIBRARY = Actor("eventsourcing", "library")
 POLL_SECONDS = 0.05

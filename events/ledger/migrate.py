@@ -50,7 +50,9 @@ def migrate(conninfo: str) -> list[str]:
     """
     ours = {
         entry.name: entry.read_text()
-        for entry in sorted(files("events").joinpath("migrations").iterdir(), key=lambda e: e.name)
+        for entry in sorted(
+            files("events.ledger").joinpath("migrations").iterdir(), key=lambda e: e.name
+        )
         if entry.name.endswith(".sql")
     }
     with psycopg.connect(conninfo, application_name="pledge migrate") as conn:

@@ -1,0 +1,1 @@
+"""The ledger in PostgreSQL: codec, keys, append, reading, checkpoints, migrations."""
