@@ -9,11 +9,12 @@ from __future__ import annotations
 from typing import Any, Literal
 from uuid import UUID
 
-from analytics.asking import Session, customers_of, day_of, settle_currency, text
+from analytics.facts.asking import Session, customers_of, day_of, settle_currency, text
 from analytics.grouping import days_in_window, in_window, mean, month, quarter, spell, wanted
 from analytics.purchases import ratio
 from events.company import DEFAULT_PIPELINES
-from projections.asking import Unanswerable, money
+from projections.asking.clocks import Unanswerable
+from projections.asking.money import money
 
 TABLES = ("deals", "pipelines", "accounts", "tags")
 ClosingsBy = Literal[

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from analytics.asking import Scope, day_of, text
+from analytics.facts.asking import Scope, day_of, text
 from analytics.purchases import ratio
 
 DAY_MICROS = 86_400_000_000

@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import betaln, gammaln, hyp2f1, psi
 
-from analytics.asking import Session
-from projections.asking import Unanswerable, money
+from analytics.facts.asking import Session
+from projections.asking.clocks import Unanswerable
+from projections.asking.money import money
 
 Floats = NDArray[np.float64]
 Likelihood = Callable[[Floats], tuple[float, Floats]]

@@ -13,8 +13,8 @@ from functools import partial
 from typing import Any, Literal
 from uuid import UUID
 
-from analytics.asking import Session
-from projections.asking import money
+from analytics.facts.asking import Session
+from projections.asking.money import money
 
 SIX = Decimal("0.000001")
 

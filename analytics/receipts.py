@@ -8,9 +8,18 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from analytics.asking import Scope, Session, customers_of, day_of, happened, settle_currency, text
+from analytics.facts.asking import (
+    Scope,
+    Session,
+    customers_of,
+    day_of,
+    happened,
+    settle_currency,
+    text,
+)
 from analytics.grouping import month
-from projections.asking import Unanswerable, money
+from projections.asking.clocks import Unanswerable
+from projections.asking.money import money
 
 TABLES = (
     *("purchases", "purchase_changes", "purchase_lines"),

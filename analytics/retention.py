@@ -6,7 +6,7 @@ from datetime import date, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
-from analytics.asking import Session
+from analytics.facts.asking import Session
 from analytics.purchases import ratio
 
 BEGAN = "SELECT min(day) AS first FROM bought"

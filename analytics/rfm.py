@@ -18,8 +18,9 @@ from uuid import UUID
 
 import pyarrow as pa
 
-from analytics.asking import Session
-from projections.asking import Unanswerable, money
+from analytics.facts.asking import Session
+from projections.asking.clocks import Unanswerable
+from projections.asking.money import money
 
 Scheme = Literal["value", "value-of-scores", "named"]
 VALUE_SEGMENTS = {

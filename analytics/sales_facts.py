@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from analytics.fact import AMOUNT, TEXT, Facts, FactTable, columns, worth
+from analytics.facts.fact import AMOUNT, TEXT, Facts, FactTable, columns, worth
 from events.company import PipelineDefined
 from events.customer import (
     CustomerClaimed,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 from uuid import UUID
 
-from analytics.asking import Session, customers_of, day_of
+from analytics.facts.asking import Session, customers_of, day_of
 from analytics.grouping import in_window, mean, month, of_group, spell, wanted
 from analytics.purchases import ratio
 

@@ -7,9 +7,9 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from analytics.asking import Session
+from analytics.facts.asking import Session
 from analytics.purchases import ratio
-from projections.asking import money
+from projections.asking.money import money
 
 TIERS = ("premium", "ordinary", "potential")
 

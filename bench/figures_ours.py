@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from analytics import asking, purchases
+from analytics import purchases
 from analytics import rfm as scored
-from analytics.store import Store
-from projections.asking import Moment
+from analytics.facts import asking
+from analytics.facts.store import Store
+from projections.asking.clocks import Moment
 
 NOW = datetime(2027, 1, 1, tzinfo=UTC)
 SEGMENTS = {name: better for better, name in scored.VALUE_SEGMENTS.items()}

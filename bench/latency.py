@@ -31,7 +31,7 @@ from kafka import KafkaConsumer, KafkaProducer
 from measuring import ROUNDS, Result, console
 from yardsticks.kafka_python import PRODUCING
 
-from commands.wire import from_line
+from commands.http.wire import from_line
 from events.envelope import Actor
 from events.kafka.records import partition_of
 from events.kafka.topic import prepare_topic
@@ -39,7 +39,7 @@ from pledge.broker import broker
 from pledge.serving import program
 from pledge.wiring import Parts
 from projections.catalog import MODELS
-from projections.runner import Runner
+from projections.engine.runner import Runner
 
 NAMES = ("relay.latency", "embedded.latency")
 COMMANDS = 100

@@ -26,13 +26,13 @@ from yardsticks.customers import environment
 from yardsticks.deals import DealApplication, fill
 from yardsticks.deals_view import Deals, DealsView
 
-from commands.wire import from_line
-from commands.writer import GROUP
+from commands.handling.writer import GROUP
+from commands.http.wire import from_line
 from events.envelope import Actor
 from pledge.wiring import Parts
+from projections.engine.rebuild import create, rebuild
+from projections.engine.runner import Runner
 from projections.opportunities import MODEL
-from projections.rebuild import create, rebuild
-from projections.runner import Runner
 
 NAMES = ("project.live", "project.rebuild")
 OUR_DEALS_PER_SECOND = 5_000

@@ -16,9 +16,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analytics.fact import AMOUNT, MOMENT, FactTable
-from analytics.store import LARGE, Manifest, Store
-from analytics.tables import CHANGES, LINES, PURCHASES, SHAPE
+from analytics.facts.fact import AMOUNT, MOMENT, FactTable
+from analytics.facts.store import LARGE, Manifest, Store
+from analytics.facts.tables import CHANGES, LINES, PURCHASES, SHAPE
 
 Numbers = np.ndarray[Any, np.dtype[Any]]
 

@@ -33,12 +33,12 @@ from measuring import Contender, Result, compare, console
 from psycopg.conninfo import make_conninfo
 from servers import pledge, running
 
-from commands.wire import from_line
-from commands.writer import GROUP, Writer
+from commands.handling.writer import GROUP, Writer
+from commands.http.wire import from_line
 from events.envelope import Actor
 from events.ledger.keys import Keyring
 from projections.catalog import MODELS, SEARCH_PATH
-from projections.rebuild import create, rebuild
+from projections.engine.rebuild import create, rebuild
 from read_api import reading
 from read_api.app import install
 from read_api.reading import Reader

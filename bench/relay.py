@@ -30,9 +30,9 @@ from events.kafka.relay import NAME, Relay, from_the_start
 from events.kafka.topic import Tail, prepare_topic
 from events.ledger import checkpoints, ledger
 from pledge.broker import broker
+from projections.engine.runner import Runner
+from projections.engine.sources import FromLedger, FromTopic, Source
 from projections.opportunities import MODEL
-from projections.runner import Runner
-from projections.sources import FromLedger, FromTopic, Source
 
 NAMES = ("relay.throughput", "consume.throughput")
 DEALS_PER_SECOND = 2_000

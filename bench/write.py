@@ -28,9 +28,9 @@ from databases import Server, count, ledger_in
 from measuring import Contender, Measure, Result, compare, process_of
 from yardsticks import customers
 
-from commands.request import Answer
-from commands.wire import ENTRIES, from_body
-from commands.writer import Writer
+from commands.handling.request import Answer
+from commands.handling.writer import Writer
+from commands.http.wire import ENTRIES, from_body
 from events.envelope import Actor
 from pledge.serving import SWITCH_SECONDS
 

@@ -14,9 +14,9 @@ import orjson
 import psycopg
 import structlog
 
-from commands.request import Answer, Request
-from commands.wire import ENTRIES
-from commands.writer import Writer
+from commands.handling.request import Answer, Request
+from commands.handling.writer import Writer
+from commands.http.wire import ENTRIES
 from events.base import ERASED
 from events.envelope import Actor, Recorded
 from events.lead import LeadCaptured, LeadClaimed, LeadConverted, LeadQualified

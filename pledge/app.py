@@ -14,10 +14,10 @@ from fastapi import FastAPI, Response
 from fastapi.openapi.utils import get_openapi
 from fastapi_offline import FastAPIOffline
 
-from commands.http import Receive, Scope, Send, WriteApi, respond, takes
-from commands.openapi import catalog, document
-from commands.request import problem, stopping
-from commands.writer import Writer
+from commands.handling.request import problem, stopping
+from commands.handling.writer import Writer
+from commands.http.openapi import catalog, document
+from commands.http.routes import Receive, Scope, Send, WriteApi, respond, takes
 from read_api import health, pages
 from read_api.answers import as_json, handle_problems
 from read_api.app import install

@@ -26,8 +26,8 @@ from events.ledger.migrate import OtherVersion
 from pledge.embedded import EmbeddedPostgresFailed
 from pledge.settings import Settings
 from pledge.wiring import Misconfigured, facts, parts
-from projections.model import ReadModel
-from projections.tables import Connection
+from projections.engine.model import ReadModel
+from projections.engine.tables import Connection
 
 app = typer.Typer(
     name="pledge",
@@ -159,7 +159,7 @@ def import_(
     ] = False,
 ) -> None:
     """Turn the rows of files into commands and send them to a running Pledge. Safe to repeat."""
-    from commands.wire import ENTRIES, check_line
+    from commands.http.wire import ENTRIES, check_line
     from pledge.importing import ImportFailedError, run_import
 
     try:
@@ -231,7 +231,7 @@ def export_events(
 ) -> None:
     """Every event with its envelope, one JSON object a line, in the order of the ledger."""
     from events.ledger import ledger
-    from projections.folding import readable
+    from projections.engine.folding import readable
 
     with parts(Settings()) as found, found.connect() as conn:
         keyring = found.keyring()
@@ -280,8 +280,8 @@ def rebuild(
     names: Annotated[list[str] | None, typer.Argument(help="Read models; all if none.")] = None,
 ) -> None:
     """Build read models anew from the first event, beside the live ones, and swap."""
-    from projections.building import CannotBuild
-    from projections.rebuild import rebuild as build
+    from projections.engine.building import CannotBuild
+    from projections.engine.rebuild import rebuild as build
 
     with parts(Settings()) as found, found.connect() as conn, _progress() as bar:
         for model in _chosen(names):
@@ -302,7 +302,7 @@ def rebuild(
 @project.command()
 def resume(name: str) -> None:
     """Let a halted read model try again, after what was wrong was mended."""
-    from projections import progress
+    from projections.engine import progress
 
     with parts(Settings()) as found, found.connect() as conn:
         progress.resume(conn, _chosen([name])[0].name)
@@ -318,7 +318,7 @@ def skip(
 ) -> None:
     """Tell a halted read model to pass over one event, and let it go on. This is on record."""
     from events.ledger import checkpoints
-    from projections import progress
+    from projections.engine import progress
 
     with parts(Settings()) as found, found.connect() as conn, conn.transaction():
         model = _chosen([name])[0]
@@ -455,8 +455,8 @@ def analytics_run() -> None:
 @analytics.command("rebuild")
 def analytics_rebuild() -> None:
     """Have the facts written again from the first event on, by the process that writes them."""
-    from analytics.store import WrittenByOthers
-    from analytics.writing import begin_anew
+    from analytics.facts.store import WrittenByOthers
+    from analytics.facts.writing import begin_anew
 
     settings = Settings()
     with parts(settings) as found, found.connect() as conn:
@@ -495,8 +495,8 @@ def replay(
     ] = None,
 ) -> None:
     """Rebuild read models aside, compare them row for row with the live ones, say what differs."""
-    from projections.building import CannotBuild
-    from projections.rebuild import differences
+    from projections.engine.building import CannotBuild
+    from projections.engine.rebuild import differences
 
     found_any = False
     with parts(Settings()) as found, found.connect() as conn, _progress() as bar:

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from analytics.store import Store
+from analytics.facts.store import Store
 from pledge.wiring import Parts
 from read_api.answers import PARQUET
 from read_api.app import install

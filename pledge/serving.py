@@ -18,9 +18,9 @@ import structlog
 import uvicorn
 from rich.console import Console
 
-from analytics.writing import Writing
+from analytics.facts.writing import Writing
+from commands.handling.writer import Writer
 from commands.policies import Policies
-from commands.writer import Writer
 from events.kafka.client import KafkaAway
 from events.kafka.relay import Relay, from_the_start
 from events.kafka.topic import TopicUnfit, prepare_topic, tail_of
@@ -29,8 +29,8 @@ from pledge import app, demo
 from pledge.settings import Settings
 from pledge.wiring import Misconfigured, Parts, facts, parts
 from projections.catalog import MODELS
-from projections.runner import Runner
-from projections.sources import FromLedger, FromTopic
+from projections.engine.runner import Runner
+from projections.engine.sources import FromLedger, FromTopic
 from read_api.reading import Reader
 
 log = structlog.get_logger()

@@ -12,15 +12,15 @@ from pathlib import Path
 
 import psycopg
 
-from analytics.store import Store
-from commands.writer import Writer
+from analytics.facts.store import Store
+from commands.handling.writer import Writer
 from events.ledger import ledger
 from events.ledger.arrays import register
 from events.ledger.keys import Keyring
 from events.ledger.migrate import migrate
 from pledge.embedded import create_database, postgres
 from pledge.settings import Settings
-from projections.tables import Connection
+from projections.engine.tables import Connection
 
 KEY_BYTES = 32
 WRITER_SESSION = "SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan"

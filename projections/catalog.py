@@ -12,7 +12,7 @@ from projections import (
     tickets,
     timeline,
 )
-from projections.model import ReadModel
+from projections.engine.model import ReadModel
 
 MODELS: tuple[ReadModel, ...] = (
     customers.MODEL,

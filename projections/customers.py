@@ -26,9 +26,10 @@ from events.customer import (
     PromiseWithdrawn,
 )
 from events.envelope import Recorded
-from projections.asking import LIMIT, Filter, fetch, money, page
-from projections.model import ReadModel
-from projections.tables import Connection, Row, Rows, Table
+from projections.asking.money import money
+from projections.asking.pages import LIMIT, Filter, fetch, page
+from projections.engine.model import ReadModel
+from projections.engine.tables import Connection, Row, Rows, Table
 
 
 @dataclass(slots=True)

@@ -22,9 +22,11 @@ from events.opportunity import (
     StageMoved,
 )
 from events.values import Money
-from projections.asking import FOREVER, LIMIT, Filter, Moment, Unanswerable, fetch, money, page
-from projections.model import ReadModel
-from projections.tables import Connection, Row, Rows, Table
+from projections.asking.clocks import FOREVER, Moment, Unanswerable
+from projections.asking.money import money
+from projections.asking.pages import LIMIT, Filter, fetch, page
+from projections.engine.model import ReadModel
+from projections.engine.tables import Connection, Row, Rows, Table
 
 
 @dataclass(slots=True)

@@ -23,9 +23,11 @@ from events.order import (
     OrderShipped,
     PaymentsPlanned,
 )
-from projections.asking import LIMIT, Filter, Moment, fetch, money, page, time_zone
-from projections.model import ReadModel
-from projections.tables import Connection, Row, Rows, Table
+from projections.asking.clocks import Moment, time_zone
+from projections.asking.money import money
+from projections.asking.pages import LIMIT, Filter, fetch, page
+from projections.engine.model import ReadModel
+from projections.engine.tables import Connection, Row, Rows, Table
 
 
 @dataclass(slots=True)

@@ -10,9 +10,11 @@ from uuid import UUID
 
 from events.customer import PromiseBroken, PromiseKept, PromiseMade, PromiseWithdrawn
 from events.envelope import Recorded
-from projections.asking import LIMIT, Filter, Moment, money, page
-from projections.model import ReadModel
-from projections.tables import Connection, Row, Rows, Table
+from projections.asking.clocks import Moment
+from projections.asking.money import money
+from projections.asking.pages import LIMIT, Filter, page
+from projections.engine.model import ReadModel
+from projections.engine.tables import Connection, Row, Rows, Table
 
 
 @dataclass(slots=True)

@@ -7,9 +7,11 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from projections.asking import LIMIT, Moment, fetch, money, page, time_zone
+from projections.asking.clocks import Moment, time_zone
+from projections.asking.money import money
+from projections.asking.pages import LIMIT, fetch, page
+from projections.engine.tables import Connection
 from projections.orders import name_at, orders_at
-from projections.tables import Connection
 
 ACCOUNTS = """
 WITH o AS MATERIALIZED ({orders}),

@@ -25,10 +25,11 @@ from events.ticket import (
     TicketWaiting,
     WorkLogged,
 )
-from projections.asking import LIMIT, Filter, Moment, fetch, page
-from projections.model import ReadModel
+from projections.asking.clocks import Moment
+from projections.asking.pages import LIMIT, Filter, fetch, page
+from projections.engine.model import ReadModel
+from projections.engine.tables import Connection, Row, Rows, Table
 from projections.orders import name_at
-from projections.tables import Connection, Row, Rows, Table
 
 
 @dataclass(slots=True)

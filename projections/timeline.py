@@ -14,9 +14,9 @@ from events.opportunity import CustomerIdentified, OpportunityEvent, Opportunity
 from events.order import OrderEvent, OrderPlaced
 from events.payment import CreditNoteIssued, PaymentEvent, PaymentReceived
 from events.ticket import TicketEvent, TicketOpened
-from projections.asking import LIMIT, Filter, fetch, page
-from projections.model import ReadModel
-from projections.tables import Connection, Row, Rows, Table
+from projections.asking.pages import LIMIT, Filter, fetch, page
+from projections.engine.model import ReadModel
+from projections.engine.tables import Connection, Row, Rows, Table
 
 
 @dataclass(slots=True)

@@ -23,8 +23,8 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from events.values import Money
-from projections.asking import Unanswerable
-from projections.folding import Poison
+from projections.asking.clocks import Unanswerable
+from projections.engine.folding import Poison
 from read_api.reading import NotThereYet
 from read_api.shapes import Balance
 

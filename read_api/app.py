@@ -18,9 +18,10 @@ from projections import (
     tickets,
     timeline,
 )
-from projections.asking import LIMIT, MAX_LIMIT, Moment
-from projections.past import past
-from projections.tables import Connection
+from projections.asking.clocks import Moment
+from projections.asking.pages import LIMIT, MAX_LIMIT
+from projections.asking.past import past
+from projections.engine.tables import Connection
 from read_api import audit, evidence, health, money, purchase_figures, sales_figures, service
 from read_api.answers import as_json, found_or_404, handle_problems, listed
 from read_api.parameters import (

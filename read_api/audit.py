@@ -8,9 +8,10 @@ from uuid import UUID
 
 from events.ledger import ledger
 from events.ledger.keys import Keyring
-from projections.asking import Filter, Unanswerable, page
-from projections.folding import readable
-from projections.tables import Connection
+from projections.asking.clocks import Unanswerable
+from projections.asking.pages import Filter, page
+from projections.engine.folding import readable
+from projections.engine.tables import Connection
 
 EVENTS = f"SELECT {ledger.COLUMNS} FROM ledger.events"
 REFUSALS = """

@@ -8,7 +8,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from analytics import deals, leads, purchases, receipts, retention, rfm, tickets
-from projections.asking import LIMIT, Unanswerable
+from projections.asking.clocks import Unanswerable
+from projections.asking.pages import LIMIT
 from read_api import evidence_shapes as shapes
 from read_api.answers import listed
 from read_api.figures import Captured, Place, Purchased, Served, Sold, on_facts, on_purchases

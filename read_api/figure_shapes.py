@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from analytics.asking import Basis
+from analytics.facts.asking import Basis
 from analytics.rfm import Scheme
 from events.values import Money
 from read_api.shapes import Balance, Shape

@@ -9,11 +9,11 @@ from typing import Annotated, Any, NamedTuple
 
 from fastapi import Depends, Query
 
-from analytics.asking import Basis, Scope, Session, facts, session
-from analytics.store import Manifest
+from analytics.facts.asking import Basis, Scope, Session, facts, session
+from analytics.facts.store import Manifest
 from events.ledger import ledger
 from events.values import COINS
-from projections.asking import Unanswerable, moment, time_zone
+from projections.asking.clocks import Unanswerable, moment, time_zone
 from read_api.parameters import AsOf, Day, KnownAt, MinPosition, Word
 from read_api.reading import NotThereYet, Reader
 

@@ -11,11 +11,11 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, Gauge, generate_lat
 from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
 
-from analytics.store import Store
+from analytics.facts.store import Store
 from events.ledger import ledger
-from projections.asking import fetch
+from projections.asking.pages import fetch
 from projections.catalog import MODELS
-from projections.tables import Connection
+from projections.engine.tables import Connection
 from read_api.answers import as_json, problem
 from read_api.reading import Reader
 from read_api.shapes import PoliciesShape, Problem, Projections, RelayShape

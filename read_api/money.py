@@ -11,7 +11,8 @@ from fastapi import APIRouter, Query, Request, Response
 from events.payment import PaymentKind
 from projections import customers, orders, payments
 from projections import receivables as owed
-from projections.asking import LIMIT, Unanswerable
+from projections.asking.clocks import Unanswerable
+from projections.asking.pages import LIMIT
 from read_api.answers import as_json, found_or_404, listed
 from read_api.parameters import (
     MISSING,

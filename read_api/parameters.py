@@ -8,7 +8,7 @@ from fastapi import Query
 
 from events import values
 from events.values import Instant
-from projections.asking import MAX_LIMIT
+from projections.asking.pages import MAX_LIMIT
 from read_api.shapes import Problem
 
 Word = Annotated[str | None, Query(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]

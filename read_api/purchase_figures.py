@@ -13,7 +13,8 @@ from analytics.lifetime import Outlook
 from analytics.rfm import Scheme, Scoring
 from analytics.tiers import Shares
 from events.ledger import ledger
-from projections.asking import LIMIT, Unanswerable
+from projections.asking.clocks import Unanswerable
+from projections.asking.pages import LIMIT
 from read_api import figure_shapes as shapes
 from read_api.answers import answered, as_json, listed
 from read_api.figures import Lived, Place, Purchased, on_purchases, reached

@@ -15,15 +15,16 @@ from psycopg.conninfo import make_conninfo
 from psycopg.errors import InvalidSchemaName, UndefinedTable
 from psycopg_pool import ConnectionPool
 
-from analytics.store import Store
+from analytics.facts.store import Store
 from events.ledger import checkpoints
 from events.ledger.arrays import register
 from events.ledger.keys import Keyring
 from events.ledger.ledger import SESSION
-from projections.asking import FOREVER, Moment, moment, parked_streams, position_of, time_zone
+from projections.asking.clocks import FOREVER, Moment, moment, time_zone
 from projections.catalog import SEARCH_PATH
-from projections.model import ReadModel
-from projections.tables import Connection
+from projections.engine.model import ReadModel
+from projections.engine.progress import parked_streams, position_of
+from projections.engine.tables import Connection
 from read_api.standing import Standing
 
 WAIT_SECONDS = 5.0

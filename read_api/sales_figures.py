@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request, Response
 
 from analytics import deals, leads, receipts, tickets
-from projections.asking import LIMIT
+from projections.asking.pages import LIMIT
 from read_api import figure_shapes as shapes
 from read_api.answers import listed
 from read_api.figures import Captured, Place, Served, Sold, on_facts

@@ -8,7 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 
 from projections import customers, tickets
-from projections.asking import LIMIT
+from projections.asking.pages import LIMIT
 from read_api.answers import as_json, found_or_404, listed
 from read_api.parameters import MISSING, AsOf, Cursor, KnownAt, Limit, MinPosition, Time, Word
 from read_api.reading import Reader

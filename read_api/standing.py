@@ -17,9 +17,10 @@ import duckdb
 import structlog
 
 from analytics import rfm
-from analytics.asking import Scope, currencies, session
-from analytics.store import Manifest, Store
-from projections.asking import Moment, money
+from analytics.facts.asking import Scope, currencies, session
+from analytics.facts.store import Manifest, Store
+from projections.asking.clocks import Moment
+from projections.asking.money import money
 
 log = structlog.get_logger()
 

@@ -11,7 +11,7 @@ from fastapi import Request, Response
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
-from projections.asking import Unanswerable
+from projections.asking.clocks import Unanswerable
 from read_api import reading
 from read_api.reading import NotThereYet, Reader
 

@@ -9,7 +9,7 @@ import uvicorn
 from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict
 
-from commands.wire import ENTRIES
+from commands.http.wire import ENTRIES
 from events.values import ActorId, Email, Instant, Line, Text
 
 

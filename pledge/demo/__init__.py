@@ -7,8 +7,8 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime
 from http import HTTPStatus
 
-from commands.wire import from_line
-from commands.writer import Writer
+from commands.handling.writer import Writer
+from commands.http.wire import from_line
 from events.envelope import Actor
 from events.ledger.ledger import Connection
 from pledge.demo import words

@@ -11,7 +11,7 @@ from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
 
 from projections import customers, leads, opportunities, promises
-from projections.asking import fetch
+from projections.asking.pages import fetch
 from read_api import health
 from read_api.reading import Reader
 

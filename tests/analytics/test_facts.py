@@ -19,10 +19,10 @@ import duckdb
 import fsspec
 import pytest
 
-from analytics import store as storing
-from analytics.store import Manifest, Store, WrittenByOthers
-from analytics.tables import SHAPE, TABLES
-from analytics.writing import AGAIN, Writing, begin_anew
+from analytics.facts import store as storing
+from analytics.facts.store import Manifest, Store, WrittenByOthers
+from analytics.facts.tables import SHAPE, TABLES
+from analytics.facts.writing import AGAIN, Writing, begin_anew
 from events.ledger.keys import Keyring
 from tests.end_to_end.running import CHECKED_OUT, environment
 from tests.events.test_relay import wait_for

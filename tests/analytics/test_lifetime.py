@@ -15,7 +15,7 @@ import orjson
 import pytest
 
 from analytics.lifetime import Histories, expected_purchases, fit_purchases, fit_spending, p_alive
-from commands.wire import from_line
+from commands.http.wire import from_line
 from events.envelope import Actor
 from tests.end_to_end.running import CHECKED_OUT
 from tests.projections.conftest import NewWorld

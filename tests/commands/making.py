@@ -15,12 +15,12 @@ import orjson
 import psycopg
 
 from aggregates.lead import Lead
-from commands import deciding
 from commands.base import Command, Context
 from commands.catalog import CATALOG
+from commands.handling import deciding
+from commands.handling.request import Answer, Request
+from commands.handling.writer import Writer
 from commands.lead import CaptureLead, ClaimLead
-from commands.request import Answer, Request
-from commands.writer import Writer
 from events.envelope import Actor, Recorded
 from events.lead import LeadEvent
 from events.ledger import ledger

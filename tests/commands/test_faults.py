@@ -13,8 +13,8 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from commands import writer as writing
-from commands.request import Answer, Request
+from commands.handling import writer as writing
+from commands.handling.request import Answer, Request
 from events.base import ERASED
 from events.ledger import ledger
 from events.ledger.keys import CACHED_SECONDS, Keyring

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 from structlog.testing import capture_logs
 
-from commands.request import Answer, Request
+from commands.handling.request import Answer, Request
 from tests.commands.making import (
     ask,
     capture,

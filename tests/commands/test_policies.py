@@ -13,8 +13,8 @@ import psycopg
 import pytest
 
 from commands import policies
+from commands.handling.writer import Writer
 from commands.policies import Policies, retry
-from commands.writer import Writer
 from events.envelope import Actor, Recorded
 from events.lead import LeadConverted
 from events.ledger import checkpoints, ledger

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 from aggregates.base import LeadOwned
-from commands.request import Answer, Request
+from commands.handling.request import Answer, Request
 from events.ledger import ledger
 from tests.commands.making import capture, claim, events_of, state_at, tell, writer_on
 

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from commands import writer as writing
-from commands.request import Answer, Request
-from commands.writer import Writer
+from commands.handling import writer as writing
+from commands.handling.request import Answer, Request
+from commands.handling.writer import Writer
 from events.company import COMPANY
 from events.lead import LeadReturned
 from events.ledger import ledger

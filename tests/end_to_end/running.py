@@ -17,7 +17,7 @@ from typing import IO, Any, Self
 import httpx2
 import orjson
 
-from commands.http import takes
+from commands.http.routes import takes
 
 READY_SECONDS = 60
 STOP_SECONDS = 40

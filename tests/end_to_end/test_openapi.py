@@ -27,7 +27,7 @@ from schemathesis.specs.openapi.checks import (
     unsupported_method,
 )
 
-from commands.wire import ENTRIES
+from commands.http.wire import ENTRIES
 from events.company import COMPANY
 from events.ledger.keys import Keyring
 from pledge.app import openapi_of

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from commands.wire import check_line
+from commands.http.wire import check_line
 from events.ledger import ledger
 from events.ledger.migrate import migrate
 from pledge import demo

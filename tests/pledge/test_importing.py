@@ -21,7 +21,7 @@ import pytest
 import xlsxwriter
 from rich.console import Console
 
-from commands.wire import check_line
+from commands.http.wire import check_line
 from pledge.importing import (
     ImportFailedError,
     MappingError,

@@ -29,8 +29,9 @@ from events.opportunity import (
 )
 from events.values import Money
 from projections import opportunities, promises
-from projections.asking import MAX_LIMIT, Moment
-from projections.past import past
+from projections.asking.clocks import Moment
+from projections.asking.pages import MAX_LIMIT
+from projections.asking.past import past
 from read_api.answers import as_json
 from tests.projections.conftest import NewWorld
 from tests.projections.world import World, day, eur, instant

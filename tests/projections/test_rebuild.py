@@ -17,13 +17,14 @@ from uuid import UUID
 import pytest
 
 from events.ledger.keys import Keyring
-from projections import building, customers, leads, promises
-from projections import rebuild as rebuilding
-from projections.building import Build, CannotBuild
+from projections import customers, leads, promises
 from projections.catalog import MODELS
-from projections.model import ReadModel
-from projections.rebuild import rebuild
-from projections.runner import Runner
+from projections.engine import building
+from projections.engine import rebuild as rebuilding
+from projections.engine.building import Build, CannotBuild
+from projections.engine.model import ReadModel
+from projections.engine.rebuild import rebuild
+from projections.engine.runner import Runner
 from tests.projections.world import MASTER, World, eur
 
 ANN = UUID(int=101)

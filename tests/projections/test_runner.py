@@ -17,13 +17,14 @@ from events.base import Event
 from events.ledger import ledger
 from events.ledger.checkpoints import Overtaken
 from events.ledger.migrate import migrate
-from projections import progress, promises
+from projections import promises
 from projections.catalog import MODELS
-from projections.folding import readable
-from projections.model import ReadModel
-from projections.runner import Runner, Taken
-from projections.sources import FromLedger, Piece
-from projections.tables import Connection
+from projections.engine import progress
+from projections.engine.folding import readable
+from projections.engine.model import ReadModel
+from projections.engine.runner import Runner, Taken
+from projections.engine.sources import FromLedger, Piece
+from projections.engine.tables import Connection
 from tests.projections.conftest import NewWorld
 from tests.projections.world import World, carried, eur
 

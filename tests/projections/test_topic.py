@@ -31,10 +31,10 @@ from events.kafka.records import (
 from events.kafka.relay import NAME, from_the_start
 from events.kafka.topic import Tail, prepare_topic
 from events.ledger import checkpoints, ledger
-from projections import progress, sources
 from projections.catalog import MODELS
-from projections.rebuild import rebuild
-from projections.sources import FromLedger
+from projections.engine import progress, sources
+from projections.engine.rebuild import rebuild
+from projections.engine.sources import FromLedger
 from tests.end_to_end.running import CHECKED_OUT, environment
 from tests.events.test_relay import own_cluster, wait_for
 from tests.projections.conftest import NewWorld

@@ -17,21 +17,21 @@ import orjson
 import psycopg
 from fastapi import FastAPI
 
-from analytics.store import Store
-from analytics.writing import Writing
-from commands.wire import from_line
-from commands.writer import Writer
+from analytics.facts.store import Store
+from analytics.facts.writing import Writing
+from commands.handling.writer import Writer
+from commands.http.wire import from_line
 from events.envelope import Actor, Recorded
 from events.kafka.relay import Relay
 from events.kafka.topic import prepare_topic
 from events.ledger import ledger
 from events.ledger.keys import Keyring
 from projections.catalog import MODELS
-from projections.model import ReadModel
-from projections.rebuild import differences
-from projections.runner import Runner
-from projections.sources import FromLedger, FromTopic, Source
-from projections.tables import Connection
+from projections.engine.model import ReadModel
+from projections.engine.rebuild import differences
+from projections.engine.runner import Runner
+from projections.engine.sources import FromLedger, FromTopic, Source
+from projections.engine.tables import Connection
 from read_api.app import install
 from read_api.reading import Reader
 

@@ -9,14 +9,14 @@ from dataclasses import replace
 import psycopg
 import structlog
 
-from analytics.fact import rows_of
-from analytics.store import Manifest, Store, WrittenByOthers
-from analytics.tables import SHAPE, TABLES, TYPES
+from analytics.facts.fact import rows_of
+from analytics.facts.store import Manifest, Store, WrittenByOthers
+from analytics.facts.tables import SHAPE, TABLES, TYPES
 from events.ledger import checkpoints, ledger
 from events.ledger.collection import without_cycle_collection
 from events.ledger.keys import Keyring
-from projections.folding import Batch, Poison, readable
-from projections.tables import Connection
+from projections.engine.folding import Batch, Poison, readable
+from projections.engine.tables import Connection
 
 log = structlog.get_logger()
 

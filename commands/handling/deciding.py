@@ -15,10 +15,10 @@ from uuid_utils.compat import uuid7
 
 from aggregates.base import IdTaken, Refused
 from aggregates.company import Company
-from commands import request as answers
 from commands.base import Context
 from commands.catalog import BY_TYPE
-from commands.request import Answer, Request
+from commands.handling import request as answers
+from commands.handling.request import Answer, Request
 from events.base import Event
 from events.company import COMPANY
 from events.ledger import ledger

@@ -20,9 +20,9 @@ from events.kafka.records import partition_of
 from events.ledger import ledger
 from events.ledger.collection import without_cycle_collection
 from events.ledger.keys import Keyring
-from projections.folding import Parked, Poison, fold, readable
-from projections.model import ReadModel
-from projections.tables import Connection, Rows, Table, ready
+from projections.engine.folding import Parked, Poison, fold, readable
+from projections.engine.model import ReadModel
+from projections.engine.tables import Connection, Rows, Table, ready
 
 CHUNK = 20_000
 """Events read and folded at once."""

@@ -9,11 +9,11 @@ from uuid import UUID
 
 from events.ledger import ledger
 from events.ledger.keys import Keyring
-from projections.asking import Moment
+from projections.asking.clocks import Moment
 from projections.catalog import MODELS
-from projections.folding import fold, readable
-from projections.progress import skipped
-from projections.tables import Connection, Rows
+from projections.engine.folding import fold, readable
+from projections.engine.progress import skipped
+from projections.engine.tables import Connection, Rows
 
 
 @contextmanager

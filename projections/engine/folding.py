@@ -12,8 +12,8 @@ from events.base import UnknownEventType
 from events.envelope import Recorded
 from events.ledger import ledger
 from events.ledger.keys import Keyring
-from projections.model import ReadModel
-from projections.tables import Connection, Rows
+from projections.engine.model import ReadModel
+from projections.engine.tables import Connection, Rows
 
 
 class Poison(Exception):

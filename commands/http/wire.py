@@ -21,10 +21,10 @@ from pydantic import (
 )
 from uuid_utils.compat import uuid7
 
-from commands import request as answers
 from commands.base import Command
 from commands.catalog import CATALOG, Streams
-from commands.request import Answer, Request
+from commands.handling import request as answers
+from commands.handling.request import Answer, Request
 from events.envelope import Actor
 from events.values import ActorId, Instant
 

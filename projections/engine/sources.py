@@ -18,7 +18,7 @@ from events.kafka.relay import NAME as RELAY
 from events.kafka.topic import TOPIC
 from events.ledger import checkpoints, ledger
 from events.ledger.checkpoints import LEDGER, Checkpoint
-from projections.tables import Connection
+from projections.engine.tables import Connection
 
 log = structlog.get_logger()
 

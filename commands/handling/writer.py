@@ -16,9 +16,9 @@ from uuid import UUID
 import psycopg
 import structlog
 
-from commands import request as answers
-from commands.deciding import Decider, Plan
-from commands.request import Answer, Request
+from commands.handling import request as answers
+from commands.handling.deciding import Decider, Plan
+from commands.handling.request import Answer, Request
 from events.ledger.keys import Keyring
 from events.ledger.ledger import Appending, Connection, Verdict
 

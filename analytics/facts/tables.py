@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 
 from analytics import sales_facts
-from analytics.fact import AMOUNT, TEXT, Facts, FactTable, columns
+from analytics.facts.fact import AMOUNT, TEXT, Facts, FactTable, columns
 from events.envelope import Recorded
 from events.lines import PricedLine
 from events.order import GoodsReturned, OrderCancelled, OrderLineAdded, OrderPlaced

@@ -10,11 +10,11 @@ from http import HTTPStatus
 from typing import Any
 from uuid import UUID
 
-from commands import request as answers
-from commands.bulk import bulk
-from commands.request import Answer
-from commands.wire import ENTRIES, Entry, Unprocessable, from_body, unprocessable
-from commands.writer import Closed, Writer
+from commands.handling import request as answers
+from commands.handling.request import Answer
+from commands.handling.writer import Closed, Writer
+from commands.http.bulk import bulk
+from commands.http.wire import ENTRIES, Entry, Unprocessable, from_body, unprocessable
 from events.envelope import Actor
 
 Scope = MutableMapping[str, Any]

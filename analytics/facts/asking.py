@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 import duckdb
 
-from analytics.store import Manifest, Store
-from analytics.tables import TABLES
-from projections.asking import Moment, Unanswerable
+from analytics.facts.store import Manifest, Store
+from analytics.facts.tables import TABLES
+from projections.asking.clocks import Moment, Unanswerable
 
 THREADS = 2
 OF_PURCHASES = ("purchase_changes", "purchase_lines", "credits", "accounts", "tags")

@@ -14,10 +14,10 @@ from typing import Any
 
 import orjson
 
-from commands import request as answers
-from commands.request import Answer, Request
-from commands.wire import Unprocessable, from_line
-from commands.writer import Writer
+from commands.handling import request as answers
+from commands.handling.request import Answer, Request
+from commands.handling.writer import Writer
+from commands.http.wire import Unprocessable, from_line
 from events.envelope import Actor
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]

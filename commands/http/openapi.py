@@ -8,7 +8,7 @@ from pydantic.json_schema import models_json_schema
 
 from aggregates.base import IdTaken, Refused
 from commands.catalog import BY_TYPE
-from commands.wire import ENTRIES, LINES, Entry
+from commands.http.wire import ENTRIES, LINES, Entry
 
 REF = "#/components/schemas/{model}"
 

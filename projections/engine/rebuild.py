@@ -12,8 +12,8 @@ from psycopg import IsolationLevel
 
 from events.ledger import checkpoints, ledger
 from events.ledger.keys import Keyring
-from projections import progress
-from projections.building import (
+from projections.engine import progress
+from projections.engine.building import (
     CHUNK,
     Aside,
     Build,
@@ -24,8 +24,8 @@ from projections.building import (
     finish,
     fold_into,
 )
-from projections.model import ReadModel
-from projections.tables import Connection, Rows
+from projections.engine.model import ReadModel
+from projections.engine.tables import Connection, Rows
 
 log = structlog.get_logger()
 

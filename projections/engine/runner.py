@@ -19,19 +19,13 @@ from events.ledger import checkpoints, ledger
 from events.ledger.checkpoints import LEDGER, Checkpoint, Overtaken
 from events.ledger.collection import without_cycle_collection
 from events.ledger.keys import Keyring
-from projections import progress
-from projections.building import CannotBuild
-from projections.folding import (
-    Batch,
-    Parked,
-    Poison,
-    fold,
-    readable,
-)
-from projections.model import ReadModel
-from projections.rebuild import create, rebuild_if_changed
-from projections.sources import FromLedger, Piece, Source, SourceAway
-from projections.tables import Connection, Rows
+from projections.engine import progress
+from projections.engine.building import CannotBuild
+from projections.engine.folding import Batch, Parked, Poison, fold, readable
+from projections.engine.model import ReadModel
+from projections.engine.rebuild import create, rebuild_if_changed
+from projections.engine.sources import FromLedger, Piece, Source, SourceAway
+from projections.engine.tables import Connection, Rows
 
 log = structlog.get_logger()
 

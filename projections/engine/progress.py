@@ -10,7 +10,7 @@ import psycopg
 from events.kafka.records import partition_of
 from events.ledger import checkpoints
 from events.ledger.checkpoints import LEDGER, Checkpoint
-from projections.model import ReadModel
+from projections.engine.model import ReadModel
 
 FAR = 100_000
 NEXT = """
@@ -94,3 +94,24 @@ def resume(conn: Connection, name: str) -> None:
     conn.execute(
         "UPDATE progress.checkpoints SET halted = NULL, halted_at = NULL WHERE name = %s", (name,)
     )
+
+
+def position_of(conn: Connection, *models: ReadModel) -> int | None:
+    """The position that all these read models have reached; None while one is not built yet."""
+    row = conn.execute(
+        "SELECT coalesce(min(position), 0), count(*) FROM progress.readers WHERE name = ANY (%s)",
+        ([model.name for model in models],),
+        prepare=True,
+    ).fetchone()
+    assert row is not None
+    return int(row[0]) if row[1] == len(models) else None
+
+
+def parked_streams(conn: Connection, *models: ReadModel) -> list[UUID]:
+    """Streams whose later events are missing from these read models' answers."""
+    rows = conn.execute(
+        "SELECT DISTINCT stream_id FROM progress.parked WHERE name = ANY (%s) ORDER BY 1 LIMIT 100",
+        ([model.name for model in models],),
+        prepare=True,
+    )
+    return [row[0] for row in rows]

@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 from events.base import Event
 from events.envelope import Recorded
-from projections.tables import Rows, Table
+from projections.engine.tables import Rows, Table
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,1 @@
+"""Facts in Parquet files: written as the ledger grows, asked through DuckDB."""

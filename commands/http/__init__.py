@@ -1,0 +1,1 @@
+"""The write API over HTTP: routes, bulk import, OpenAPI."""

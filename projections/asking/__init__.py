@@ -1,0 +1,1 @@
+"""What all queries share: the two clocks, pages, money, and views of the past."""
