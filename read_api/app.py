@@ -21,6 +21,7 @@ from projections import (
 from projections.asking.clocks import Moment
 from projections.asking.pages import LIMIT, MAX_LIMIT
 from projections.asking.past import past
+from projections.catalog import MODELS
 from projections.engine.tables import Connection
 from read_api import audit, evidence, health, money, purchase_figures, sales_figures, service
 from read_api.answers import as_json, found_or_404, handle_problems, listed
@@ -109,7 +110,7 @@ def router(reader: Reader) -> APIRouter:
             if replay:
                 streams = timeline.streams_of(view.conn, id)
                 owing = _money(view.conn, id, view.when)
-                with past(view.conn, reader.keyring, streams, view.when):
+                with past(view.conn, reader.keyring, MODELS, streams, view.when):
                     found = _whole(view.conn, id, view.when, owing)
             else:
                 owing = _money(view.conn, id, view.when)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 
-from analytics import sales_facts
+from analytics.facts import sales as sales_facts
 from analytics.facts.fact import AMOUNT, TEXT, Facts, FactTable, columns
 from events.envelope import Recorded
 from events.lines import PricedLine

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from uuid import UUID
@@ -10,15 +10,19 @@ from uuid import UUID
 from events.ledger import ledger
 from events.ledger.keys import Keyring
 from projections.asking.clocks import Moment
-from projections.catalog import MODELS
 from projections.engine.folding import fold, readable
+from projections.engine.model import ReadModel
 from projections.engine.progress import skipped
 from projections.engine.tables import Connection, Rows
 
 
 @contextmanager
 def past(
-    conn: Connection, keyring: Keyring, stream_ids: Collection[UUID], when: Moment
+    conn: Connection,
+    keyring: Keyring,
+    models: Iterable[ReadModel],
+    stream_ids: Collection[UUID],
+    when: Moment,
 ) -> Iterator[None]:
     """Inside, the read models' tables hold these streams only, as they were at that moment.
 
@@ -36,7 +40,7 @@ def past(
         and (when.known_at is None or row[0] <= when.known_at)
     ]
     batch = readable(conn, keyring, chosen)
-    for model in MODELS:
+    for model in models:
         rows, _ = fold(
             model,
             partial(Rows, model.tables, "pg_temp."),

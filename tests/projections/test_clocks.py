@@ -32,6 +32,7 @@ from projections import opportunities, promises
 from projections.asking.clocks import Moment
 from projections.asking.pages import MAX_LIMIT
 from projections.asking.past import past
+from projections.catalog import MODELS
 from read_api.answers import as_json
 from tests.projections.conftest import NewWorld
 from tests.projections.world import World, day, eur, instant
@@ -266,7 +267,7 @@ def replayed(world: World, chosen: Chosen) -> Iterator[tuple[Any, Moment]]:
     params = {name: str(value) for name, value in chosen.params().items()}
     with (
         world.reader.view(promises.MODEL, past=True, **params) as view,
-        past(view.conn, world.reader.keyring, streams, view.when),
+        past(view.conn, world.reader.keyring, MODELS, streams, view.when),
     ):
         yield view.conn, Moment(None, None, view.when.now, view.when.today)
 
