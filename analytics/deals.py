@@ -6,15 +6,32 @@ with their fractions.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from datetime import date, datetime
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
+from pydantic import Field
+
 from analytics.facts.asking import Session, customers_of, day_of, settle_currency, text
-from analytics.grouping import days_in_window, in_window, mean, month, quarter, spell, wanted
+from analytics.facts.scope import OfSales
+from analytics.figure import Chart, Figure
+from analytics.grouping import (
+    DAY_MICROS,
+    days_in_window,
+    in_window,
+    mean,
+    month,
+    quarter,
+    spell,
+    wanted,
+)
 from analytics.purchases import ratio
 from events.company import DEFAULT_PIPELINES
+from events.values import Money
 from projections.asking.clocks import Unanswerable
+from projections.asking.listing import Paged, Word
 from projections.asking.money import money
+from projections.asking.shape import Shape
 
 TABLES = ("deals", "pipelines", "accounts", "tags")
 ClosingsBy = Literal[
@@ -59,54 +76,6 @@ SELECT * FROM (
       FROM deals GROUP BY deal_id
 ) WHERE opened_at IS NOT NULL AND {wanted}
 """
-ENTRIES = """
-CREATE TEMP TABLE entry AS
-SELECT deals.deal_id, deal.pipeline, deals.stage, deals.position, deals.occurred_at,
-       lead(deals.occurred_at) OVER (PARTITION BY deals.deal_id ORDER BY deals.position) AS left_at
-  FROM deals JOIN deal USING (deal_id) WHERE deals.stage IS NOT NULL
-"""
-ENTERED = """
-WITH entered AS (
-    SELECT deal_id, pipeline, stage, min(position) AS position, arg_min(occurred_at, position) AS at
-      FROM entry WHERE {in_window} GROUP BY ALL
-), later AS (
-    SELECT entered.deal_id, entered.pipeline, entered.stage, entered.at AS entered_at,
-           arg_min(epoch_us(entry.occurred_at), entry.position)
-               FILTER (entry.stage = d.next_stage) - any_value(epoch_us(entered.at)) AS took,
-           coalesce(bool_or(d2.place > d.place), false) AS is_ahead
-      FROM entered JOIN defined d USING (pipeline, stage)
-      LEFT JOIN entry ON entry.deal_id = entered.deal_id AND entry.position > entered.position
-      LEFT JOIN defined d2 ON d2.pipeline = entered.pipeline AND d2.stage = entry.stage
-     GROUP BY ALL
-)
-"""
-CONVERSION = """
-SELECT d.pipeline, d.stage, d.next_stage, count(later.deal_id) AS entered,
-       count(later.took) AS converted, count(*) FILTER (later.is_ahead) AS advanced,
-       sum(later.took)::HUGEINT AS took, median(later.took) AS middle
-  FROM defined d LEFT JOIN later ON later.pipeline = d.pipeline AND later.stage = d.stage
- WHERE d.next_stage IS NOT NULL AND {pipeline}
- GROUP BY d.pipeline, d.place, d.stage, d.next_stage ORDER BY d.pipeline, d.place
-"""
-ENTRANTS = """
-SELECT deal_id, pipeline, entered_at, took, is_ahead FROM later WHERE {chosen}
-"""
-STAYS = """
-SELECT d.pipeline, d.stage,
-       count(entry.left_at) FILTER ({in_window}) AS stays,
-       sum(epoch_us(left_at) - epoch_us(occurred_at)) FILTER ({in_window})::HUGEINT AS took,
-       median(epoch_us(left_at) - epoch_us(occurred_at)) FILTER ({in_window}) AS middle,
-       count(*) FILTER (entry.deal_id IS NOT NULL AND left_at IS NULL) AS standing,
-       sum($now::BIGINT - epoch_us(occurred_at)) FILTER (left_at IS NULL)::HUGEINT AS age
-  FROM defined d LEFT JOIN entry USING (pipeline, stage)
- WHERE d.kind = 'open' AND {pipeline}
- GROUP BY d.pipeline, d.place, d.stage ORDER BY d.pipeline, d.place
-"""
-SITTERS = """
-SELECT position, deal_id, pipeline, occurred_at AS entered_at, left_at,
-       coalesce(epoch_us(left_at), $now::BIGINT) - epoch_us(occurred_at) AS stay
-  FROM entry WHERE {chosen} AND (left_at IS NULL OR {in_window})
-"""
 CLOSINGS = """
 SELECT {by} AS "group", count(*) FILTER (kind = 'won') AS won,
        count(*) FILTER (kind = 'lost') AS lost,
@@ -128,6 +97,9 @@ SELECT {by} AS "group", count(*) AS deals, count(amount) AS with_amount,
   FROM deal LEFT JOIN defined USING (pipeline, stage) {join}
  WHERE deal.kind = 'open' AND {in_window} GROUP BY ALL ORDER BY {order}
 """
+KNOWN_STAGES = """
+SELECT stage FROM defined UNION SELECT stage FROM deals WHERE stage IS NOT NULL ORDER BY stage
+"""
 EACH = """
 SELECT * FROM (
     SELECT *, $now::BIGINT - epoch_us(since) AS standing, $now::BIGINT - epoch_us(last_at) AS idle
@@ -136,11 +108,87 @@ SELECT * FROM (
 """
 
 
-def _prepare(session: Session, pipeline: str | None) -> None:
-    """Make ``deal``, ``entry`` and ``defined``, for the deals that the scope wants.
+class AskDeals(OfSales):
+    """What may be asked of every figure over deals."""
+
+    pipeline: Word = None
+
+
+class AskClosings(AskDeals):
+    """What may be asked of closed deals."""
+
+    by: ClosingsBy = "owner"
+
+
+class AskOpen(AskDeals):
+    """What may be asked of the pipeline."""
+
+    by: OpenBy = "stage"
+
+
+class AskEach(AskDeals, Paged):
+    """What may be asked of the deals behind figures."""
+
+    kind: Literal["open", "won", "lost"] | None = None
+    stage: Word = None
+    reason: Word = None
+    idle_days: Annotated[
+        int | None, Field(ge=0, le=36600, description="Nothing happened to them for longer.")
+    ] = None
+
+
+class ClosedGroup(Shape):
+    """Closed deals of one group."""
+
+    group: str | None
+    won: int
+    lost: int
+    win_rate: float | None
+    loss_rate: float | None
+    amount: Money | None
+    won_days_mean: float | None
+    won_days_median: float | None
+    lost_days_mean: float | None
+    lost_days_median: float | None
+
+
+class OpenGroup(Shape):
+    """Open deals of one group, their amount weighted by the chance of their stages."""
+
+    group: str | None
+    deals: int
+    with_amount: int
+    amount: Money | None
+    weighted: Money | None
+    without_probability: int
+    overdue: int
+
+
+class DealShape(Shape):
+    """A deal as it stood at the moment."""
+
+    id: UUID
+    position: int
+    pipeline: str
+    stage: str
+    kind: str
+    customer_id: UUID | None
+    owner: str
+    product: str | None
+    reason: str | None
+    amount: Money | None
+    expected_close: date | None
+    opened_at: datetime
+    stage_since: datetime
+    days_in_stage: float | None
+    idle_days: float | None
+
+
+def prepare(session: Session[OfSales], pipeline: str | None, stage: str | None = None) -> None:
+    """Make ``deal`` and ``defined``, for the deals that the scope wants.
 
     Raises:
-        Unanswerable: when the pipeline is unknown.
+        Unanswerable: when the pipeline or the stage is unknown.
     """
     scope = session.scope
     defaults = ", ".join(
@@ -152,112 +200,23 @@ def _prepare(session: Session, pipeline: str | None) -> None:
     known = [row["pipeline"] for row in session.rows("SELECT DISTINCT pipeline FROM defined")]
     if pipeline is not None and pipeline not in known:
         raise Unanswerable("pipeline", f"must be one of {', '.join(sorted(known))}")
+    if stage is not None:
+        _refuse_unknown(session, stage)
     of_customers = [f"customer_id IN ({customers})" for customers in customers_of(scope)]
     if scope.currency is not None:
         of_customers.append(f"(currency = {text(scope.currency)} OR currency IS NULL)")
     equal = {"owner": scope.owner, "product": scope.product, "pipeline": pipeline}
     session.run(STANDING.format(wanted=wanted(equal, *of_customers)))
-    session.run(ENTRIES)
 
 
-def conversion(session: Session, pipeline: str | None) -> list[dict[str, Any]]:
-    """For each stage: deals that entered it in the window, and those that later entered the next.
-
-    ``advanced`` counts those that entered any later stage, so also who passed one over. What
-    happens to a deal afterwards changes nothing here: a loss does not take a conversion back.
-    """
-    _prepare(session, pipeline)
-    query = (ENTERED + CONVERSION).format(
-        in_window=in_window(session.scope, "occurred_at"), pipeline=_only(pipeline)
-    )
-    return [
-        {
-            "pipeline": row["pipeline"],
-            "stage": row["stage"],
-            "next_stage": row["next_stage"],
-            "entered": row["entered"],
-            "converted": row["converted"],
-            "conversion": ratio(row["converted"], row["entered"]),
-            "advanced": row["advanced"],
-            "days_mean": mean(row["took"], row["converted"]),
-            "days_median": spell(row["middle"]),
-        }
-        for row in session.rows(query)
-    ]
+def _refuse_unknown(session: Session[OfSales], stage: str) -> None:
+    """Refuse a stage that no pipeline has now and no deal ever stood in."""
+    known = [row["stage"] for row in session.rows(KNOWN_STAGES)]
+    if stage not in known:
+        raise Unanswerable("stage", f"must be one of {', '.join(known)}")
 
 
-def entrants(
-    session: Session, stage: str, pipeline: str | None, after: str | None, limit: int
-) -> tuple[list[dict[str, Any]], str | None]:
-    """The deals behind the conversion of a stage, by id; and where the list goes on.
-
-    ``days`` to the next stage is None for those that did not enter it.
-    """
-    _prepare(session, pipeline)
-    query = (ENTERED + ENTRANTS).format(
-        in_window=in_window(session.scope, "occurred_at"), chosen=wanted({"stage": stage})
-    )
-    rows, more = session.page(query, "deal_id", after, limit)
-    return [
-        {
-            "id": UUID(row["deal_id"]),
-            "pipeline": row["pipeline"],
-            "entered_at": row["entered_at"],
-            "converted": row["took"] is not None,
-            "advanced": row["is_ahead"],
-            "days": spell(row["took"]),
-        }
-        for row in rows
-    ], more
-
-
-def stays(
-    session: Session, stage: str, pipeline: str | None, after: int | None, limit: int
-) -> tuple[list[dict[str, Any]], int | None]:
-    """The stays behind the times in a stage, by their positions; and where the list goes on.
-
-    Those that ended in the window, and those that have not ended, with the days up to now.
-    """
-    _prepare(session, pipeline)
-    query = SITTERS.format(
-        chosen=wanted({"stage": stage}), in_window=in_window(session.scope, "left_at")
-    )
-    rows, more = session.page(query, "position", after, limit, {"now": _micros(session)})
-    return [
-        {
-            "id": UUID(row["deal_id"]),
-            "position": row["position"],
-            "pipeline": row["pipeline"],
-            "entered_at": row["entered_at"],
-            "left_at": row["left_at"],
-            "days": spell(row["stay"]),
-        }
-        for row in rows
-    ], more
-
-
-def stage_times(session: Session, pipeline: str | None) -> list[dict[str, Any]]:
-    """For each open stage: how long deals stood in it that left it in the window, and who stands.
-
-    ``standing`` and their mean age are of the moment, whatever the window.
-    """
-    _prepare(session, pipeline)
-    query = STAYS.format(in_window=in_window(session.scope, "left_at"), pipeline=_only(pipeline))
-    return [
-        {
-            "pipeline": row["pipeline"],
-            "stage": row["stage"],
-            "stays": row["stays"],
-            "days_mean": mean(row["took"], row["stays"]),
-            "days_median": spell(row["middle"]),
-            "standing": row["standing"],
-            "standing_days_mean": mean(row["age"], row["standing"]),
-        }
-        for row in session.rows(query, {"now": _micros(session)})
-    ]
-
-
-def closings(session: Session, by: ClosingsBy, pipeline: str | None) -> list[dict[str, Any]]:
+def closings(session: Session[OfSales], asked: AskClosings) -> list[ClosedGroup]:
     """Deals that are closed, by closing day: won and lost, rates, amounts, days from the opening.
 
     The league of reps is ``by="owner"``: the greatest amount won comes first.
@@ -266,35 +225,35 @@ def closings(session: Session, by: ClosingsBy, pipeline: str | None) -> list[dic
         Unanswerable: when amounts would be of several currencies, or the pipeline is unknown.
     """
     settle_currency(session, "deals")
-    _prepare(session, pipeline)
-    day = day_of(session.scope.zone, "since")
+    prepare(session, asked.pipeline)
+    by, day = asked.by, day_of(session.zone, "since")
     groups = {"month": month(day), "quarter": quarter(day), **_groups(by)}
     is_time = by in {"month", "quarter"}
     query = CLOSINGS.format(
         by=groups.get(by, by),
         join=_joined(by),
-        in_window=in_window(session.scope, "since"),
+        in_window=in_window(session, "since"),
         order="1" if is_time else "amount DESC, won DESC, 1 NULLS LAST",
     )
     currency = session.scope.currency
     return [
-        {
-            "group": row["group"],
-            "won": row["won"],
-            "lost": row["lost"],
-            "win_rate": ratio(row["won"], row["won"] + row["lost"]),
-            "loss_rate": ratio(row["lost"], row["won"] + row["lost"]),
-            "amount": money(row["amount"], currency),
-            "won_days_mean": mean(row["won_took"], row["won"]),
-            "won_days_median": spell(row["won_middle"]),
-            "lost_days_mean": mean(row["lost_took"], row["lost"]),
-            "lost_days_median": spell(row["lost_middle"]),
-        }
+        ClosedGroup.of(
+            group=row["group"],
+            won=row["won"],
+            lost=row["lost"],
+            win_rate=ratio(row["won"], row["won"] + row["lost"]),
+            loss_rate=ratio(row["lost"], row["won"] + row["lost"]),
+            amount=money(row["amount"], currency),
+            won_days_mean=mean(row["won_took"], row["won"]),
+            won_days_median=spell(row["won_middle"]),
+            lost_days_mean=mean(row["lost_took"], row["lost"]),
+            lost_days_median=spell(row["lost_middle"]),
+        )
         for row in session.rows(query)
     ]
 
 
-def open_deals(session: Session, by: OpenBy, pipeline: str | None) -> list[dict[str, Any]]:
+def open_deals(session: Session[OfSales], asked: AskOpen) -> list[OpenGroup]:
     """Deals that are open at the moment: how many, worth what, weighted by their stage's chance.
 
     With a window those that are expected to close in it.
@@ -303,7 +262,8 @@ def open_deals(session: Session, by: OpenBy, pipeline: str | None) -> list[dict[
         Unanswerable: when amounts would be of several currencies, or the pipeline is unknown.
     """
     settle_currency(session, "deals")
-    _prepare(session, pipeline)
+    prepare(session, asked.pipeline)
+    by = asked.by
     groups = {"quarter": quarter("expected_close"), **_groups(by)}
     query = OPEN.format(
         by=groups.get(by, f"deal.{by}"),
@@ -313,64 +273,54 @@ def open_deals(session: Session, by: OpenBy, pipeline: str | None) -> list[dict[
     )
     currency = session.scope.currency
     return [
-        {
-            "group": row["group"],
-            "deals": row["deals"],
-            "with_amount": row["with_amount"],
-            "amount": money(row["amount"], currency),
-            "weighted": money(row["weighted"], currency),
-            "without_probability": row["without_probability"],
-            "overdue": row["overdue"],
-        }
-        for row in session.rows(query, {"today": session.scope.when.today})
+        OpenGroup.of(
+            group=row["group"],
+            deals=row["deals"],
+            with_amount=row["with_amount"],
+            amount=money(row["amount"], currency),
+            weighted=money(row["weighted"], currency),
+            without_probability=row["without_probability"],
+            overdue=row["overdue"],
+        )
+        for row in session.rows(query, {"today": session.when.today})
     ]
 
 
-def deals(
-    session: Session,
-    pipeline: str | None,
-    *,
-    kind: str | None = None,
-    stage: str | None = None,
-    reason: str | None = None,
-    idle_days: int | None = None,
-    after: int = 0,
-    limit: int = 50,
-) -> tuple[list[dict[str, Any]], int | None]:
-    """The deals behind figures, by the position of their opening; and where the list goes on.
+def deals(session: Session[OfSales], asked: AskEach) -> tuple[list[DealShape], str | None]:
+    """The deals behind figures, by the position of their opening.
 
     With a window those whose last stage was entered in it, or, where only open ones are asked for,
     that are expected to close in it; with ``idle_days`` those that nothing happened to for longer:
     open ones of them are stuck.
     """
-    _prepare(session, pipeline)
-    equal = {"kind": kind, "stage": stage, "reason": reason}
-    window = in_window(session.scope, "since")
-    if kind == "open":
+    prepare(session, asked.pipeline, asked.stage)
+    equal = {"kind": asked.kind, "stage": asked.stage, "reason": asked.reason}
+    window = in_window(session, "since")
+    if asked.kind == "open":
         window = days_in_window(session.scope, "expected_close")
     conditions = [window]
-    if idle_days is not None:
-        conditions.append(f"idle > {idle_days} * 86400000000")
+    if asked.idle_days is not None:
+        conditions.append(f"idle > {asked.idle_days} * {DAY_MICROS}")
     query = EACH.format(chosen=wanted(equal, *conditions))
-    rows, more = session.page(query, "position", after, limit, {"now": _micros(session)})
+    rows, more = session.page(query, "position", asked, {"now": micros(session)})
     return [
-        {
-            "id": UUID(row["deal_id"]),
-            "position": row["position"],
-            "pipeline": row["pipeline"],
-            "stage": row["stage"],
-            "kind": row["kind"],
-            "customer_id": row["customer_id"] and UUID(row["customer_id"]),
-            "owner": row["owner"],
-            "product": row["product"],
-            "reason": row["reason"],
-            "amount": money(row["amount"], row["currency"]),
-            "expected_close": row["expected_close"],
-            "opened_at": row["opened_at"],
-            "stage_since": row["since"],
-            "days_in_stage": spell(row["standing"]) if row["kind"] == "open" else None,
-            "idle_days": spell(row["idle"]),
-        }
+        DealShape.of(
+            id=UUID(row["deal_id"]),
+            position=row["position"],
+            pipeline=row["pipeline"],
+            stage=row["stage"],
+            kind=row["kind"],
+            customer_id=row["customer_id"] and UUID(row["customer_id"]),
+            owner=row["owner"],
+            product=row["product"],
+            reason=row["reason"],
+            amount=money(row["amount"], row["currency"]),
+            expected_close=row["expected_close"],
+            opened_at=row["opened_at"],
+            stage_since=row["since"],
+            days_in_stage=spell(row["standing"]) if row["kind"] == "open" else None,
+            idle_days=spell(row["idle"]),
+        )
         for row in rows
     ], more
 
@@ -388,9 +338,40 @@ def _joined(by: str) -> str:
     )
 
 
-def _only(pipeline: str | None) -> str:
-    return "true" if pipeline is None else f"d.pipeline = {text(pipeline)}"
+def micros(session: Session[OfSales]) -> int:
+    """The moment, in microseconds since 1970."""
+    return round(session.when.now.timestamp() * 1_000_000)
 
 
-def _micros(session: Session) -> int:
-    return round(session.scope.when.now.timestamp() * 1_000_000)
+FIGURES: tuple[Figure[Any, Any], ...] = (
+    Figure(
+        name="deals",
+        operation="deals_behind",
+        says="The deals behind figures; open ones with idle_days are those that got stuck.",
+        asks=AskEach,
+        row=DealShape,
+        answer=deals,
+        tables=TABLES,
+    ),
+    Figure(
+        name="deals/closings",
+        operation="closings",
+        says="Deals won and lost by closing day: rates, amounts, sales cycles; by owner the "
+        "league.",
+        asks=AskClosings,
+        row=ClosedGroup,
+        answer=closings,
+        tables=TABLES,
+        chart=Chart("group", ("won", "lost")),
+    ),
+    Figure(
+        name="deals/open",
+        operation="open_deals",
+        says="The pipeline: open deals, their amounts, weighted by the chance of their stages.",
+        asks=AskOpen,
+        row=OpenGroup,
+        answer=open_deals,
+        tables=TABLES,
+        chart=Chart("group", ("amount.amount", "weighted.amount")),
+    ),
+)

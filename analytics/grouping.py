@@ -6,15 +6,16 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from analytics.facts.asking import Scope, day_of, text
+from analytics.facts.asking import Session, day_of, text
+from analytics.facts.scope import Scope
 from analytics.purchases import ratio
 
 DAY_MICROS = 86_400_000_000
 
 
-def in_window(scope: Scope, at: str) -> str:
+def in_window(session: Session[Any], at: str) -> str:
     """Whether a moment's business day lies in the scope's window."""
-    return days_in_window(scope, day_of(scope.zone, at))
+    return days_in_window(session.scope, day_of(session.zone, at))
 
 
 def days_in_window(scope: Scope, day: str) -> str:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
 from analytics.facts.asking import Session, day_of
+from analytics.facts.scope import Group, OfLeads
+from analytics.figure import Chart, Figure
 from analytics.grouping import in_window, mean, month, of_group, spell, wanted
 from analytics.purchases import ratio
+from projections.asking.clocks import Unanswerable
+from projections.asking.listing import Paged
+from projections.asking.shape import Shape
 
 TABLES = ("leads", "deals")
 By = Literal["source", "campaign", "region", "industry", "owner", "month"]
@@ -48,64 +54,137 @@ SELECT {by} AS "group", count(*) AS leads,
 """
 
 
-def leads(session: Session, by: By) -> list[dict[str, Any]]:
+class AskLeads(OfLeads):
+    """What may be asked of leads by group."""
+
+    by: By = "source"
+
+
+class AskLeadsBehind(OfLeads, Paged):
+    """What may be asked of the leads behind a group."""
+
+    by: By | None = None
+    group: Group = None
+
+
+class LeadGroup(Shape):
+    """Leads of one group, captured in the window."""
+
+    group: str | None
+    leads: int
+    open: int
+    qualified: int
+    disqualified: int
+    converted: int
+    won: int
+    conversion: float | None
+    win_rate: float | None
+    days_mean: float | None
+    days_median: float | None
+
+
+class LeadBehind(Shape):
+    """A lead as it stood at the moment; days from its capture to its conversion."""
+
+    id: UUID
+    status: str
+    source: str | None
+    campaign: str | None
+    region: str | None
+    industry: str | None
+    owner: str | None
+    captured_at: datetime
+    qualified: bool
+    converted_at: datetime | None
+    opportunity_id: UUID | None
+    won: bool
+    days: float | None
+
+
+def leads(session: Session[OfLeads], asked: AskLeads) -> list[LeadGroup]:
     """Leads captured in the window, by where they came from: what became of them, and how soon.
 
     ``conversion`` is the share that was converted, ``win_rate`` the share whose deal is won.
     """
-    query = _each(session) + GROUPS.format(
-        by=_by(session, by), order="1" if by == "month" else "leads DESC, 1 NULLS LAST"
-    )
+    order = "1" if asked.by == "month" else "leads DESC, 1 NULLS LAST"
+    query = _each(session) + GROUPS.format(by=_by(session, asked.by), order=order)
     return [
-        {
-            "group": row["group"],
-            "leads": row["leads"],
-            "open": row["open"],
-            "qualified": row["qualified"],
-            "disqualified": row["disqualified"],
-            "converted": row["converted"],
-            "won": row["won"],
-            "conversion": ratio(row["converted"], row["leads"]),
-            "win_rate": ratio(row["won"], row["leads"]),
-            "days_mean": mean(row["took"], row["converted"]),
-            "days_median": spell(row["middle"]),
-        }
+        LeadGroup.of(
+            group=row["group"],
+            leads=row["leads"],
+            open=row["open"],
+            qualified=row["qualified"],
+            disqualified=row["disqualified"],
+            converted=row["converted"],
+            won=row["won"],
+            conversion=ratio(row["converted"], row["leads"]),
+            win_rate=ratio(row["won"], row["leads"]),
+            days_mean=mean(row["took"], row["converted"]),
+            days_median=spell(row["middle"]),
+        )
         for row in session.rows(query)
     ]
 
 
-def each(
-    session: Session, by: By | None, group: str | None, after: str | None, limit: int
-) -> tuple[list[dict[str, Any]], str | None]:
-    """The leads behind a group, or behind all of them, by id; and where the list goes on."""
-    chosen = "true" if by is None else of_group(_by(session, by), group)
+def each(session: Session[OfLeads], asked: AskLeadsBehind) -> tuple[list[LeadBehind], str | None]:
+    """The leads behind a group, or behind all of them, by id.
+
+    Raises:
+        Unanswerable: when a group is named without what it is a group of.
+    """
+    if asked.by is None and asked.group is not None:
+        raise Unanswerable("group", "needs a by that says of what it is one")
+    chosen = "true" if asked.by is None else of_group(_by(session, asked.by), asked.group)
     query = f"{_each(session)} SELECT * FROM each WHERE {chosen}"
-    rows, more = session.page(query, "lead_id", after, limit)
+    rows, more = session.page(query, "lead_id", asked)
     return [
-        {
-            "id": UUID(row["lead_id"]),
-            "status": "open" if row["status"] in {"captured", "qualified"} else row["status"],
-            "source": row["source"],
-            "campaign": row["campaign"],
-            "region": row["region"],
-            "industry": row["industry"],
-            "owner": row["owner"],
-            "captured_at": row["captured_at"],
-            "qualified": row["was_qualified"],
-            "converted_at": row["converted_at"],
-            "opportunity_id": row["opportunity_id"] and UUID(row["opportunity_id"]),
-            "won": bool(row["is_won"]),
-            "days": spell(row["took"]),
-        }
+        LeadBehind.of(
+            id=UUID(row["lead_id"]),
+            status="open" if row["status"] in {"captured", "qualified"} else row["status"],
+            source=row["source"],
+            campaign=row["campaign"],
+            region=row["region"],
+            industry=row["industry"],
+            owner=row["owner"],
+            captured_at=row["captured_at"],
+            qualified=row["was_qualified"],
+            converted_at=row["converted_at"],
+            opportunity_id=row["opportunity_id"] and UUID(row["opportunity_id"]),
+            won=bool(row["is_won"]),
+            days=spell(row["took"]),
+        )
         for row in rows
     ], more
 
 
-def _each(session: Session) -> str:
+def _each(session: Session[OfLeads]) -> str:
     scope = session.scope
     equal = {"owner": scope.owner, "region": scope.region, "source": scope.channel}
-    return EACH.format(wanted=wanted(equal, in_window(scope, "captured_at")))
+    return EACH.format(wanted=wanted(equal, in_window(session, "captured_at")))
 
 
-def _by(session: Session, by: By) -> str:
-    return month(day_of(session.scope.zone, "captured_at")) if by == "month" else by
+def _by(session: Session[OfLeads], by: By) -> str:
+    return month(day_of(session.zone, "captured_at")) if by == "month" else by
+
+
+FIGURES: tuple[Figure[Any, Any], ...] = (
+    Figure(
+        name="leads",
+        operation="lead_groups",
+        says="Leads captured in the window, by source: what became of them, and how soon.",
+        asks=AskLeads,
+        row=LeadGroup,
+        answer=leads,
+        tables=TABLES,
+        chart=Chart("group", ("leads", "converted", "won")),
+    ),
+    Figure(
+        name="leads/list",
+        operation="leads_behind",
+        says="The leads behind a group, or all that were captured in the window.",
+        asks=AskLeadsBehind,
+        row=LeadBehind,
+        answer=each,
+        tables=TABLES,
+    ),
+)

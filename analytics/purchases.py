@@ -14,7 +14,11 @@ from typing import Any, Literal
 from uuid import UUID
 
 from analytics.facts.asking import Session
-from projections.asking.money import money
+from analytics.facts.scope import OfPurchases
+from analytics.figure import Chart, Figure
+from projections.asking.listing import Paged
+from projections.asking.money import Balance, balance
+from projections.asking.shape import Shape
 
 SIX = Decimal("0.000001")
 
@@ -90,57 +94,124 @@ SELECT customer_id::VARCHAR AS customer_id, count({turns}) AS purchases,
        max(day) - min(day) AS days, min({turns}, 2)[2] - min(day) AS first_gap
   FROM inside GROUP BY customer_id HAVING count({turns}) > 1
 """
-MONTHS = """
-CREATE TEMP TABLE months AS
-SELECT customer_id::UUID AS customer_id, date_trunc('month', day)::DATE AS month,
-       count(*) FILTER (in_window) AS purchases, sum(amount) FILTER (in_window) AS amount
-  FROM bought GROUP BY ALL
-"""
-COHORTS = """
-WITH first AS (SELECT customer_id, min(month) AS cohort FROM months GROUP BY customer_id),
-     sizes AS (SELECT cohort, count(*) AS size FROM first GROUP BY cohort)
-SELECT cohort, size, datediff('month', cohort, month) AS month, count(*) AS customers,
-       sum(purchases)::BIGINT AS purchases, sum(amount) AS amount
-  FROM months JOIN first USING (customer_id) JOIN sizes USING (cohort)
- WHERE purchases > 0 GROUP BY ALL ORDER BY ALL
-"""
-COHORT = """
-SELECT customer_id::VARCHAR AS customer_id, sum(purchases)::BIGINT AS purchases,
-       sum(amount) AS amount
-  FROM months JOIN (
-       SELECT customer_id, min(month) AS cohort FROM months GROUP BY customer_id
-  ) USING (customer_id)
- WHERE cohort = $cohort AND ($month IS NULL OR datediff('month', cohort, month) = $month)
- GROUP BY customer_id HAVING $month IS NULL OR sum(purchases) > 0
-"""
 EVIDENCE = """
 SELECT customer_id, day, amount, n AS orders, position, in_window
   FROM bought WHERE $customer IS NULL OR customer_id = $customer
 """
 
 
-def customers(session: Session) -> dict[str, Any]:
+class AskBuyers(OfPurchases, Paged):
+    """What may be asked of customers who bought."""
+
+    kind: Kind | None = None
+
+
+class AskPurchases(OfPurchases, Paged):
+    """What may be asked of purchases."""
+
+    customer_id: UUID | None = None
+
+
+class AskRepeaters(OfPurchases, Paged):
+    """What may be asked of customers behind the cycles."""
+
+
+class CustomerFigures(Shape):
+    """Who bought, in the window and ever."""
+
+    customers_ever: int
+    new: int
+    returning: int
+    purchasing: int
+    repeat: int
+    recruited: int
+    old: int
+    repurchasing: int
+    purchases: int
+    purchases_ever: int
+    repeat_rate: float | None
+    repurchase_rate: float | None
+    amount: Balance | None
+    amount_ever: Balance | None
+    amount_per_purchase: Balance | None
+    amount_per_customer: Balance | None
+
+
+class ProductCycle(Shape):
+    """How long until a customer buys the same product again."""
+
+    product: str
+    customers: int
+    gaps: int
+    mean_gap: float | None
+
+
+class Repurchase(Shape):
+    """Days between purchases of those who bought several times."""
+
+    customers: int
+    gaps: int
+    mean_gap: float | None
+    mean_of_means: float | None
+    first_gap: float | None
+    products: list[ProductCycle]
+
+
+class Buyer(Shape):
+    """A customer's purchases, in the window and ever."""
+
+    customer_id: UUID
+    purchases: int
+    amount: Balance | None
+    purchases_ever: int
+    amount_ever: Balance | None
+    first_day: date
+    last_day: date
+
+
+class Repeater(Shape):
+    """A customer who bought several times, with the days between."""
+
+    customer_id: UUID
+    purchases: int
+    gaps: int
+    mean_gap: float | None
+    first_gap: int
+
+
+class PurchaseShape(Shape):
+    """A purchase; with days merged, all of a customer's day."""
+
+    customer_id: UUID
+    day: date
+    amount: Balance | None
+    orders: int
+    position: int
+    in_window: bool
+
+
+def customers(session: Session[OfPurchases], _: OfPurchases) -> CustomerFigures:
     """New, returning, repeat, recruited and repurchasing customers, both average order values.
 
     ``*_ever`` counts everything up to the moment, the rest the window; without a first day there is
     nobody who bought before the window.
     """
     found = session.row(CUSTOMERS, {"start": session.scope.start})
-    shown = _money(session)
+    shown = shown_in(session)
     amount = found.pop("amount")
     ever = found.pop("amount_ever")
-    return {
+    return CustomerFigures.of(
         **found,
-        "repeat_rate": ratio(found["repeat"], found["purchasing"]),
-        "repurchase_rate": ratio(found["repurchasing"], found["old"]),
-        "amount": shown(amount),
-        "amount_ever": shown(ever),
-        "amount_per_purchase": shown(_share(amount, found["purchases"])),
-        "amount_per_customer": shown(_share(amount, found["purchasing"])),
-    }
+        repeat_rate=ratio(found["repeat"], found["purchasing"]),
+        repurchase_rate=ratio(found["repurchasing"], found["old"]),
+        amount=shown(amount),
+        amount_ever=shown(ever),
+        amount_per_purchase=shown(_share(amount, found["purchases"])),
+        amount_per_customer=shown(_share(amount, found["purchasing"])),
+    )
 
 
-def repurchase(session: Session) -> dict[str, Any]:
+def repurchase(session: Session[OfPurchases], _: OfPurchases) -> Repurchase:
     """The cycles of those who bought several times inside the window.
 
     ``mean_gap`` is over all gaps, ``mean_of_means`` over customers, each of whom counts once;
@@ -152,126 +223,87 @@ def repurchase(session: Session) -> dict[str, Any]:
     found = session.row(CYCLES.format(turns=turns))
     products = session.rows(PRODUCT_CYCLES.format(turns=turns))
     buyers = found["customers"]
-    return {
-        "customers": buyers,
-        "gaps": found["gaps"],
-        "mean_gap": ratio(found["days"], found["gaps"]),
-        "mean_of_means": ratio(found["means"], buyers),
-        "first_gap": ratio(found["first_days"], buyers),
-        "products": [
-            {
-                "product": row["product"],
-                "customers": row["customers"],
-                "gaps": row["gaps"],
-                "mean_gap": ratio(row["days"], row["gaps"]),
-            }
+    return Repurchase.of(
+        customers=buyers,
+        gaps=found["gaps"],
+        mean_gap=ratio(found["days"], found["gaps"]),
+        mean_of_means=ratio(found["means"], buyers),
+        first_gap=ratio(found["first_days"], buyers),
+        products=[
+            ProductCycle.of(
+                product=row["product"],
+                customers=row["customers"],
+                gaps=row["gaps"],
+                mean_gap=ratio(row["days"], row["gaps"]),
+            )
             for row in products
         ],
-    }
+    )
 
 
-def cohorts(session: Session) -> list[dict[str, Any]]:
-    """Customers by the month of their first purchase, in each month after it in which any bought.
-
-    ``retention`` is the share of the cohort's ``size`` that bought in that month.
-    """
-    shown = _money(session)
-    session.run(MONTHS)
-    return [
-        {
-            "cohort": row["cohort"],
-            "size": row["size"],
-            "month": row["month"],
-            "customers": row["customers"],
-            "retention": ratio(row["customers"], row["size"]),
-            "purchases": row["purchases"],
-            "amount": shown(row["amount"]),
-        }
-        for row in session.rows(COHORTS)
-    ]
-
-
-def buyers(
-    session: Session, kind: Kind | None, after: str | None, limit: int
-) -> tuple[list[dict[str, Any]], str | None]:
+def buyers(session: Session[OfPurchases], asked: AskBuyers) -> tuple[list[Buyer], str | None]:
     """The customers of one kind, by id, with their purchases in the window and ever."""
-    shown = _money(session)
-    which = "true" if kind is None else KINDS[kind]
+    shown = shown_in(session)
+    which = "true" if asked.kind is None else KINDS[asked.kind]
     rows, more = session.page(
-        f"SELECT * FROM ({EACH}) WHERE {which}",
-        "customer_id",
-        after,
-        limit,
-        {"start": session.scope.start},
+        f"SELECT * FROM ({EACH}) WHERE {which}", "customer_id", asked, {"start": asked.start}
     )
     return [
-        {
-            "customer_id": UUID(row["customer_id"]),
-            "purchases": row["inside"],
-            "amount": shown(row["spent"]),
-            "purchases_ever": row["ever"],
-            "amount_ever": shown(row["spent_ever"]),
-            "first_day": row["first_day"],
-            "last_day": row["last_day"],
-        }
+        Buyer.of(
+            customer_id=UUID(row["customer_id"]),
+            purchases=row["inside"],
+            amount=shown(row["spent"]),
+            purchases_ever=row["ever"],
+            amount_ever=shown(row["spent_ever"]),
+            first_day=row["first_day"],
+            last_day=row["last_day"],
+        )
         for row in rows
     ], more
 
 
 def repeaters(
-    session: Session, after: str | None, limit: int
-) -> tuple[list[dict[str, Any]], str | None]:
+    session: Session[OfPurchases], asked: AskRepeaters
+) -> tuple[list[Repeater], str | None]:
     """The customers behind the cycles, by id, each with its own gaps."""
     session.run(INSIDE)
     turns = "DISTINCT day" if session.scope.merge_by_day else "day"
-    rows, more = session.page(GAPS.format(turns=turns), "customer_id", after, limit)
+    rows, more = session.page(GAPS.format(turns=turns), "customer_id", asked)
     return [
-        {
-            "customer_id": UUID(row["customer_id"]),
-            "purchases": row["purchases"],
-            "gaps": row["purchases"] - 1,
-            "mean_gap": ratio(row["days"], row["purchases"] - 1),
-            "first_gap": row["first_gap"],
-        }
-        for row in rows
-    ], more
-
-
-def cohort(
-    session: Session, first: date, month: int | None, after: str | None, limit: int
-) -> tuple[list[dict[str, Any]], str | None]:
-    """The customers of a cohort, by id: all of them, or those who bought in its so many-th month.
-
-    Args:
-        first: the first day of the month of their first purchase.
-    """
-    shown = _money(session)
-    session.run(MONTHS)
-    rows, more = session.page(
-        COHORT, "customer_id", after, limit, {"cohort": first, "month": month}
-    )
-    return [
-        {
-            "customer_id": UUID(row["customer_id"]),
-            "purchases": row["purchases"],
-            "amount": shown(row["amount"] or Decimal(0)),
-        }
+        Repeater.of(
+            customer_id=UUID(row["customer_id"]),
+            purchases=row["purchases"],
+            gaps=row["purchases"] - 1,
+            mean_gap=ratio(row["days"], row["purchases"] - 1),
+            first_gap=row["first_gap"],
+        )
         for row in rows
     ], more
 
 
 def evidence(
-    session: Session, customer: UUID | None, after: int, limit: int
-) -> tuple[list[dict[str, Any]], int | None]:
-    """The purchases that figures rest on, by position; and where the list goes on."""
-    shown = _money(session)
-    rows, more = session.page(
-        EVIDENCE, "position", after, limit, {"customer": customer and str(customer)}
-    )
-    for row in rows:
-        row["amount"] = shown(row["amount"])
-        row["customer_id"] = UUID(row["customer_id"])
-    return rows, more
+    session: Session[OfPurchases], asked: AskPurchases
+) -> tuple[list[PurchaseShape], str | None]:
+    """The purchases that figures rest on, by position."""
+    shown = shown_in(session)
+    customer = asked.customer_id and str(asked.customer_id)
+    rows, more = session.page(EVIDENCE, "position", asked, {"customer": customer})
+    return [
+        PurchaseShape.of(
+            customer_id=UUID(row["customer_id"]),
+            day=row["day"],
+            amount=shown(row["amount"]),
+            orders=row["orders"],
+            position=row["position"],
+            in_window=row["in_window"],
+        )
+        for row in rows
+    ], more
+
+
+def first_day(month: str) -> date:
+    """A month's first day."""
+    return date.fromisoformat(f"{month[:7]}-01")
 
 
 def ratio(part: Decimal | int | None, whole: int | None) -> float | None:
@@ -285,5 +317,53 @@ def _share(amount: Decimal, number: int) -> Decimal | None:
     return amount / number if number else None
 
 
-def _money(session: Session) -> Callable[[Decimal | None], dict[str, Any] | None]:
-    return partial(money, currency=session.scope.currency)
+def shown_in(session: Session[OfPurchases]) -> Callable[[Decimal | None], Balance | None]:
+    """How an amount of the session's currency is shown."""
+    return partial(balance, currency=session.scope.currency)
+
+
+FIGURES: tuple[Figure[Any, Any], ...] = (
+    Figure(
+        name="customers",
+        operation="customer_figures",
+        says="New, returning, repeat, recruited and repurchasing customers; average order values.",
+        asks=OfPurchases,
+        row=CustomerFigures,
+        answer=customers,
+        is_one=True,
+    ),
+    Figure(
+        name="customers/list",
+        operation="buyers",
+        says="The customers behind a number of customers, as new, repeat or recruited ones.",
+        asks=AskBuyers,
+        row=Buyer,
+        answer=buyers,
+    ),
+    Figure(
+        name="repurchase",
+        operation="repurchase",
+        says="Repurchase cycles in days: of customers, to the second purchase, of products.",
+        asks=OfPurchases,
+        row=Repurchase,
+        answer=repurchase,
+        is_one=True,
+        chart=Chart("product", ("mean_gap",), ("products",)),
+    ),
+    Figure(
+        name="repurchase/customers",
+        operation="repeaters",
+        says="The customers behind the cycles; with a product those behind that product's.",
+        asks=AskRepeaters,
+        row=Repeater,
+        answer=repeaters,
+    ),
+    Figure(
+        name="purchases",
+        operation="purchases_behind",
+        says="The purchases that figures rest on; their positions lead into /audit/events.",
+        asks=AskPurchases,
+        row=PurchaseShape,
+        answer=evidence,
+    ),
+)

@@ -9,7 +9,6 @@ from typing import Any
 from uuid import UUID
 
 from analytics.facts.asking import (
-    Scope,
     Session,
     customers_of,
     day_of,
@@ -17,9 +16,13 @@ from analytics.facts.asking import (
     settle_currency,
     text,
 )
+from analytics.facts.scope import Month, OfSales
+from analytics.figure import Chart, Figure
 from analytics.grouping import month
 from projections.asking.clocks import Unanswerable
-from projections.asking.money import money
+from projections.asking.listing import Paged
+from projections.asking.money import Balance, balance
+from projections.asking.shape import Shape
 
 TABLES = (
     *("purchases", "purchase_changes", "purchase_lines"),
@@ -91,7 +94,36 @@ WITHOUT_NOTES = f"SELECT * FROM ({OF_ORDERS}) WHERE kind = 'refunded' OR NOT is_
 ZERO = Decimal(0)
 
 
-def receipts(session: Session) -> list[dict[str, Any]]:
+class AskMoves(OfSales, Paged):
+    """What may be asked of what a month's receipts are made of."""
+
+    month: Month
+
+
+class ReceiptsMonth(Shape):
+    """What was due in a month, and what came in."""
+
+    month: str
+    due: Balance | None
+    received: Balance | None
+    refunded: Balance | None
+    behind: Balance | None
+
+
+class MoneyMove(Shape):
+    """An amount that fell due, came in or went back; its position leads into the audit."""
+
+    day: date
+    kind: str
+    order_id: UUID | None
+    payment_id: UUID | None
+    position: int
+    due: Balance | None
+    received: Balance | None
+    refunded: Balance | None
+
+
+def receipts(session: Session[OfSales], _: OfSales) -> list[ReceiptsMonth]:
     """By month: what payment plans say is due, and what came in.
 
     What is billed beyond a plan is due with its last part, without a plan on the order's own day; a
@@ -118,45 +150,40 @@ def receipts(session: Session) -> list[dict[str, Any]]:
         behind += due - received + refunded
         if scope.start is None or name >= f"{scope.start:%Y-%m}":
             shown.append(
-                {
-                    "month": name,
-                    "due": money(due, scope.currency),
-                    "received": money(received, scope.currency),
-                    "refunded": money(refunded, scope.currency),
-                    "behind": money(behind, scope.currency),
-                }
+                ReceiptsMonth.of(
+                    month=name,
+                    due=balance(due, scope.currency),
+                    received=balance(received, scope.currency),
+                    refunded=balance(refunded, scope.currency),
+                    behind=balance(behind, scope.currency),
+                )
             )
     return shown
 
 
-def moves(
-    session: Session, of_month: str, after: int | None, limit: int
-) -> tuple[list[dict[str, Any]], int | None]:
-    """What was due, came in or went back in a month, by day; and where the list goes on.
-
-    Args:
-        of_month: like 2026-03.
+def moves(session: Session[OfSales], asked: AskMoves) -> tuple[list[MoneyMove], str | None]:
+    """What was due, came in or went back in a month, by day.
 
     Raises:
         Unanswerable: when amounts would be of several currencies.
     """
     query = _moved(session) + EACH.format(month=month("day"))
-    rows, more = session.page(query, "place", after, limit, {"month": of_month})
+    rows, more = session.page(query, "place", asked, {"month": asked.month[:7]})
     currency = session.scope.currency
     return [
-        {
-            "day": row["day"],
-            "kind": row["kind"],
-            "order_id": row["order_id"] and UUID(row["order_id"]),
-            "payment_id": row["payment_id"] and UUID(row["payment_id"]),
-            "position": row["position"],
-            **{name: money(row[name], currency) for name in ("due", "received", "refunded")},
-        }
+        MoneyMove.of(
+            day=row["day"],
+            kind=row["kind"],
+            order_id=row["order_id"] and UUID(row["order_id"]),
+            payment_id=row["payment_id"] and UUID(row["payment_id"]),
+            position=row["position"],
+            **{name: balance(row[name], currency) for name in ("due", "received", "refunded")},
+        )
         for row in rows
     ], more
 
 
-def _moved(session: Session) -> str:
+def _moved(session: Session[OfSales]) -> str:
     """Every amount that was due, came in or went back, with its day.
 
     Raises:
@@ -170,7 +197,7 @@ def _moved(session: Session) -> str:
         same = f"currency = {text(scope.currency)}"
     is_all = not chosen
     # A credit note is its customer's, of one rep or product only as far as an order got it.
-    counted, money_of = " AND ".join([same, happened(scope), *chosen]), WITHOUT_NOTES
+    counted, money_of = " AND ".join([same, happened(session.when), *chosen]), WITHOUT_NOTES
     if scope.owner is not None:
         chosen.append(f"owner = {text(scope.owner)}")
     if scope.product is not None:
@@ -181,15 +208,15 @@ def _moved(session: Session) -> str:
     elif is_all:
         money_of = ALL_MONEY
     return MOVED.format(
-        placed=day_of(scope.zone, "p.occurred_at"),
+        placed=day_of(session.zone, "p.occurred_at"),
         orders=" AND ".join([*chosen, f"p.{same}"]),
-        day=day_of(scope.zone),
+        day=day_of(session.zone),
         credits=counted,
         money=money_of.format(same=same),
     )
 
 
-def _months(known: list[str], scope: Scope) -> Iterator[str]:
+def _months(known: list[str], scope: OfSales) -> Iterator[str]:
     """Every month from the first one that is known, or asked for, up to the last."""
     if not known:
         return
@@ -200,3 +227,27 @@ def _months(known: list[str], scope: Scope) -> Iterator[str]:
         until = scope.end.year * 12 + scope.end.month - 1
     for at in range(number, until):
         yield f"{at // 12:04}-{at % 12 + 1:02}"
+
+
+FIGURES: tuple[Figure[Any, Any], ...] = (
+    Figure(
+        name="receipts",
+        operation="receipt_months",
+        says="Month by month: what was due, what came in, and how far behind that is.",
+        asks=OfSales,
+        row=ReceiptsMonth,
+        answer=receipts,
+        tables=TABLES,
+        chart=Chart("month", ("due.amount", "received.amount")),
+    ),
+    Figure(
+        name="receipts/moves",
+        operation="moves",
+        says="What a month's receipts are made of: what fell due, came in, went back.",
+        asks=AskMoves,
+        row=MoneyMove,
+        answer=moves,
+        tables=TABLES,
+        is_ranked=True,
+    ),
+)

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
+from pydantic import Field
+
 from analytics.facts.asking import Session
-from analytics.purchases import ratio
+from analytics.facts.scope import Month, OfPurchases
+from analytics.figure import Chart, Figure
+from analytics.purchases import first_day, ratio
+from projections.asking.listing import Paged
+from projections.asking.shape import Shape
 
 BEGAN = "SELECT min(day) AS first FROM bought"
 SPANS = """
@@ -79,9 +85,53 @@ SELECT customer_id, CASE WHEN at_start AND at_end THEN 'kept' WHEN at_start THEN
  WHERE at_start OR at_end
 """
 Change = Literal["kept", "lost", "new", "regained"]
+LostAfter = Annotated[
+    int, Field(ge=1, le=3660, description="Days without a purchase after which one is lost.")
+]
 
 
-def retention(session: Session, lost_after_days: int) -> list[dict[str, Any]]:
+class AskRetention(OfPurchases):
+    """What may be asked of retention."""
+
+    lost_after_days: LostAfter = 180
+
+
+class AskChanges(OfPurchases, Paged):
+    """What may be asked of the customers behind a month's retention."""
+
+    month: Month
+    change: Change | None = None
+    lost_after_days: LostAfter = 180
+
+
+class LostAfterShape(Shape):
+    """After how many days without a purchase a customer is lost."""
+
+    lost_after_days: int
+
+
+class RetentionMonth(Shape):
+    """Who stayed in a month, who was lost, who came."""
+
+    from_: date = Field(alias="from")
+    to: date
+    customers: int
+    kept: int
+    lost: int
+    new: int
+    regained: int
+    retention: float | None
+    churn: float | None
+
+
+class ChangeShape(Shape):
+    """What became of a customer in a month: kept, lost, new or regained."""
+
+    customer_id: UUID
+    change: str
+
+
+def retention(session: Session[OfPurchases], asked: AskRetention) -> list[RetentionMonth]:
     """Month by month: customers at its start, those lost by its end, new and regained ones.
 
     A customer is one for ``lost_after_days`` after each purchase. Without a window, from the first
@@ -90,56 +140,77 @@ def retention(session: Session, lost_after_days: int) -> list[dict[str, Any]]:
     bounds = _bounds(session)
     if bounds is None:
         return []
-    asked = {"first": bounds[0], "last": bounds[1], "lost_after": lost_after_days}
+    values = {"first": bounds[0], "last": bounds[1], "lost_after": asked.lost_after_days}
     return [
-        {
+        RetentionMonth.of(
+            from_=row.pop("from"),
             **row,
-            "kept": row["customers"] - row["lost"],
-            "retention": ratio(row["customers"] - row["lost"], row["customers"]),
-            "churn": ratio(row["lost"], row["customers"]),
-        }
-        for row in session.rows(SPANS + MONTHS, asked)
+            kept=row["customers"] - row["lost"],
+            retention=ratio(row["customers"] - row["lost"], row["customers"]),
+            churn=ratio(row["lost"], row["customers"]),
+        )
+        for row in session.rows(SPANS + MONTHS, values)
     ]
 
 
 def customers(
-    session: Session,
-    lost_after_days: int,
-    month: date,
-    change: Change | None,
-    after: str | None,
-    limit: int,
-) -> tuple[list[dict[str, Any]], str | None]:
-    """Who was a customer in a month, by id, and what became of each in it; and where it goes on.
-
-    Args:
-        month: its first day.
-    """
+    session: Session[OfPurchases], asked: AskChanges
+) -> tuple[list[ChangeShape], str | None]:
+    """Who was a customer in a month, by id, and what became of each in it."""
     bounds = _bounds(session)
+    month = first_day(asked.month)
     following = (month + timedelta(days=32)).replace(day=1)
     if bounds is None or month >= bounds[1] or following <= bounds[0]:
         return [], None
     rows, more = session.page(
         f"{SPANS} SELECT * FROM ({ONE_MONTH}) WHERE $change IS NULL OR change = $change",
         "customer_id",
-        after,
-        limit,
+        asked,
         {
             "begins": max(month, bounds[0]),
             "ends": min(following, bounds[1]),
-            "lost_after": lost_after_days,
-            "change": change,
+            "lost_after": asked.lost_after_days,
+            "change": asked.change,
         },
     )
-    for row in rows:
-        row["customer_id"] = UUID(row["customer_id"])
-    return rows, more
+    return [
+        ChangeShape.of(customer_id=UUID(row["customer_id"]), change=row["change"]) for row in rows
+    ], more
 
 
-def _bounds(session: Session) -> tuple[date, date] | None:
+def _bounds(session: Session[OfPurchases]) -> tuple[date, date] | None:
     """The first day that counts and the one after the last; None where there is none."""
     scope = session.scope
-    tomorrow = scope.when.today + timedelta(days=1)
+    tomorrow = session.when.today + timedelta(days=1)
     first = scope.start or session.row(BEGAN)["first"]
     last = min(scope.end or tomorrow, tomorrow)
     return None if first is None or first >= last else (first, last)
+
+
+def _heads(_: Session[OfPurchases], asked: AskRetention | AskChanges) -> LostAfterShape:
+    return LostAfterShape(lost_after_days=asked.lost_after_days)
+
+
+FIGURES: tuple[Figure[Any, Any], ...] = (
+    Figure(
+        name="retention",
+        operation="kept",
+        says="Month by month: customers kept, lost, new and regained.",
+        asks=AskRetention,
+        row=RetentionMonth,
+        answer=retention,
+        head=LostAfterShape,
+        heads=_heads,
+        chart=Chart("from", ("retention", "churn")),
+    ),
+    Figure(
+        name="retention/customers",
+        operation="changes",
+        says="Who was kept, lost, won or won back in a month.",
+        asks=AskChanges,
+        row=ChangeShape,
+        answer=customers,
+        head=LostAfterShape,
+        heads=_heads,
+    ),
+)

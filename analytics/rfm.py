@@ -13,15 +13,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import pyarrow as pa
+from pydantic import Field
 
 from analytics.facts.asking import Session
+from analytics.facts.scope import OfPurchases
+from analytics.figure import Chart, Figure
 from projections.asking.clocks import Unanswerable
-from projections.asking.money import money
+from projections.asking.listing import Paged
+from projections.asking.money import Balance, balance
+from projections.asking.shape import Shape
 
+Thresholds = Annotated[
+    str | None,
+    Field(
+        pattern=r"^[0-9]{1,12}(,[0-9]{1,12}){3}$",
+        description="Four rising numbers; without them customers are scored by equal share.",
+        examples=["30,90,180,365"],
+    ),
+]
 Scheme = Literal["value", "value-of-scores", "named"]
 VALUE_SEGMENTS = {
     (True, True, True): "important-value",
@@ -89,118 +102,141 @@ class Scoring:
     f: Sequence[int] | None = None
     m: Sequence[Decimal] | None = None
 
-    def told(self) -> dict[str, Any]:
-        """The parameters as an answer names them."""
-        return {
-            "scheme": self.scheme,
-            "r_thresholds": self.r and list(self.r),
-            "f_thresholds": self.f and list(self.f),
-            "m_thresholds": self.m and [str(edge) for edge in self.m],
-        }
+
+class AskScores(OfPurchases):
+    """What may be asked of scores and segments."""
+
+    scheme: Scheme = "value"
+    r_thresholds: Thresholds = None
+    f_thresholds: Thresholds = None
+    m_thresholds: Thresholds = None
+
+    def scoring(self) -> Scoring:
+        """How customers are to be scored.
+
+        Raises:
+            Unanswerable: when thresholds do not rise.
+        """
+        amounts = _rising("m_thresholds", self.m_thresholds)
+        return Scoring(
+            self.scheme,
+            _rising("r_thresholds", self.r_thresholds),
+            _rising("f_thresholds", self.f_thresholds),
+            None if amounts is None else [Decimal(edge) for edge in amounts],
+        )
 
 
-def segments(session: Session, scoring: Scoring) -> list[dict[str, Any]]:
+class AskScored(AskScores, Paged):
+    """What may be asked of the customers behind the segments."""
+
+    segment: Annotated[str | None, Field(max_length=30, examples=["important-value"])] = None
+    customer_id: UUID | None = None
+
+
+class ScoringShape(Shape):
+    """How customers were scored."""
+
+    scheme: Scheme
+    r_thresholds: list[int] | None
+    f_thresholds: list[int] | None
+    m_thresholds: list[str] | None
+
+
+class ScoringHead(Shape):
+    """How customers were scored."""
+
+    scoring: ScoringShape
+
+
+class SegmentShape(Shape):
+    """One segment's customers, with their purchases and amounts in the window."""
+
+    segment: str
+    customers: int
+    purchases: int
+    amount: Balance | None
+
+
+class Scored(Shape):
+    """A customer's recency, frequency and monetary value."""
+
+    customer_id: UUID
+    recency_days: int
+    frequency: int
+    monetary: Balance | None
+    r_score: int
+    f_score: int
+    m_score: int
+    segment: str
+
+
+def _rising(field: str, text: str | None) -> list[int] | None:
+    if text is None:
+        return None
+    edges = [int(part) for part in text.split(",")]
+    if edges != sorted(set(edges)):
+        raise Unanswerable(field, "must rise, like 30,90,180,365")
+    return edges
+
+
+def segments(session: Session[OfPurchases], asked: AskScores) -> list[SegmentShape]:
     """How many customers are in each segment, with their purchases and amounts in the window."""
-    _score(session, scoring)
-    rows = session.rows(SEGMENTS)
-    for row in rows:
-        row["amount"] = money(row["amount"], session.scope.currency)
-    return rows
+    score(session, asked.scoring())
+    return [
+        SegmentShape.of(
+            segment=row["segment"],
+            customers=row["customers"],
+            purchases=row["purchases"],
+            amount=balance(row["amount"], session.scope.currency),
+        )
+        for row in session.rows(SEGMENTS)
+    ]
 
 
-def every(session: Session, scoring: Scoring) -> pa.Table:
+def every(session: Session[OfPurchases], scoring: Scoring) -> pa.Table:
     """The scores of all customers, with their currency."""
-    _score(session, scoring)
+    score(session, scoring)
     found = session.conn.sql(EVERY, params={"currency": session.scope.currency})
     return found.to_arrow_table()
 
 
-def customers(
-    session: Session,
-    scoring: Scoring,
-    *,
-    segment: str | None = None,
-    customer: UUID | None = None,
-    after: str | None = None,
-    limit: int = 50,
-) -> tuple[list[dict[str, Any]], str | None]:
-    """The scores of each customer, by id; and where the list goes on.
+def customers(session: Session[OfPurchases], asked: AskScored) -> tuple[list[Scored], str | None]:
+    """The scores of each customer, by id.
 
     Raises:
         Unanswerable: when the scheme has no such segment.
     """
-    names = SEGMENTS_OF[scoring.scheme]
-    if segment is not None and segment not in names:
+    names = SEGMENTS_OF[asked.scheme]
+    if asked.segment is not None and asked.segment not in names:
         raise Unanswerable("segment", f"must be one of {', '.join(names)}")
-    _score(session, scoring)
-    asked = {"segment": segment, "customer": customer and str(customer)}
-    rows, more = session.page(CUSTOMERS, "customer_id", after, limit, asked)
+    score(session, asked.scoring())
+    values = {
+        "segment": asked.segment,
+        "customer": asked.customer_id and str(asked.customer_id),
+    }
+    rows, more = session.page(CUSTOMERS, "customer_id", asked, values)
     for row in rows:
-        row["monetary"] = money(row["monetary"], session.scope.currency)
+        row["monetary"] = balance(row["monetary"], session.scope.currency)
         row["customer_id"] = UUID(row["customer_id"])
-    return rows, more
+    return [Scored.of(**row) for row in rows], more
 
 
-def movement(then: Session, now: Session, scoring: Scoring) -> list[dict[str, Any]]:
-    """How many customers went from which segment to which; None where they had or have none."""
-    counted: dict[tuple[str | None, str | None], int] = {}
-    for before, after in _places(then, now, scoring).values():
-        counted[before, after] = counted.get((before, after), 0) + 1
-    return [
-        {"before": before, "after": after, "customers": number}
-        for (before, after), number in sorted(
-            counted.items(), key=lambda item: (item[0][0] or "", item[0][1] or "")
+def scoring_head(_: Session[OfPurchases], asked: AskScores) -> ScoringHead:
+    """What an answer says of the scoring."""
+    scoring = asked.scoring()
+    return ScoringHead(
+        scoring=ScoringShape(
+            scheme=scoring.scheme,
+            r_thresholds=scoring.r and list(scoring.r),
+            f_thresholds=scoring.f and list(scoring.f),
+            m_thresholds=scoring.m and [str(edge) for edge in scoring.m],
         )
-    ]
+    )
 
 
-def moved(
-    then: Session,
-    now: Session,
-    scoring: Scoring,
-    *,
-    before: str | None = None,
-    after: str | None = None,
-    beyond: str | None = None,
-    limit: int = 50,
-) -> tuple[list[dict[str, Any]], str | None]:
-    """The customers behind the movement, by id; and where the list goes on.
-
-    Args:
-        before: the segment that they had; NOWHERE for none.
-        after: the one that they have.
-        beyond: the customer after whom the list goes on.
-
-    Raises:
-        Unanswerable: when the scheme has no such segment.
-    """
-    names = (*SEGMENTS_OF[scoring.scheme], NOWHERE)
-    for field, name in (("before", before), ("after", after)):
-        if name is not None and name not in names:
-            raise Unanswerable(field, f"must be one of {', '.join(names)}")
-    rows = [
-        {"customer_id": UUID(customer), "before": was, "after": is_now}
-        for customer, (was, is_now) in sorted(_places(then, now, scoring).items())
-        if (before is None or (was or NOWHERE) == before)
-        and (after is None or (is_now or NOWHERE) == after)
-        and (beyond is None or customer > beyond)
-    ]
-    return rows[:limit], str(rows[limit - 1]["customer_id"]) if len(rows) > limit else None
-
-
-def _places(then: Session, now: Session, scoring: Scoring) -> dict[str, list[str | None]]:
-    """Each customer's segment at both moments."""
-    places: dict[str, list[str | None]] = {}
-    for at, session in enumerate((then, now)):
-        _score(session, scoring)
-        for row in session.rows("SELECT customer_id, segment FROM segmented"):
-            places.setdefault(row["customer_id"], [None, None])[at] = row["segment"]
-    return places
-
-
-def _score(session: Session, scoring: Scoring) -> None:
+def score(session: Session[OfPurchases], scoring: Scoring) -> None:
     """Make ``segmented``: one row a customer with r, f, m, their scores, and the segment."""
-    session.run(EACH, {"today": session.scope.when.today})
+    session.run(EACH, {"today": session.when.today})
     scores = (
         f"{_by_share('r', 'DESC') if scoring.r is None else _below('r', scoring.r)} AS r_score, "
         f"{_by_share('f', 'ASC') if scoring.f is None else _above('f', scoring.f)} AS f_score, "
@@ -250,3 +286,28 @@ def _named_segment() -> str:
         for name, r, f in NAMED_SEGMENTS
     )
     return f"CASE {cases} END"
+
+
+FIGURES: tuple[Figure[Any, Any], ...] = (
+    Figure(
+        name="rfm",
+        operation="rfm_segments",
+        says="Recency, frequency and monetary value: how many customers are in which segment.",
+        asks=AskScores,
+        row=SegmentShape,
+        answer=segments,
+        head=ScoringHead,
+        heads=scoring_head,
+        chart=Chart("segment", ("customers",)),
+    ),
+    Figure(
+        name="rfm/customers",
+        operation="rfm_customers",
+        says="The customers behind the segments, each with its scores.",
+        asks=AskScored,
+        row=Scored,
+        answer=customers,
+        head=ScoringHead,
+        heads=scoring_head,
+    ),
+)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
 from analytics.facts.asking import Session, customers_of, day_of
+from analytics.facts.scope import Group, OfTickets
+from analytics.figure import Chart, Figure
 from analytics.grouping import in_window, mean, month, of_group, spell, wanted
 from analytics.purchases import ratio
+from projections.asking.clocks import Unanswerable
+from projections.asking.listing import Paged
+from projections.asking.shape import Shape
 
 TABLES = ("tickets", "accounts", "tags")
 By = Literal["all", "topic", "priority", "product", "channel", "technician", "month"]
@@ -55,14 +61,72 @@ SELECT {by} AS "group", count(*) AS tickets,
 """
 
 
-def tickets(session: Session, by: By) -> list[dict[str, Any]]:
+class AskTickets(OfTickets):
+    """What may be asked of tickets by group."""
+
+    by: By = "all"
+
+
+class AskTicketsBehind(OfTickets, Paged):
+    """What may be asked of the tickets behind a group."""
+
+    by: By = "all"
+    group: Group = None
+
+
+class TicketGroup(Shape):
+    """Tickets of one group, opened in the window; times in days since the opening."""
+
+    group: str | None
+    tickets: int
+    backlog: int
+    unresolved: int
+    reopened: int
+    reopenings: int
+    escalated: int
+    minutes: int
+    taken: int
+    taken_days_mean: float | None
+    taken_days_median: float | None
+    replied: int
+    replied_days_mean: float | None
+    replied_days_median: float | None
+    resolved: int
+    resolved_days_mean: float | None
+    resolved_days_median: float | None
+    rated: int
+    score_mean: float | None
+
+
+class TicketBehind(Shape):
+    """A ticket as it stood at the moment."""
+
+    id: UUID
+    status: str
+    customer_id: UUID | None
+    topic: str | None
+    priority: str
+    product: str | None
+    channel: str
+    technician: str | None
+    opened_at: datetime
+    taken_at: datetime | None
+    replied_at: datetime | None
+    resolved_at: datetime | None
+    reopenings: int
+    escalations: int
+    minutes: int
+    score: int | None
+
+
+def tickets(session: Session[OfTickets], asked: AskTickets) -> list[TicketGroup]:
     """Tickets opened in the window, by group: what is left of them, and how long they took.
 
     ``backlog`` are those that are not closed at the moment. ``taken`` is a technician's first yes,
     ``replied`` our first answer, ``resolved`` the last time that it was done; days since the
     opening.
     """
-    is_one = by == "all"
+    by, is_one = asked.by, asked.by == "all"
     query = EACH + GROUPS.format(
         by=_by(session, by),
         wanted=_wanted(session),
@@ -70,57 +134,63 @@ def tickets(session: Session, by: By) -> list[dict[str, Any]]:
         order="1" if by == "month" or is_one else "tickets DESC, 1 NULLS LAST",
     )
     return [
-        {
-            "group": row["group"],
-            "tickets": row["tickets"],
-            "backlog": row["backlog"],
-            "unresolved": row["unresolved"],
-            "reopened": row["reopened"],
-            "reopenings": row["reopenings"] or 0,
-            "escalated": row["escalated"],
-            "minutes": row["minutes"],
+        TicketGroup.of(
+            group=row["group"],
+            tickets=row["tickets"],
+            backlog=row["backlog"],
+            unresolved=row["unresolved"],
+            reopened=row["reopened"],
+            reopenings=row["reopenings"] or 0,
+            escalated=row["escalated"],
+            minutes=row["minutes"],
             **_times(row, "taken", "take"),
             **_times(row, "replied", "reply"),
             **_times(row, "resolved", "resolve"),
-            "rated": row["rated"],
-            "score_mean": ratio(row["score"], row["rated"]),
-        }
+            rated=row["rated"],
+            score_mean=ratio(row["score"], row["rated"]),
+        )
         for row in session.rows(query)
     ]
 
 
 def each(
-    session: Session, by: By, group: str | None, after: str | None, limit: int
-) -> tuple[list[dict[str, Any]], str | None]:
-    """The tickets behind a group, or behind all of them, by id; and where the list goes on."""
-    chosen = "true" if by == "all" else of_group(_by(session, by), group)
+    session: Session[OfTickets], asked: AskTicketsBehind
+) -> tuple[list[TicketBehind], str | None]:
+    """The tickets behind a group, or behind all of them, by id.
+
+    Raises:
+        Unanswerable: when a group is named without what it is a group of.
+    """
+    if asked.by == "all" and asked.group is not None:
+        raise Unanswerable("group", "needs a by that says of what it is one")
+    chosen = "true" if asked.by == "all" else of_group(_by(session, asked.by), asked.group)
     query = f"{EACH} SELECT * FROM each WHERE {_wanted(session)} AND {chosen}"
-    rows, more = session.page(query, "ticket_id", after, limit)
+    rows, more = session.page(query, "ticket_id", asked)
     return [
-        {
-            "id": UUID(row["ticket_id"]),
-            "status": row["status"],
-            "customer_id": row["customer_id"] and UUID(row["customer_id"]),
+        TicketBehind.of(
+            id=UUID(row["ticket_id"]),
+            status=row["status"],
+            customer_id=row["customer_id"] and UUID(row["customer_id"]),
             **{name: row[name] for name in ("topic", "priority", "product", "channel")},
             **{name: row[name] for name in ("technician", "opened_at", "taken_at", "replied_at")},
             **{name: row[name] for name in ("resolved_at", "reopenings", "escalations")},
-            "minutes": row["minutes"] or 0,
-            "score": row["score"],
-        }
+            minutes=row["minutes"] or 0,
+            score=row["score"],
+        )
         for row in rows
     ], more
 
 
-def _wanted(session: Session) -> str:
+def _wanted(session: Session[OfTickets]) -> str:
     scope = session.scope
     of_customers = [f"customer_id IN ({customers})" for customers in customers_of(scope)]
     equal = {"technician": scope.owner, "product": scope.product}
-    return wanted(equal, *of_customers, in_window(scope, "opened_at"))
+    return wanted(equal, *of_customers, in_window(session, "opened_at"))
 
 
-def _by(session: Session, by: By) -> str:
+def _by(session: Session[OfTickets], by: By) -> str:
     if by == "month":
-        return month(day_of(session.scope.zone, "opened_at"))
+        return month(day_of(session.zone, "opened_at"))
     return "NULL::VARCHAR" if by == "all" else by
 
 
@@ -130,3 +200,26 @@ def _times(row: dict[str, Any], name: str, of: str) -> dict[str, Any]:
         f"{name}_days_mean": mean(row[of], row[name]),
         f"{name}_days_median": spell(row[f"{of}_middle"]),
     }
+
+
+FIGURES: tuple[Figure[Any, Any], ...] = (
+    Figure(
+        name="tickets",
+        operation="ticket_groups",
+        says="Tickets opened in the window: backlog, times, reopenings, ratings.",
+        asks=AskTickets,
+        row=TicketGroup,
+        answer=tickets,
+        tables=TABLES,
+        chart=Chart("group", ("tickets", "backlog")),
+    ),
+    Figure(
+        name="tickets/list",
+        operation="tickets_behind",
+        says="The tickets behind a group, or all that were opened in the window.",
+        asks=AskTicketsBehind,
+        row=TicketBehind,
+        answer=each,
+        tables=TABLES,
+    ),
+)

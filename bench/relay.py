@@ -25,13 +25,15 @@ from measuring import Contender, Measure, Result, compare, process_of
 from project import fill_with_deals
 from yardsticks.kafka_python import PRODUCING
 
+from events.kafka.leading import NAME, from_the_start
 from events.kafka.records import HEADERS, PARTITIONS, event_record, partition_of, source_of
-from events.kafka.relay import NAME, Relay, from_the_start
+from events.kafka.relay import Relay
 from events.kafka.topic import Tail, prepare_topic
 from events.ledger import checkpoints, ledger
 from pledge.broker import broker
 from projections.engine.runner import Runner
-from projections.engine.sources import FromLedger, FromTopic, Source
+from projections.engine.sources import FromLedger, Source
+from projections.engine.topic import FromTopic
 from projections.opportunities import MODEL
 
 NAMES = ("relay.throughput", "consume.throughput")

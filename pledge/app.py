@@ -18,7 +18,7 @@ from commands.handling.request import problem, stopping
 from commands.handling.writer import Writer
 from commands.http.openapi import catalog, document
 from commands.http.routes import Receive, Scope, Send, WriteApi, respond, takes
-from read_api import health, pages
+from read_api import operating, pages
 from read_api.answers import as_json, handle_problems
 from read_api.app import install
 from read_api.reading import Reader
@@ -104,7 +104,7 @@ def questions_only(reader: Reader) -> Pledge:
 def commands_only(writer: Writer, reader: Reader) -> Pledge:
     """The write side, with what operators and a load balancer ask of it."""
     app = _application(reader)
-    app.include_router(health.write_router(reader))
+    app.include_router(operating.write_router(reader))
     handle_problems(app)
     return Pledge(writer, app)
 

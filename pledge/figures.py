@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from analytics.catalog import BY_NAME
 from analytics.facts.store import Store
+from analytics.figure import Chart
 from pledge.wiring import Parts
 from read_api.answers import PARQUET
 from read_api.app import install
@@ -40,59 +41,6 @@ class NoSuchFigure(ValueError):
     """The question cannot be answered; the message says why and what to ask instead."""
 
 
-@dataclass(frozen=True, slots=True)
-class Chart:
-    """How a figure is drawn: its rows, what stands along it, what is measured.
-
-    Attributes:
-        rows: where in the answer the rows are.
-        by: the other axis of a map of shades; None for bars.
-    """
-
-    x: str
-    y: tuple[str, ...]
-    rows: tuple[str, ...] = ("items",)
-    by: str | None = None
-
-
-CHARTS = {
-    "cohorts": Chart("month", ("retention",), by="cohort"),
-    "deals/closings": Chart("group", ("won", "lost")),
-    "deals/conversion": Chart("stage", ("conversion",)),
-    "deals/open": Chart("group", ("amount.amount", "weighted.amount")),
-    "deals/stages": Chart("stage", ("days_mean", "days_median")),
-    "leads": Chart("group", ("leads", "converted", "won")),
-    "lifetime": Chart("repeats", ("customers", "expected"), ("purchases", "frequencies")),
-    "receipts": Chart("month", ("due.amount", "received.amount")),
-    "repurchase": Chart("product", ("mean_gap",), ("products",)),
-    "retention": Chart("from", ("retention", "churn")),
-    "rfm": Chart("segment", ("customers",)),
-    "rfm/movement": Chart("after", ("customers",), by="before"),
-    "tickets": Chart("group", ("tickets", "backlog")),
-    "tiers": Chart("tier", ("share_of_customers", "share_of_amount")),
-}
-PLAIN = (
-    "cohorts/customers",
-    "customers",
-    "customers/list",
-    "deals",
-    "deals/conversion/deals",
-    "deals/stages/deals",
-    "leads/list",
-    "lifetime/customers",
-    "purchases",
-    "receipts/moves",
-    "repurchase/customers",
-    "retention/customers",
-    "rfm/customers",
-    "rfm/movement/customers",
-    "tickets/list",
-    "tiers/customers",
-)
-"""Figures that are a list or a row, and no chart."""
-NAMES = sorted([*CHARTS, *PLAIN])
-
-
 def ask(
     found: Parts,
     store: Store,
@@ -110,8 +58,9 @@ def ask(
     Raises:
         NoSuchFigure: when there is no such figure, or a parameter is wrong.
     """
-    if figure not in NAMES:
-        raise NoSuchFigure(f"No figure is called {figure}. There are: {', '.join(NAMES)}.")
+    if figure not in BY_NAME:
+        there = ", ".join(sorted(BY_NAME))
+        raise NoSuchFigure(f"No figure is called {figure}. There are: {there}.")
     accept = {"json": "application/json", "csv": "text/csv", "parquet": PARQUET}[form]
     reader = Reader(found.conninfo, found.keyring(), size=1, facts=store)
     app = FastAPI()
@@ -171,7 +120,7 @@ JOINED = {"json": _one_json, "csv": _one_csv, "parquet": _one_parquet}
 def show(answer: bytes, figure: str, console: Console) -> None:
     """Print an answer: what it is about, its rows, and bars where it has a chart."""
     told = orjson.loads(answer)
-    chart = CHARTS.get(figure)
+    chart = BY_NAME[figure].chart
     rows = told.get("items")
     head = {name: value for name, value in told.items() if not isinstance(value, list)}
     console.print(_facts(head))
@@ -193,9 +142,10 @@ def plot(answer: bytes, figure: str, to: Path) -> None:
     Raises:
         NoSuchFigure: when the figure has no chart, or the ending is another one.
     """
-    chart = CHARTS.get(figure)
+    chart = BY_NAME[figure].chart
     if chart is None:
-        raise NoSuchFigure(f"{figure} has no chart. These have: {', '.join(CHARTS)}.")
+        drawn = ", ".join(sorted(name for name, one in BY_NAME.items() if one.chart is not None))
+        raise NoSuchFigure(f"{figure} has no chart. These have: {drawn}.")
     told = orjson.loads(answer)
     if not _rows(told, chart):
         raise NoSuchFigure(f"{figure} has nothing to draw: no row answers this question.")

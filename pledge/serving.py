@@ -22,7 +22,8 @@ from analytics.facts.writing import Writing
 from commands.handling.writer import Writer
 from commands.policies import Policies
 from events.kafka.client import KafkaAway
-from events.kafka.relay import Relay, from_the_start
+from events.kafka.leading import from_the_start
+from events.kafka.relay import Relay
 from events.kafka.topic import TopicUnfit, prepare_topic, tail_of
 from events.ledger import ledger
 from pledge import app, demo
@@ -30,7 +31,8 @@ from pledge.settings import Settings
 from pledge.wiring import Misconfigured, Parts, facts, parts
 from projections.catalog import MODELS
 from projections.engine.runner import Runner
-from projections.engine.sources import FromLedger, FromTopic
+from projections.engine.sources import FromLedger
+from projections.engine.topic import FromTopic
 from read_api.reading import Reader
 
 log = structlog.get_logger()

@@ -287,20 +287,20 @@ def _states(running: Stack) -> list[tuple[str, str, str]]:
 
 def _how_far(conn: psycopg.Connection[Any]) -> dict[str, str]:
     read, carried, acted = health.projections(conn), health.relay(conn), health.policies(conn)
-    behind = max((item["lag_positions"] for item in read["items"]), default=0)
-    halted = [item["name"] for item in read["items"] if item["status"] == "halted"]
-    parked = sum(len(item["parked"]) for item in read["items"])
+    behind = max((item.lag_positions for item in read.items), default=0)
+    halted = [item.name for item in read.items if item.status == "halted"]
+    parked = sum(len(item.parked) for item in read.items)
     projections = f"{behind} events behind" if behind else "up to date"
     if halted:
         projections += f"; halted: {', '.join(halted)}"
     if parked:
         projections += f"; {parked} streams parked"
-    relay = "not begun" if carried["position"] is None else f"up to {carried['position']}"
-    if carried["halted"]:
-        relay = f"halted: {carried['halted']}"
+    relay = "not begun" if carried.position is None else f"up to {carried.position}"
+    if carried.halted:
+        relay = f"halted: {carried.halted}"
     return {
-        "ledger": f"position {read['position']}",
+        "ledger": f"position {read.position}",
         "relay": relay,
         "projections": projections,
-        "policies": acted["halted"] or f"up to {acted['position']}",
+        "policies": acted.halted or f"up to {acted.position}",
     }

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, assert_never
+from typing import Annotated, assert_never
 from uuid import UUID
+
+from pydantic import Field
 
 from events.customer import (
     ContactAdded,
@@ -26,8 +27,11 @@ from events.customer import (
     PromiseWithdrawn,
 )
 from events.envelope import Recorded
-from projections.asking.money import money
-from projections.asking.pages import LIMIT, Filter, fetch, page
+from events.values import Money
+from projections.asking.clocks import Moment
+from projections.asking.listing import By, Counted, Ids, Listing, Where, Word, containing, each
+from projections.asking.rows import fetch
+from projections.asking.shape import Shape
 from projections.engine.model import ReadModel
 from projections.engine.tables import Connection, Row, Rows, Table
 
@@ -134,19 +138,8 @@ OWNERS = Table("owners", OwnerRow, key=("customer_id", "version"), facts=True)
 NAMES = Table("customer_names", NameRow, key=("customer_id", "version"), facts=True)
 
 DETAILS = (
-    "name",
-    "kind",
-    "email",
-    "phone",
-    "address",
-    "note",
-    "industry",
-    "region",
-    "website",
-    "source",
-    "parent",
-    "founded",
-    "employees",
+    *("name", "kind", "email", "phone", "address", "note", "industry", "region"),
+    *("website", "source", "parent", "founded", "employees"),
 )
 
 
@@ -249,75 +242,149 @@ MODEL = ReadModel(
 )
 
 
-def customers(
-    conn: Connection,
-    *,
-    name: str | None = None,
-    kind: str | None = None,
-    owner: str | None = None,
-    in_public_sea: bool | None = None,
-    region: str | None = None,
-    industry: str | None = None,
-    tag: str | None = None,
-    cursor: str | None = None,
-    limit: int = LIMIT,
-) -> tuple[list[dict[str, Any]], str | None]:
-    """Customers by the time of their registration; ``name`` finds any part of a name."""
-    pattern = None if name is None else "%" + re.sub(r"([\\%_])", r"\\\1", name) + "%"
-    return page(
-        conn,
-        "SELECT * FROM customers",
-        [
-            Filter("registered_at IS NOT NULL AND %s", (True,)),
-            Filter("name ILIKE %s", (pattern,)),
-            Filter("kind = %s", (kind,)),
-            Filter("owner = %s", (owner,)),
-            Filter("(owner IS NULL) = %s", (in_public_sea,)),
-            Filter("region = %s", (region,)),
-            Filter("industry = %s", (industry,)),
-            Filter("tags ? %s", (tag,)),
-        ],
-        ("registered_at", "customer_id"),
-        cursor,
-        limit,
-        shape=shown,
-    )
+class AskCustomers(Counted):
+    """What may be asked of customers; ``name`` finds any part of a name."""
+
+    ids: Annotated[Ids, Where("customer_id = ANY (%(ids)s)", each)] = None
+    name: Annotated[Word, Where("name ILIKE %(name)s", containing)] = None
+    kind: Annotated[Word, Where("kind = %(kind)s")] = None
+    owner: Annotated[Word, Where("owner = %(owner)s")] = None
+    in_public_sea: Annotated[bool | None, Where("(owner IS NULL) = %(in_public_sea)s")] = None
+    region: Annotated[Word, Where("region = %(region)s")] = None
+    industry: Annotated[Word, Where("industry = %(industry)s")] = None
+    tag: Annotated[Word, Where("tags ? %(tag)s")] = None
 
 
-def customer(conn: Connection, customer_id: UUID) -> dict[str, Any] | None:
+class CustomerRef(Shape):
+    """A customer by name."""
+
+    id: UUID
+    name: str | None
+
+
+class CustomerShape(Shape):
+    """A customer's record."""
+
+    id: UUID
+    version: int
+    name: str | None
+    kind: str
+    owner: str | None = Field(description="The rep who answers for it; null in the public sea.")
+    email: str | None
+    phone: str | None
+    address: str | None
+    note: str | None
+    industry: str | None
+    region: str | None
+    website: str | None
+    source: str | None
+    parent: str | None
+    founded: int | None
+    employees: int | None
+    annual_revenue: Money | None
+    tags: list[str]
+    registered_at: datetime | None
+    last_contact_at: datetime | None
+    changed_at: datetime | None
+
+
+class ContactShape(Shape):
+    """A person who speaks for the customer."""
+
+    id: UUID
+    name: str | None
+    email: str | None
+    phone: str | None
+    title: str | None
+    role: str | None
+    added_at: datetime | None
+
+
+class OwnerShape(Shape):
+    """From when on which rep, or nobody, answered for the customer."""
+
+    owner: str | None
+    since: datetime
+    actor: str
+    reason: str | None
+
+
+class InteractionShape(Shape):
+    """Once that somebody of ours was in touch."""
+
+    version: int
+    occurred_at: datetime
+    actor: str
+    channel: str
+    summary: str
+    contact_id: UUID | None
+    inbound: bool
+    minutes: int | None
+
+
+class Card(CustomerShape):
+    """A customer's record with contacts, owners and the latest interactions."""
+
+    contacts: list[ContactShape]
+    owners: list[OwnerShape]
+    interactions: list[InteractionShape] = Field(description="The latest 50.")
+
+
+SELECT = """
+SELECT customer_id AS id, version, name, kind, owner, email, phone, address, note, industry, region,
+       website, source, parent, founded, employees, annual_revenue,
+       annual_revenue_currency AS "annual_revenue.currency", tags, registered_at, last_contact_at,
+       changed_at
+  FROM customers WHERE registered_at IS NOT NULL
+"""
+CONTACTS_OF = """
+SELECT contact_id AS id, name, email, phone, title, role, added_at FROM contacts
+ WHERE customer_id = %(id)s ORDER BY version
+"""
+OWNERS_OF = """
+SELECT owner, occurred_at AS since, actor, reason FROM owners
+ WHERE customer_id = %(id)s ORDER BY version
+"""
+INTERACTIONS_WITH = """
+SELECT version, occurred_at, actor, channel, summary, contact_id, inbound, minutes FROM interactions
+ WHERE customer_id = %(id)s ORDER BY occurred_at DESC, version DESC LIMIT 50
+"""
+PAST_NAME = """
+(SELECT n.name FROM customer_names n
+  WHERE n.customer_id = {alias}.customer_id AND {facts} ORDER BY n.version DESC LIMIT 1)
+"""
+
+
+def name_at(when: Moment, alias: str) -> str:
+    """An expression for the customer's name at a moment, of a row with a ``customer_id``.
+
+    Live it reads the table ``customers`` as ``c``.
+    """
+    return "c.name" if when.is_live else PAST_NAME.format(alias=alias, facts=when.counts("n"))
+
+
+def card(conn: Connection, customer_id: UUID) -> Card | None:
     """One customer's record with contacts, owners and the latest interactions, or None."""
-    rows = fetch(
-        conn,
-        "SELECT * FROM customers WHERE customer_id = %s AND registered_at IS NOT NULL",
-        (customer_id,),
-    )
-    if not rows:
-        return None
-    found = shown(rows[0])
-    found["contacts"] = fetch(
-        conn,
-        "SELECT contact_id AS id, name, email, phone, title, role, added_at FROM contacts "
-        "WHERE customer_id = %s ORDER BY version",
-        (customer_id,),
-    )
-    found["owners"] = fetch(
-        conn,
-        "SELECT owner, occurred_at AS since, actor, reason FROM owners "
-        "WHERE customer_id = %s ORDER BY version",
-        (customer_id,),
-    )
-    found["interactions"] = fetch(
-        conn,
-        "SELECT version, occurred_at, actor, channel, summary, contact_id, inbound, minutes "
-        "FROM interactions WHERE customer_id = %s ORDER BY occurred_at DESC, version DESC LIMIT 50",
-        (customer_id,),
-    )
-    return found
+    of = {"id": customer_id}
+    for found in fetch(conn, CustomerShape, f"{SELECT} AND customer_id = %(id)s", of):
+        return Card.of(
+            found,
+            contacts=fetch(conn, ContactShape, CONTACTS_OF, of),
+            owners=fetch(conn, OwnerShape, OWNERS_OF, of),
+            interactions=fetch(conn, InteractionShape, INTERACTIONS_WITH, of),
+        )
+    return None
 
 
-def shown(row: dict[str, Any]) -> dict[str, Any]:
-    """A customer as the API shows it."""
-    del row["position"]
-    row["id"] = row.pop("customer_id")
-    row["annual_revenue"] = money(row["annual_revenue"], row.pop("annual_revenue_currency"))
-    return row
+LIST = Listing(
+    path="/customers",
+    name="list_customers",
+    tag="customers",
+    says="Customers by the time of their registration.",
+    asks=AskCustomers,
+    shape=CustomerShape,
+    needs=(MODEL,),
+    select=lambda _: SELECT,
+    order=(By("registered_at"), By("customer_id", "id")),
+)
+QUESTIONS = (LIST.question(),)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, assert_never
+from typing import Annotated, Literal, assert_never
 from uuid import UUID
 
 from events.envelope import Recorded
@@ -18,8 +18,22 @@ from events.lead import (
     LeadQualified,
     LeadReturned,
 )
-from projections.asking.money import money
-from projections.asking.pages import LIMIT, Filter, fetch, page
+from events.values import Money
+from projections.asking.listing import (
+    Asked,
+    By,
+    Counted,
+    Ids,
+    Listing,
+    Question,
+    Time,
+    Where,
+    Word,
+    each,
+)
+from projections.asking.rows import fetch
+from projections.asking.shape import Head, Shape
+from projections.asking.view import View
 from projections.engine.model import ReadModel
 from projections.engine.tables import Connection, Row, Rows, Table
 
@@ -98,57 +112,99 @@ def apply(rows: Rows, recorded: Recorded) -> None:
 
 MODEL = ReadModel("leads", (LEADS,), LeadEvent, apply)
 
-SELECT = "SELECT * FROM leads"
+Status = Literal["open", "qualified", "disqualified", "converted"]
+POOL = "(owner IS NULL AND status IN ('open', 'qualified')) = %(in_pool)s"
 
 
-def lead(conn: Connection, lead_id: UUID) -> dict[str, Any] | None:
+class AskLeads(Counted):
+    """What may be asked of leads; ``in_pool`` are those that are open and nobody's."""
+
+    ids: Annotated[Ids, Where("lead_id = ANY (%(ids)s)", each)] = None
+    status: Annotated[Status | None, Where("status = %(status)s")] = None
+    owner: Annotated[Word, Where("owner = %(owner)s")] = None
+    in_pool: Annotated[bool | None, Where(POOL)] = None
+    source: Annotated[Word, Where("source = %(source)s")] = None
+    region: Annotated[Word, Where("region = %(region)s")] = None
+    industry: Annotated[Word, Where("industry = %(industry)s")] = None
+    captured_from: Annotated[Time, Where("captured_at >= %(captured_from)s")] = None
+    captured_to: Annotated[Time, Where("captured_at < %(captured_to)s")] = None
+
+
+class LeadShape(Shape):
+    """A lead from its first appearance to its end."""
+
+    id: UUID
+    version: int
+    status: str
+    name: str | None
+    email: str | None
+    phone: str | None
+    need: str | None
+    company: str | None
+    source: str | None
+    campaign: str | None
+    region: str | None
+    industry: str | None
+    owner: str | None
+    budget: Money | None
+    note: str | None
+    reason: str | None
+    customer_id: UUID | None
+    opportunity_id: UUID | None
+    captured_at: datetime | None
+    claimed_at: datetime | None
+    qualified_at: datetime | None
+    closed_at: datetime | None
+    changed_at: datetime | None
+
+
+class LeadDetail(LeadShape, Head):
+    """A lead with the position that the answer reflects."""
+
+
+SELECT = """
+SELECT lead_id AS id, version, status, name, email, phone, need, company, source, campaign, region,
+       industry, owner, budget, budget_currency AS "budget.currency", note, reason, customer_id,
+       opportunity_id, captured_at, claimed_at, qualified_at, closed_at, changed_at
+  FROM leads WHERE captured_at IS NOT NULL
+"""
+
+
+def lead(view: View, lead_id: UUID, _: Asked) -> LeadDetail | None:
     """One lead, or None."""
-    rows = fetch(conn, f"{SELECT} WHERE lead_id = %s AND captured_at IS NOT NULL", (lead_id,))
-    return shown(rows[0]) if rows else None
+    one = f"{SELECT} AND lead_id = %(id)s"
+    for found in fetch(view.conn, LeadShape, one, {"id": lead_id}):
+        return LeadDetail.of(view.head, found)
+    return None
 
 
-def leads(
-    conn: Connection,
-    *,
-    status: str | None = None,
-    owner: str | None = None,
-    in_pool: bool | None = None,
-    source: str | None = None,
-    region: str | None = None,
-    industry: str | None = None,
-    customer_id: UUID | None = None,
-    captured_from: datetime | None = None,
-    captured_to: datetime | None = None,
-    cursor: str | None = None,
-    limit: int = LIMIT,
-) -> tuple[list[dict[str, Any]], str | None]:
-    """Leads by the time of their capture; ``in_pool`` are those that are open and nobody's."""
-    pool = "(owner IS NULL AND status IN ('open', 'qualified')) = %s"
-    return page(
-        conn,
-        SELECT,
-        [
-            Filter("captured_at IS NOT NULL AND %s", (True,)),
-            Filter("status = %s", (status,)),
-            Filter("owner = %s", (owner,)),
-            Filter(pool, (in_pool,)),
-            Filter("source = %s", (source,)),
-            Filter("region = %s", (region,)),
-            Filter("industry = %s", (industry,)),
-            Filter("customer_id = %s", (customer_id,)),
-            Filter("captured_at >= %s", (captured_from,)),
-            Filter("captured_at < %s", (captured_to,)),
-        ],
-        ("captured_at", "lead_id"),
-        cursor,
-        limit,
-        shape=shown,
-    )
+def of_customer(conn: Connection, customer_id: UUID, limit: int) -> list[LeadShape]:
+    """The leads that became this customer, by the time of their capture."""
+    mine = f"{SELECT} AND customer_id = %(id)s ORDER BY captured_at, lead_id LIMIT %(limit)s"
+    return fetch(conn, LeadShape, mine, {"id": customer_id, "limit": limit})
 
 
-def shown(row: dict[str, Any]) -> dict[str, Any]:
-    """A lead as the API shows it."""
-    del row["position"]
-    row["id"] = row.pop("lead_id")
-    row["budget"] = money(row["budget"], row.pop("budget_currency"))
-    return row
+LIST = Listing(
+    path="/leads",
+    name="list_leads",
+    tag="leads",
+    says="Leads by the time of their capture.",
+    asks=AskLeads,
+    shape=LeadShape,
+    needs=(MODEL,),
+    select=lambda _: SELECT,
+    order=(By("captured_at"), By("lead_id", "id")),
+)
+QUESTIONS = (
+    LIST.question(),
+    Question(
+        path="/leads/{id}",
+        name="one_lead",
+        tag="leads",
+        says="One lead; its ETag is its version.",
+        asks=Asked,
+        shape=LeadDetail,
+        needs=(MODEL,),
+        answer=lead,
+    ),
+)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any, assert_never
+from typing import Annotated, Any, Literal, assert_never
 from uuid import UUID
 
-from events.company import DEFAULT_PIPELINES, PipelineDefined
+from events.company import PipelineDefined
 from events.envelope import Recorded
 from events.opportunity import (
     CustomerIdentified,
@@ -21,12 +20,27 @@ from events.opportunity import (
     QuoteGiven,
     StageMoved,
 )
-from events.values import Money
-from projections.asking.clocks import FOREVER, Moment, Unanswerable
-from projections.asking.money import money
-from projections.asking.pages import LIMIT, Filter, fetch, page
+from events.values import Money, StageKind
+from projections import customers
+from projections.asking.listing import (
+    Asked,
+    By,
+    Counted,
+    Ids,
+    Listing,
+    Question,
+    Time,
+    Where,
+    Word,
+    each,
+)
+from projections.asking.rows import fetch
+from projections.asking.shape import Head, Shape
+from projections.asking.view import View
+from projections.customers import CustomerRef
 from projections.engine.model import ReadModel
-from projections.engine.tables import Connection, Row, Rows, Table
+from projections.engine.tables import Row, Rows, Table
+from projections.quotes import QuoteShape, quotes
 
 
 @dataclass(slots=True)
@@ -211,185 +225,116 @@ MODEL = ReadModel(
     "opportunities", (OPPORTUNITIES, STAGES, AMOUNTS, QUOTES, PIPELINES), Events, apply
 )
 
+Kind = Literal["open", "won", "lost"]
+
+
+class AskOpportunities(Counted):
+    """What may be asked of deals."""
+
+    ids: Annotated[Ids, Where("o.opportunity_id = ANY (%(ids)s)", each)] = None
+    owner: Annotated[Word, Where("o.owner = %(owner)s")] = None
+    customer_id: Annotated[UUID | None, Where("o.customer_id = %(customer_id)s")] = None
+    pipeline: Annotated[Word, Where("o.pipeline = %(pipeline)s")] = None
+    stage: Annotated[Word, Where("o.stage = %(stage)s")] = None
+    kind: Annotated[Kind | None, Where("o.kind = %(kind)s")] = None
+    product: Annotated[Word, Where("o.product = %(product)s")] = None
+    opened_from: Annotated[Time, Where("o.opened_at >= %(opened_from)s")] = None
+    opened_to: Annotated[Time, Where("o.opened_at < %(opened_to)s")] = None
+    closed_from: Annotated[Time, Where("o.closed_at >= %(closed_from)s")] = None
+    closed_to: Annotated[Time, Where("o.closed_at < %(closed_to)s")] = None
+
+
+class OpportunityShape(Shape):
+    """A deal as it stands."""
+
+    id: UUID
+    version: int
+    title: str | None
+    pipeline: str | None
+    stage: str | None
+    kind: StageKind
+    customer: CustomerRef | None
+    owner: str | None
+    product: str | None
+    amount: Money | None
+    expected_close: date | None
+    lost_reason: str | None
+    comment: str | None
+    opened_at: datetime | None
+    stage_since: datetime | None
+    closed_at: datetime | None
+    changed_at: datetime | None
+
+
+class StageShape(Shape):
+    """When the deal came to stand in a stage, and by whom."""
+
+    version: int
+    stage: str
+    kind: StageKind
+    occurred_at: datetime
+    recorded_at: datetime
+    actor: str
+    position: int
+
+
+class OpportunityDetail(OpportunityShape, Head):
+    """A deal with every stage it stood in and every quote given."""
+
+    stages: list[StageShape]
+    quotes: list[QuoteShape]
+
+
 SELECT = """
-SELECT o.*, c.name AS customer_name
-  FROM opportunities o LEFT JOIN customers c USING (customer_id)
+SELECT o.opportunity_id AS id, o.version, o.title, o.pipeline, o.stage, o.kind,
+       o.customer_id AS "customer.id", c.name AS "customer.name", o.owner, o.product, o.amount,
+       o.currency, o.expected_close, o.lost_reason, o.comment, o.opened_at, o.stage_since,
+       o.closed_at, o.changed_at
+  FROM opportunities o LEFT JOIN customers c USING (customer_id) WHERE o.opened_position > 0
+"""
+STAGES_OF = """
+SELECT version, stage, kind, occurred_at, recorded_at, actor, position
+  FROM stages WHERE opportunity_id = %(id)s ORDER BY version
 """
 
 
-def opportunity(conn: Connection, opportunity_id: UUID) -> dict[str, Any] | None:
+def opportunity(view: View, opportunity_id: UUID, _: Asked) -> OpportunityDetail | None:
     """One deal with every stage it stood in and every quote given, or None."""
-    rows = fetch(
-        conn, f"{SELECT} WHERE o.opportunity_id = %s AND opened_position > 0", (opportunity_id,)
-    )
-    if not rows:
-        return None
-    deal = shown(rows[0])
-    deal["stages"] = fetch(
-        conn,
-        "SELECT version, stage, kind, occurred_at, recorded_at, actor, position "
-        "FROM stages WHERE opportunity_id = %s ORDER BY version",
-        (opportunity_id,),
-    )
-    deal["quotes"] = quotes(conn, [opportunity_id])
-    return deal
-
-
-def quotes(conn: Connection, opportunity_ids: Sequence[UUID]) -> list[dict[str, Any]]:
-    """Every quote given for these deals, oldest first."""
-    rows = fetch(
-        conn,
-        "SELECT quote_id AS id, opportunity_id, version, occurred_at, given_by, total, currency, "
-        "valid_until, lines FROM quotes WHERE opportunity_id = ANY (%s) "
-        "ORDER BY occurred_at, opportunity_id, version",
-        (list(opportunity_ids),),
-    )
-    for row in rows:
-        row["total"] = money(row["total"], row.pop("currency"))
-    return rows
-
-
-def opportunities(
-    conn: Connection,
-    *,
-    owner: str | None = None,
-    customer_id: UUID | None = None,
-    pipeline: str | None = None,
-    stage: str | None = None,
-    kind: str | None = None,
-    product: str | None = None,
-    opened_from: datetime | None = None,
-    opened_to: datetime | None = None,
-    closed_from: datetime | None = None,
-    closed_to: datetime | None = None,
-    cursor: str | None = None,
-    limit: int = LIMIT,
-) -> tuple[list[dict[str, Any]], str | None]:
-    """Deals by the time of their opening."""
-    return page(
-        conn,
-        SELECT,
-        [
-            Filter("o.opened_position > 0 AND %s", (True,)),
-            Filter("o.owner = %s", (owner,)),
-            Filter("o.customer_id = %s", (customer_id,)),
-            Filter("o.pipeline = %s", (pipeline,)),
-            Filter("o.stage = %s", (stage,)),
-            Filter("o.kind = %s", (kind,)),
-            Filter("o.product = %s", (product,)),
-            Filter("o.opened_at >= %s", (opened_from,)),
-            Filter("o.opened_at < %s", (opened_to,)),
-            Filter("o.closed_at >= %s", (closed_from,)),
-            Filter("o.closed_at < %s", (closed_to,)),
-        ],
-        ("o.opened_at", "o.opportunity_id"),
-        cursor,
-        limit,
-        shape=shown,
-    )
-
-
-def shown(row: dict[str, Any]) -> dict[str, Any]:
-    """A deal as the API shows it."""
-    del row["position"], row["opened_position"]
-    row["id"] = row.pop("opportunity_id")
-    row["amount"] = money(row["amount"], row.pop("currency"))
-    customer_id, name = row.pop("customer_id"), row.pop("customer_name")
-    row["customer"] = None if customer_id is None else {"id": customer_id, "name": name}
-    return row
-
-
-def pipelines(conn: Connection, when: Moment) -> dict[str, list[dict[str, Any]]]:
-    """The stages of every pipeline, in order, as known at a moment.
-
-    Business time does not count here: deals may be imported whose pipeline was defined after them.
-    """
-    found = {
-        name: [stage.model_dump(mode="json") for stage in stages]
-        for name, stages in DEFAULT_PIPELINES.items()
-    }
-    last = FOREVER if when.known_at is None else when.known_at
-    for row in fetch(
-        conn,
-        "SELECT DISTINCT ON (name) name, stages FROM pipelines WHERE position <= %s "
-        "ORDER BY name, version DESC",
-        (last,),
-    ):
-        found[row["name"]] = row["stages"]
-    return found
-
-
-LIVE_FUNNEL = """
-SELECT stage, kind, currency, count(*), sum(amount) AS amount FROM opportunities o
- WHERE opened_position > 0 AND {filters} GROUP BY stage, kind, currency
-"""
-PAST_FUNNEL = """
-WITH stood AS (
-    SELECT DISTINCT ON (s.opportunity_id) s.opportunity_id, s.stage, s.kind
-      FROM stages s WHERE {facts} ORDER BY s.opportunity_id, s.version DESC
-), worth AS (
-    SELECT DISTINCT ON (s.opportunity_id) s.opportunity_id, s.amount, s.currency
-      FROM amounts s WHERE {facts} ORDER BY s.opportunity_id, s.version DESC
-)
-SELECT stood.stage, stood.kind, worth.currency, count(*), sum(worth.amount) AS amount
-  FROM stood JOIN opportunities o USING (opportunity_id) LEFT JOIN worth USING (opportunity_id)
- WHERE o.opened_position > 0 AND {opened} AND {filters}
- GROUP BY stood.stage, stood.kind, worth.currency
-"""
-
-
-def funnel(
-    conn: Connection,
-    when: Moment,
-    *,
-    pipeline: str | None = None,
-    owner: str | None = None,
-    product: str | None = None,
-) -> list[dict[str, Any]]:
-    """How many deals stand in each stage and what they are worth, by currency.
-
-    Raises:
-        Unanswerable: when the company has no such pipeline.
-    """
-    known = pipelines(conn, when)
-    if pipeline is not None and pipeline not in known:
-        raise Unanswerable("pipeline", f"must be one of {', '.join(known)}")
-    given = {"pipeline": pipeline, "owner": owner, "product": product}
-    chosen = {name: value for name, value in given.items() if value is not None}
-    filters = " AND ".join(["true", *(f"o.{name} = %s" for name in chosen)])
-    if when.is_live:
-        rows = fetch(conn, LIVE_FUNNEL.format(filters=filters), list(chosen.values()))
-    else:
-        facts, bounds = when.bounds("s")
-        opened, since = when.bounds("o")
-        opened = opened.replace("occurred_at", "opened_at").replace("position", "opened_position")
-        rows = fetch(
-            conn,
-            PAST_FUNNEL.format(facts=facts, opened=opened, filters=filters),
-            [*bounds, *bounds, *since, *chosen.values()],
+    of = {"id": opportunity_id}
+    one = f"{SELECT} AND o.opportunity_id = %(id)s"
+    for found in fetch(view.conn, OpportunityShape, one, of):
+        return OpportunityDetail.of(
+            view.head,
+            found,
+            stages=fetch(view.conn, StageShape, STAGES_OF, of),
+            quotes=quotes(view.conn, [opportunity_id]),
         )
-    return _by_stage(rows, known if pipeline is None else {pipeline: known[pipeline]}, pipeline)
+    return None
 
 
-def _by_stage(
-    rows: list[Any], known: dict[str, list[dict[str, Any]]], pipeline: str | None
-) -> list[dict[str, Any]]:
-    stages: dict[tuple[str, str], dict[str, Any]] = {}
-    used = {(row["stage"], row["kind"]) for row in rows}
-    for defined in known.values():
-        for stage in defined:
-            name = (stage["name"], stage["kind"])
-            if pipeline is not None or name in used:
-                stages[name] = _empty(*name)
-    for row in sorted(rows, key=lambda row: (row["stage"], row["kind"], row["currency"] or "")):
-        name = (row["stage"], row["kind"])
-        stage = stages.setdefault(name, _empty(*name))
-        stage["count"] += row["count"]
-        if (amount := money(row["amount"], row["currency"])) is not None:
-            stage["amount"].append(amount)
-    order = ("open", "won", "lost")
-    return sorted(stages.values(), key=lambda stage: order.index(stage["kind"]))
+LIST = Listing(
+    path="/opportunities",
+    name="list_opportunities",
+    tag="opportunities",
+    says="Deals by the time of their opening.",
+    asks=AskOpportunities,
+    shape=OpportunityShape,
+    needs=(MODEL, customers.MODEL),
+    select=lambda _: SELECT,
+    order=(By("o.opened_at"), By("o.opportunity_id", "id")),
+)
 
 
-def _empty(stage: str, kind: str) -> dict[str, Any]:
-    return {"stage": stage, "kind": kind, "count": 0, "amount": []}
+QUESTIONS = (
+    LIST.question(),
+    Question(
+        path="/opportunities/{id}",
+        name="one_opportunity",
+        tag="opportunities",
+        says="One deal with every stage it stood in and every quote; its ETag is its version.",
+        asks=Asked,
+        shape=OpportunityDetail,
+        needs=(MODEL, customers.MODEL),
+        answer=opportunity,
+    ),
+)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any, assert_never
+from typing import Annotated, Any, Literal, assert_never, get_args
 from uuid import UUID
+
+from pydantic import Field
 
 from events.envelope import Recorded
 from events.lines import PricedLine
@@ -23,11 +25,29 @@ from events.order import (
     OrderShipped,
     PaymentsPlanned,
 )
+from events.values import Money
+from projections import customers, payments
 from projections.asking.clocks import Moment, time_zone
-from projections.asking.money import money
-from projections.asking.pages import LIMIT, Filter, fetch, page
+from projections.asking.listing import (
+    AskedAt,
+    By,
+    Ids,
+    ListedAt,
+    Listing,
+    Question,
+    Time,
+    Where,
+    Word,
+    each,
+)
+from projections.asking.money import Balance, balance, money
+from projections.asking.rows import fetch
+from projections.asking.shape import HeadAt, Shape
+from projections.asking.view import View
+from projections.customers import CustomerRef, name_at
+from projections.dues import InstalmentShape, instalments, orders_at, plan_of
 from projections.engine.model import ReadModel
-from projections.engine.tables import Connection, Row, Rows, Table
+from projections.engine.tables import Row, Rows, Table
 
 
 @dataclass(slots=True)
@@ -184,24 +204,87 @@ def _buy(rows: Rows, recorded: Recorded, *lines: PricedLine) -> None:
 
 MODEL = ReadModel("orders", (ORDERS, FACTS, LINES, INSTALMENTS), OrderEvent, apply, critical=True)
 
-BILLED = "CASE {0}.status WHEN 'cancelled' THEN 0 ELSE {0}.amount - {0}.returned END AS billed"
-LIVE = f"SELECT o.*, {BILLED.format('o')} FROM orders o WHERE o.placed_position > 0"
-PAST = f"""
-SELECT o.order_id, stood.version, o.customer_id, o.owner, o.opportunity_id, o.number, o.title,
-       o.note, stood.status, stood.amount, {BILLED.format("stood")}, o.currency, o.placed_at
-  FROM orders o CROSS JOIN LATERAL (
-       SELECT (array_agg(s.status ORDER BY s.version DESC)
-                 FILTER (WHERE s.status IS NOT NULL))[1] AS status,
-              coalesce(sum(s.amount), 0) AS amount, coalesce(sum(s.returned), 0) AS returned,
-              max(s.version) AS version
-         FROM order_facts s WHERE s.order_id = o.order_id AND {{facts}}
-  ) stood
- WHERE o.placed_position > 0 AND {{placed}}
-"""
+Status = Literal["placed", "shipped", "held", "disputed", "resolved", "completed", "cancelled"]
+
+
+class AskOrders(ListedAt):
+    """What may be asked of orders."""
+
+    ids: Annotated[Ids, Where("o.order_id = ANY (%(ids)s)", each)] = None
+    customer_id: Annotated[UUID | None, Where("o.customer_id = %(customer_id)s")] = None
+    owner: Annotated[Word, Where("o.owner = %(owner)s")] = None
+    status: Annotated[Status | None, Where("o.status = %(status)s")] = None
+    number: Annotated[Word, Where("o.number = %(number)s")] = None
+    opportunity_id: Annotated[UUID | None, Where("o.opportunity_id = %(opportunity_id)s")] = None
+    placed_from: Annotated[Time, Where("o.placed_at >= %(placed_from)s")] = None
+    placed_to: Annotated[Time, Where("o.placed_at < %(placed_to)s")] = None
+
+
+class OrderShape(Shape):
+    """An order; ``balance`` is billed - credited - received + refunded."""
+
+    id: UUID
+    version: int
+    number: str | None
+    title: str | None
+    note: str | None
+    customer: CustomerRef
+    owner: str | None
+    opportunity_id: UUID | None
+    status: str = Field(examples=list(get_args(Status)))
+    amount: Money = Field(description="What was ordered.")
+    billed: Balance = Field(
+        description="The same without what was returned; 0 when cancelled. "
+        "Below 0 as of a day that lies between a return and what came back by it."
+    )
+    credited: Balance = Field(description="By credit notes that were allocated to it.")
+    received: Money
+    refunded: Money
+    balance: Balance
+    placed_at: datetime
+
+
+class OrderFactShape(Shape):
+    """What the order came to be, when and by whom."""
+
+    version: int
+    status: str
+    amount: Money
+    billed: Balance
+    occurred_at: datetime
+    recorded_at: datetime
+    actor: str
+    reason: str | None
+    position: int
+
+
+class PaidShape(Shape):
+    """Money, or a credit note, allocated to the order (below 0: released) or refunded of it."""
+
+    id: UUID = Field(description="The payment.")
+    payment_kind: str = Field(examples=["money", "credit-note"])
+    kind: str = Field(examples=["allocated", "refunded"])
+    amount: Balance
+    occurred_at: datetime
+    recorded_at: datetime
+    actor: str
+    position: int
+
+
+class OrderDetail(OrderShape, HeadAt):
+    """An order with lines, plan, history and payments, at a moment."""
+
+    lines: list[dict[str, Any]]
+    history: list[OrderFactShape]
+    instalments: list[InstalmentShape]
+    payments: list[PaidShape]
+
+
 SELECT = """
-SELECT o.order_id, o.version, o.number, o.title, o.note, o.owner, o.opportunity_id, o.status,
-       o.amount, o.billed, o.currency, o.placed_at, o.customer_id, {name} AS customer_name,
-       paid.credited, paid.received, paid.refunded
+SELECT o.order_id AS id, o.version, o.number, o.title, o.note, o.customer_id AS "customer.id",
+       {name} AS "customer.name", o.owner, o.opportunity_id, o.status, o.amount, o.billed,
+       paid.credited, paid.received, paid.refunded,
+       o.billed - paid.credited - paid.received + paid.refunded AS balance, o.currency, o.placed_at
   FROM ({orders}) o
   LEFT JOIN customers c USING (customer_id)
  CROSS JOIN LATERAL (
@@ -212,168 +295,107 @@ SELECT o.order_id, o.version, o.number, o.title, o.note, o.owner, o.opportunity_
               coalesce(sum(s.amount) FILTER (WHERE s.kind = 'refunded'), 0) AS refunded
          FROM payment_facts s
         WHERE s.order_id = o.order_id AND s.currency = o.currency AND {facts}
- ) paid
+ ) paid WHERE true
 """
-PAST_NAME = """
-(SELECT n.name FROM customer_names n
-  WHERE n.customer_id = o.customer_id AND {facts} ORDER BY n.version DESC LIMIT 1)
+LINES_OF = (
+    "SELECT line FROM order_lines s WHERE order_id = %(id)s AND {facts} ORDER BY version, number"
+)
+HISTORY_OF = """
+SELECT version, status, amount, returned, occurred_at, recorded_at, actor, reason, position
+  FROM order_facts s WHERE order_id = %(id)s AND {facts} ORDER BY version
+"""
+PAID_FOR = """
+SELECT payment_id AS id, CASE WHEN is_note THEN 'credit-note' ELSE 'money' END AS payment_kind,
+       kind, amount, currency, occurred_at, recorded_at, actor, position
+  FROM payment_facts s WHERE order_id = %(id)s AND {facts} ORDER BY occurred_at, position
 """
 
 
-def orders_at(when: Moment) -> tuple[str, list[Any]]:
-    """A query for every order as it was at a moment, and its values.
-
-    Status, amount and billed are those of the moment.
-    """
-    if when.is_live:
-        return LIVE, []
-    facts, bounds = when.bounds("s")
-    placed, since = when.bounds("o")
-    placed = placed.replace("occurred_at", "placed_at").replace("position", "placed_position")
-    return PAST.format(facts=facts, placed=placed), [*bounds, *since]
+def select(when: Moment) -> str:
+    """Every order as it was at a moment, with what was paid for it."""
+    return SELECT.format(name=name_at(when, "o"), orders=orders_at(when), facts=when.counts("s"))
 
 
-def name_at(when: Moment, alias: str) -> tuple[str, list[Any]]:
-    """An expression for the customer's name at a moment, and its values."""
-    if when.is_live:
-        return "c.name", []
-    facts, bounds = when.bounds("n")
-    return PAST_NAME.format(facts=facts).replace("o.customer_id", f"{alias}.customer_id"), bounds
+class _Fact(Shape):
+    """What one event says of an order."""
+
+    version: int
+    status: str | None
+    amount: Decimal | None
+    returned: Decimal | None
+    occurred_at: datetime
+    recorded_at: datetime
+    actor: str
+    reason: str | None
+    position: int
 
 
-def orders(
-    conn: Connection,
-    when: Moment,
-    *,
-    customer_id: UUID | None = None,
-    owner: str | None = None,
-    status: str | None = None,
-    number: str | None = None,
-    opportunity_id: UUID | None = None,
-    placed_from: datetime | None = None,
-    placed_to: datetime | None = None,
-    cursor: str | None = None,
-    limit: int = LIMIT,
-) -> tuple[list[dict[str, Any]], str | None]:
-    """Orders by the time of their placing."""
-    select, values = _select(when)
-    return page(
-        conn,
-        select,
-        [
-            Filter("o.customer_id = %s", (customer_id,)),
-            Filter("o.owner = %s", (owner,)),
-            Filter("o.status = %s", (status,)),
-            Filter("o.number = %s", (number,)),
-            Filter("o.opportunity_id = %s", (opportunity_id,)),
-            Filter("o.placed_at >= %s", (placed_from,)),
-            Filter("o.placed_at < %s", (placed_to,)),
-        ],
-        ("o.placed_at", "o.order_id"),
-        cursor,
-        limit,
-        values=values,
-        shape=shown,
-    )
-
-
-def _select(when: Moment) -> tuple[str, list[Any]]:
-    source, values = orders_at(when)
-    name, bounds = name_at(when, "o")
-    facts, paid = when.bounds("s")
-    return SELECT.format(name=name, orders=source, facts=facts), [*bounds, *values, *paid]
-
-
-def order(conn: Connection, order_id: UUID, when: Moment) -> dict[str, Any] | None:
+def order(view: View, order_id: UUID, _: AskedAt) -> OrderDetail | None:
     """One order with its lines, its plan, its history and what was paid for it, or None."""
-    select, values = _select(when)
-    rows = fetch(conn, f"{select} WHERE o.order_id = %s", [*values, order_id])
-    if not rows:
-        return None
-    billed, placed_at = rows[0]["billed"], rows[0]["placed_at"]
-    paid = rows[0]["credited"] + rows[0]["received"] - rows[0]["refunded"]
-    found = shown(rows[0])
-    currency = found["billed"]["currency"]
-    facts, bounds = when.bounds("s")
-    found["lines"] = [
-        row["line"]
-        for row in fetch(
-            conn,
-            f"SELECT line FROM order_lines s WHERE order_id = %s AND {facts} "
-            "ORDER BY version, number",
-            [order_id, *bounds],
+    conn, when = view.conn, view.when
+    of = {**when.values, "id": order_id}
+    for found in fetch(conn, OrderShape, f"{select(when)} AND o.order_id = %(id)s", of):
+        facts = when.counts("s")
+        lines = conn.execute(LINES_OF.format(facts=facts).encode(), of)
+        history = fetch(conn, _Fact, HISTORY_OF.format(facts=facts), of)
+        placed = found.placed_at.astimezone(time_zone(conn, when.known_at)).date()
+        currency = found.billed.currency
+        billed, balance_ = Decimal(found.billed.amount), Decimal(found.balance.amount)
+        return OrderDetail.of(
+            view.head_at,
+            found,
+            lines=[line for (line,) in lines],
+            history=_history(history, currency),
+            instalments=instalments(
+                plan_of(conn, order_id, when), placed, billed, billed - balance_, currency
+            ),
+            payments=fetch(conn, PaidShape, PAID_FOR.format(facts=facts), of),
         )
-    ]
-    found["history"] = _history(conn, order_id, currency, when)
-    plan = fetch(
-        conn,
-        f"SELECT number, due, amount FROM instalments s WHERE order_id = %s AND {facts} "
-        "AND version = (SELECT max(t.version) FROM instalments t WHERE t.order_id = s.order_id "
-        f"AND {facts.replace('s.', 't.')}) ORDER BY due, number",
-        [order_id, *bounds, *bounds],
-    )
-    placed = placed_at.astimezone(time_zone(conn, when.known_at)).date()
-    found["instalments"] = _opens(plan, placed, billed, paid, currency)
-    found["payments"] = fetch(
-        conn,
-        "SELECT payment_id AS id, CASE WHEN is_note THEN 'credit-note' ELSE 'money' END AS "
-        "payment_kind, kind, amount, currency, occurred_at, recorded_at, actor, "
-        f"position FROM payment_facts s WHERE order_id = %s AND {facts} "
-        "ORDER BY occurred_at, position",
-        [order_id, *bounds],
-    )
-    for payment in found["payments"]:
-        payment["amount"] = money(payment["amount"], payment.pop("currency"))
-    return found
+    return None
 
 
-def _opens(
-    plan: list[dict[str, Any]], placed: date, billed: Decimal, paid: Decimal, currency: str
-) -> list[dict[str, Any]]:
-    """By when which part of what is billed is to be paid, and what of it is still open.
-
-    What is billed beyond the plan is due with its last part; without a plan, on the order's day.
-    """
-    last = plan[-1]["due"] if plan else placed
-    shown_parts = []
-    for part in [*plan, {"number": None, "due": last, "amount": billed}]:
-        share = max(min(part["amount"], billed), Decimal(0))
-        billed -= share
-        covered = max(min(paid, share), Decimal(0))
-        paid -= covered
-        if part["number"] is not None or share > 0:
-            amounts = {"amount": money(share, currency), "open": money(share - covered, currency)}
-            shown_parts.append({"number": part["number"], "due": part["due"], **amounts})
-    return shown_parts
-
-
-def _history(conn: Connection, order_id: UUID, currency: str, when: Moment) -> list[dict[str, Any]]:
+def _history(facts: list[_Fact], currency: str) -> list[OrderFactShape]:
     """What became of the order, event by event, with what it then was."""
-    facts, bounds = when.bounds("s")
-    rows = fetch(
-        conn,
-        "SELECT version, status, amount, returned, occurred_at, recorded_at, actor, reason, "
-        f"position FROM order_facts s WHERE order_id = %s AND {facts} ORDER BY version",
-        [order_id, *bounds],
-    )
     status, amount, returned = "placed", Decimal(0), Decimal(0)
-    for row in rows:
-        status = row["status"] or status
-        amount += row["amount"] or 0
-        returned += row.pop("returned") or 0
+    history = []
+    for fact in facts:
+        status = fact.status or status
+        amount += fact.amount or 0
+        returned += fact.returned or 0
         billed = Decimal(0) if status == "cancelled" else amount - returned
-        row["status"] = status
-        row["amount"], row["billed"] = money(amount, currency), money(billed, currency)
-    return rows
+        history.append(
+            OrderFactShape.of(
+                fact,
+                status=status,
+                amount=money(amount, currency),
+                billed=balance(billed, currency),
+            )
+        )
+    return history
 
 
-def shown(row: dict[str, Any]) -> dict[str, Any]:
-    """An order as the API shows it; ``balance`` is what is still to be paid."""
-    row["id"] = row.pop("order_id")
-    row["customer"] = {"id": row.pop("customer_id"), "name": row.pop("customer_name")}
-    currency = row.pop("currency")
-    balance = row["billed"] - row["credited"] - row["received"] + row["refunded"]
-    for name in ("amount", "billed", "credited", "received", "refunded"):
-        row[name] = money(row[name], currency)
-    row["balance"] = money(balance, currency)
-    return row
+NEEDS = (MODEL, payments.MODEL, customers.MODEL)
+LIST = Listing(
+    path="/orders",
+    name="list_orders",
+    tag="orders",
+    says="Orders by the time of their placing, with what is billed and paid.",
+    asks=AskOrders,
+    shape=OrderShape,
+    needs=NEEDS,
+    select=select,
+    order=(By("o.placed_at"), By("o.order_id", "id")),
+)
+QUESTIONS = (
+    LIST.question(),
+    Question(
+        path="/orders/{id}",
+        name="one_order",
+        tag="orders",
+        says="One order with lines, plan, history and payments; now, its ETag is its version.",
+        asks=AskedAt,
+        shape=OrderDetail,
+        needs=NEEDS,
+        answer=order,
+    ),
+)

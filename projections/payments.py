@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, assert_never
+from typing import Annotated, assert_never
 from uuid import UUID
+
+from pydantic import Field
 
 from events.envelope import Recorded
 from events.payment import (
@@ -14,13 +16,31 @@ from events.payment import (
     CreditNoteIssued,
     PaymentAllocated,
     PaymentEvent,
+    PaymentKind,
     PaymentReceived,
     PaymentRefunded,
 )
-from projections.asking.money import money
-from projections.asking.pages import LIMIT, Filter, fetch, page
+from events.values import Money
+from projections import customers
+from projections.asking.listing import (
+    Asked,
+    By,
+    Counted,
+    Ids,
+    Listing,
+    Question,
+    Time,
+    Where,
+    Word,
+    each,
+)
+from projections.asking.money import Balance
+from projections.asking.rows import fetch
+from projections.asking.shape import Head, Shape
+from projections.asking.view import View
+from projections.customers import CustomerRef
 from projections.engine.model import ReadModel
-from projections.engine.tables import Connection, Row, Rows, Table
+from projections.engine.tables import Row, Rows, Table
 
 
 @dataclass(slots=True)
@@ -132,69 +152,97 @@ def apply(rows: Rows, recorded: Recorded) -> None:
 
 MODEL = ReadModel("payments", (PAYMENTS, FACTS), PaymentEvent, apply, critical=True)
 
+
+class AskPayments(Counted):
+    """What may be asked of payments and credit notes."""
+
+    ids: Annotated[Ids, Where("p.payment_id = ANY (%(ids)s)", each)] = None
+    customer_id: Annotated[UUID | None, Where("p.customer_id = %(customer_id)s")] = None
+    kind: Annotated[PaymentKind | None, Where("p.kind = %(kind)s")] = None
+    reference: Annotated[Word, Where("p.reference = %(reference)s")] = None
+    with_credit: Annotated[bool | None, Where("(p.credit > 0) = %(with_credit)s")] = None
+    received_from: Annotated[Time, Where("p.received_at >= %(received_from)s")] = None
+    received_to: Annotated[Time, Where("p.received_at < %(received_to)s")] = None
+
+
+class PaymentShape(Shape):
+    """Money, or a credit note; ``credit`` is what is for no order and was not given back."""
+
+    id: UUID
+    version: int
+    kind: str = Field(examples=["money", "credit-note"])
+    customer: CustomerRef
+    amount: Money
+    credit: Money
+    refunded: Money
+    method: str | None
+    reference: str | None
+    note: str | None
+    received_at: datetime
+    received_by: str
+
+
+class PaymentFactShape(Shape):
+    """What became of a payment, step by step."""
+
+    version: int
+    kind: str = Field(examples=["received", "credited", "allocated", "refunded"])
+    order_id: UUID | None
+    amount: Balance
+    occurred_at: datetime
+    recorded_at: datetime
+    actor: str
+    position: int
+
+
+class PaymentDetail(PaymentShape, Head):
+    """A payment with all that became of it."""
+
+    history: list[PaymentFactShape]
+
+
 SELECT = """
-SELECT p.payment_id, p.version, p.kind, p.customer_id, c.name AS customer_name, p.amount,
-       p.currency, p.credit, p.refunded, p.method, p.reference, p.note, p.received_at, p.received_by
-  FROM payments p LEFT JOIN customers c USING (customer_id)
+SELECT p.payment_id AS id, p.version, p.kind, p.customer_id AS "customer.id",
+       c.name AS "customer.name", p.amount, p.currency, p.credit, p.refunded, p.method, p.reference,
+       p.note, p.received_at, p.received_by
+  FROM payments p LEFT JOIN customers c USING (customer_id) WHERE p.received_position > 0
+"""
+HISTORY_OF = """
+SELECT version, kind, order_id, amount, currency, occurred_at, recorded_at, actor, position
+  FROM payment_facts WHERE payment_id = %(id)s ORDER BY version
 """
 
 
-def payments(
-    conn: Connection,
-    *,
-    customer_id: UUID | None = None,
-    kind: str | None = None,
-    reference: str | None = None,
-    with_credit: bool | None = None,
-    received_from: datetime | None = None,
-    received_to: datetime | None = None,
-    cursor: str | None = None,
-    limit: int = LIMIT,
-) -> tuple[list[dict[str, Any]], str | None]:
-    """Payments by the time they came in."""
-    return page(
-        conn,
-        SELECT,
-        [
-            Filter("p.received_position > 0 AND %s", (True,)),
-            Filter("p.customer_id = %s", (customer_id,)),
-            Filter("p.kind = %s", (kind,)),
-            Filter("p.reference = %s", (reference,)),
-            Filter("(p.credit > 0) = %s", (with_credit,)),
-            Filter("p.received_at >= %s", (received_from,)),
-            Filter("p.received_at < %s", (received_to,)),
-        ],
-        ("p.received_at", "p.payment_id"),
-        cursor,
-        limit,
-        shape=shown,
-    )
-
-
-def payment(conn: Connection, payment_id: UUID) -> dict[str, Any] | None:
+def payment(view: View, payment_id: UUID, _: Asked) -> PaymentDetail | None:
     """One payment with all that became of it, or None."""
-    rows = fetch(
-        conn, f"{SELECT} WHERE p.payment_id = %s AND p.received_position > 0", (payment_id,)
-    )
-    if not rows:
-        return None
-    found = shown(rows[0])
-    found["history"] = fetch(
-        conn,
-        "SELECT version, kind, order_id, amount, currency, occurred_at, recorded_at, actor, "
-        "position FROM payment_facts WHERE payment_id = %s ORDER BY version",
-        (payment_id,),
-    )
-    for fact in found["history"]:
-        fact["amount"] = money(fact["amount"], fact.pop("currency"))
-    return found
+    of = {"id": payment_id}
+    for found in fetch(view.conn, PaymentShape, f"{SELECT} AND p.payment_id = %(id)s", of):
+        history = fetch(view.conn, PaymentFactShape, HISTORY_OF, of)
+        return PaymentDetail.of(view.head, found, history=history)
+    return None
 
 
-def shown(row: dict[str, Any]) -> dict[str, Any]:
-    """A payment as the API shows it."""
-    row["id"] = row.pop("payment_id")
-    row["customer"] = {"id": row.pop("customer_id"), "name": row.pop("customer_name")}
-    currency = row.pop("currency")
-    for name in ("amount", "credit", "refunded"):
-        row[name] = money(row[name], currency)
-    return row
+LIST = Listing(
+    path="/payments",
+    name="list_payments",
+    tag="payments",
+    says="Payments and credit notes by the time they came in.",
+    asks=AskPayments,
+    shape=PaymentShape,
+    needs=(MODEL, customers.MODEL),
+    select=lambda _: SELECT,
+    order=(By("p.received_at"), By("p.payment_id", "id")),
+)
+QUESTIONS = (
+    LIST.question(),
+    Question(
+        path="/payments/{id}",
+        name="one_payment",
+        tag="payments",
+        says="One payment with all that became of it; its ETag is its version.",
+        asks=Asked,
+        shape=PaymentDetail,
+        needs=(MODEL, customers.MODEL),
+        answer=payment,
+    ),
+)

@@ -5,16 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any, assert_never
+from typing import Annotated, Literal, assert_never
 from uuid import UUID
+
+from pydantic import Field
 
 from events.customer import PromiseBroken, PromiseKept, PromiseMade, PromiseWithdrawn
 from events.envelope import Recorded
+from events.values import Money
+from projections import customers
 from projections.asking.clocks import Moment
-from projections.asking.money import money
-from projections.asking.pages import LIMIT, Filter, page
+from projections.asking.listing import By, Day, Ids, ListedAt, Listing, Where, Word, each
+from projections.asking.shape import Shape
+from projections.customers import CustomerRef, name_at
 from projections.engine.model import ReadModel
-from projections.engine.tables import Connection, Row, Rows, Table
+from projections.engine.tables import Row, Rows, Table
 
 
 @dataclass(slots=True)
@@ -112,6 +117,51 @@ def apply(rows: Rows, recorded: Recorded) -> None:
 
 MODEL = ReadModel("promises", (PROMISES, FACTS), Events, apply, critical=True)
 
+Status = Literal["open", "kept", "broken", "withdrawn"]
+
+
+class AskPromises(ListedAt):
+    """What may be asked of promises.
+
+    A promise is overdue from the day after its due date, in the company's time zone. Two open
+    promises to one customer on one topic contradict when their amounts or due dates differ.
+    """
+
+    ids: Annotated[Ids, Where("id = ANY (%(ids)s)", each)] = None
+    customer_id: Annotated[UUID | None, Where('"customer.id" = %(customer_id)s')] = None
+    promised_by: Annotated[Word, Where("promised_by = %(promised_by)s")] = None
+    status: Annotated[Status | None, Where("status = %(status)s")] = None
+    topic: Annotated[Word, Where("lower(topic) = lower(%(topic)s)")] = None
+    overdue: Annotated[bool | None, Where("overdue = %(overdue)s")] = None
+    contradicting: Annotated[
+        bool | None, Where("(cardinality(contradicts) > 0) = %(contradicting)s")
+    ] = None
+    due_from: Annotated[Day, Where("due >= %(due_from)s")] = None
+    due_to: Annotated[Day, Where("due < %(due_to)s")] = None
+
+
+class PromiseShape(Shape):
+    """Who promised what to whom, until when, and what came of it."""
+
+    id: UUID
+    version: int
+    customer: CustomerRef
+    status: str = Field(examples=["open", "kept", "broken", "withdrawn"])
+    overdue: bool
+    promised_by: str | None
+    recorded_by: str | None
+    what: str | None
+    due: date | None
+    topic: str | None
+    amount: Money | None
+    contact_id: UUID | None
+    made_at: datetime | None
+    settled_at: datetime | None
+    settled_by: str | None
+    note: str | None
+    contradicts: list[UUID] = Field(description="Open promises on the same topic that differ.")
+
+
 LIVE = "SELECT * FROM promises WHERE made_position > 0"
 PAST = """
 SELECT p.customer_id, p.promise_id, f.version, p.position, p.made_position, f.status,
@@ -127,87 +177,43 @@ SELECT p.customer_id, p.promise_id, f.version, p.position, p.made_position, f.st
 """
 SELECT = """
 WITH p AS NOT MATERIALIZED ({source})
-SELECT p.*, {name} AS customer_name,
-       p.status = 'open' AND p.due < %s AS overdue,
-       ARRAY(
-           SELECT q.promise_id FROM p q
-            WHERE q.customer_id = p.customer_id AND q.promise_id <> p.promise_id
-              AND q.status = 'open' AND p.status = 'open' AND lower(q.topic) = lower(p.topic)
-              AND ((q.amount, q.currency) IS DISTINCT FROM (p.amount, p.currency)
-                   OR q.due IS DISTINCT FROM p.due)
-            ORDER BY q.made_at, q.promise_id
-       ) AS contradicts
-  FROM p LEFT JOIN customers c USING (customer_id)
+SELECT * FROM (
+    SELECT p.promise_id AS id, p.version, p.customer_id AS "customer.id",
+           {name} AS "customer.name", p.status,
+           coalesce(p.status = 'open' AND p.due < %(today)s, false) AS overdue, p.promised_by,
+           p.recorded_by, p.what, p.due, p.topic, p.amount, p.currency, p.contact_id, p.made_at,
+           p.settled_at, p.settled_by, p.note, p.made_position,
+           ARRAY(
+               SELECT q.promise_id FROM p q
+                WHERE q.customer_id = p.customer_id AND q.promise_id <> p.promise_id
+                  AND q.status = 'open' AND p.status = 'open' AND lower(q.topic) = lower(p.topic)
+                  AND ((q.amount, q.currency) IS DISTINCT FROM (p.amount, p.currency)
+                       OR q.due IS DISTINCT FROM p.due)
+                ORDER BY q.made_at, q.promise_id
+           ) AS contradicts
+      FROM p LEFT JOIN customers c USING (customer_id)
+) x WHERE true
 """
-PAST_NAME = """
-(SELECT n.name FROM customer_names n
-  WHERE n.customer_id = p.customer_id AND {facts} ORDER BY n.version DESC LIMIT 1)
-"""
 
 
-def promises(
-    conn: Connection,
-    when: Moment,
-    *,
-    customer_id: UUID | None = None,
-    promised_by: str | None = None,
-    status: str | None = None,
-    topic: str | None = None,
-    overdue: bool | None = None,
-    contradicting: bool | None = None,
-    due_from: date | None = None,
-    due_to: date | None = None,
-    cursor: str | None = None,
-    limit: int = LIMIT,
-) -> tuple[list[dict[str, Any]], str | None]:
-    """Promises by the time of their making.
-
-    A promise is overdue from the day after its due date, in the company's time zone. Two open
-    promises to one customer on one topic contradict when their amounts or due dates differ.
-    """
-    source, values = _source(when)
-    name = "c.name"
-    bounds: list[Any] = []
+def select(when: Moment) -> str:
+    """Every promise as it was at a moment."""
+    source = LIVE
     if not when.is_live:
-        facts, bounds = when.bounds("n")
-        name = PAST_NAME.format(facts=facts)
-    select = f"SELECT * FROM ({SELECT.format(source=source, name=name)}) x"
-    return page(
-        conn,
-        select,
-        [
-            Filter("customer_id = %s", (customer_id,)),
-            Filter("promised_by = %s", (promised_by,)),
-            Filter("status = %s", (status,)),
-            Filter("lower(topic) = lower(%s)", (topic,)),
-            Filter("coalesce(overdue, false) = %s", (overdue,)),
-            Filter("(cardinality(contradicts) > 0) = %s", (contradicting,)),
-            Filter("due >= %s", (due_from,)),
-            Filter("due < %s", (due_to,)),
-        ],
-        ("made_at", "made_position"),
-        cursor,
-        limit,
-        kinds=(datetime, int),
-        values=[*values, *bounds, when.today],
-        shape=shown,
-    )
+        made = when.counts("p", "made_at", "made_position")
+        source = PAST.format(facts=when.counts("s"), made=made)
+    return SELECT.format(source=source, name=name_at(when, "p"))
 
 
-def _source(when: Moment) -> tuple[str, list[Any]]:
-    if when.is_live:
-        return LIVE, []
-    facts, bounds = when.bounds("s")
-    made, since = when.bounds("p")
-    made = made.replace("occurred_at", "made_at").replace("position", "made_position")
-    return PAST.format(facts=facts, made=made), [*bounds, *since]
-
-
-def shown(row: dict[str, Any]) -> dict[str, Any]:
-    """A promise as the API shows it."""
-    del row["position"], row["made_position"]
-    row["id"] = row.pop("promise_id")
-    row["amount"] = money(row["amount"], row.pop("currency"))
-    row["overdue"] = bool(row["overdue"])
-    row["customer"] = {"id": row.pop("customer_id"), "name": row.pop("customer_name")}
-    return row
+LIST = Listing(
+    path="/promises",
+    name="list_promises",
+    tag="promises",
+    says="Who promised what to which customer, until when, and where promises contradict.",
+    asks=AskPromises,
+    shape=PromiseShape,
+    needs=(MODEL, customers.MODEL),
+    select=select,
+    order=(By("made_at"), By("made_position", kind=int)),
+)
+QUESTIONS = (LIST.question(),)

@@ -4,14 +4,99 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Annotated
 from uuid import UUID
 
-from projections.asking.clocks import Moment, time_zone
-from projections.asking.money import money
-from projections.asking.pages import LIMIT, fetch, page
+from pydantic import Field
+
+from events.values import Money
+from projections.asking.clocks import Moment, Unanswerable, time_zone
+from projections.asking.listing import AskedAt, By, ListedAt, Pages, Question
+from projections.asking.money import Balance, money
+from projections.asking.rows import fetch, maker
+from projections.asking.shape import HeadAt, PageAt, Shape
+from projections.asking.view import View
+from projections.customers import CustomerRef, name_at
+from projections.dues import orders_at
 from projections.engine.tables import Connection
-from projections.orders import name_at, orders_at
+from projections.orders import NEEDS
+
+Currency = Annotated[str | None, Field(pattern="^[A-Z]{3}$", examples=["EUR"])]
+
+
+class AskReceivables(ListedAt):
+    """What may be asked of receivables."""
+
+    customer_id: UUID | None = None
+    currency: Currency = None
+    owing: bool | None = None
+
+
+class AskAgeing(AskedAt):
+    """What may be asked of the ageing."""
+
+    customer_id: UUID | None = None
+    currency: Currency = None
+    buckets: Annotated[
+        str,
+        Field(
+            pattern=r"^[0-9]{1,4}(,[0-9]{1,4}){0,9}$",
+            description="The last day of each bucket but the last one, rising.",
+        ),
+    ] = "30,60,90"
+
+
+class Sums(Shape):
+    """receivable = billed - received + refunded; overdue: what was due before today."""
+
+    billed: Balance
+    received: Balance
+    refunded: Money
+    receivable: Balance
+    overdue: Money
+
+
+class Receivable(Sums):
+    """What a customer owes in a currency."""
+
+    customer: CustomerRef
+
+
+class Receivables(PageAt[Receivable]):
+    """Who owes what at a moment."""
+
+    total: Sums | None = Field(description="Null unless everything is in one currency.")
+
+
+class Bucket(Shape):
+    """What is owed and past due by so many days."""
+
+    bucket: str = Field(examples=["current", "1-30", ">90"])
+    amount: Money
+
+
+class AgeingItem(Shape):
+    """What a customer owes in a currency, by days past due."""
+
+    customer: CustomerRef
+    receivable: Money
+    buckets: list[Bucket]
+
+
+class AgeingTotal(Shape):
+    """What all owe in a currency, by days past due."""
+
+    currency: str
+    receivable: Money
+    buckets: list[Bucket]
+
+
+class Ageing(HeadAt):
+    """What is owed at a moment, by days past due."""
+
+    items: list[AgeingItem]
+    total: list[AgeingTotal]
+
 
 ACCOUNTS = """
 WITH o AS MATERIALIZED ({orders}),
@@ -43,7 +128,7 @@ dues AS (
     SELECT order_id, number, due, amount FROM plan
     UNION ALL
     -- What is billed beyond the plan is due with its last part; without a plan, on the day itself.
-    SELECT o.order_id, 1000000, coalesce(max(plan.due), (o.placed_at AT TIME ZONE %s)::date),
+    SELECT o.order_id, 1000000, coalesce(max(plan.due), (o.placed_at AT TIME ZONE %(zone)s)::date),
            o.billed - coalesce(sum(plan.amount), 0)
       FROM o LEFT JOIN plan USING (order_id) GROUP BY o.order_id, o.placed_at, o.billed
     HAVING o.billed > coalesce(sum(plan.amount), 0)
@@ -74,7 +159,7 @@ owed AS (
       FROM lined WHERE open > 0
     UNION ALL
     -- As of a day that lies between a refund and what it gave back, more is owed than was billed.
-    SELECT a.customer_id, a.currency, %s, a.receivable - coalesce(sum(p.open), 0)
+    SELECT a.customer_id, a.currency, %(today)s, a.receivable - coalesce(sum(p.open), 0)
       FROM accounts a LEFT JOIN opens p USING (customer_id, currency)
      GROUP BY a.customer_id, a.currency, a.receivable
     HAVING a.receivable > coalesce(sum(p.open), 0)
@@ -86,122 +171,168 @@ SELECT s.*, coalesce(r.customer_id, s.customer_id) AS whose
 """
 FACTS_OF_ONE = """
 SELECT s.*, coalesce(r.customer_id, s.customer_id) AS whose
-  FROM (SELECT * FROM payment_facts WHERE customer_id = %s
+  FROM (SELECT * FROM payment_facts WHERE customer_id = %(customer_id)s
         UNION
-        SELECT q.* FROM payment_facts q JOIN orders USING (order_id) WHERE orders.customer_id = %s
+        SELECT q.* FROM payment_facts q JOIN orders o USING (order_id)
+         WHERE o.customer_id = %(customer_id)s
        ) s LEFT JOIN orders r USING (order_id) WHERE {facts}
-"""
-RECEIVABLES = """
-SELECT a.customer_id, {name} AS customer_name, a.currency, a.billed, a.received, a.refunded,
-       a.receivable, coalesce(sum(w.owed) FILTER (WHERE w.due < %s), 0) AS overdue,
-       a.customer_id::text || a.currency AS account
-  FROM accounts a LEFT JOIN owed w USING (customer_id, currency)
-  LEFT JOIN customers c USING (customer_id)
- GROUP BY a.customer_id, customer_name, a.currency, a.billed, a.received, a.refunded, a.receivable
 """
 NOTES = "(CASE WHEN f.is_note THEN f.amount ELSE 0 END)"
 MONEY = "(CASE WHEN f.is_note THEN 0 ELSE f.amount END)"
-SUMS = ("billed", "received", "refunded", "receivable", "overdue")
+SUMS = tuple(Sums.model_fields)
+RECEIVABLES = f"""
+x AS MATERIALIZED (
+    SELECT * FROM (
+        SELECT a.customer_id, {{name}} AS customer_name, a.currency, a.billed, a.received,
+               a.refunded, a.receivable,
+               coalesce(sum(w.owed) FILTER (WHERE w.due < %(today)s), 0) AS overdue,
+               a.customer_id::text || a.currency AS account
+          FROM accounts a LEFT JOIN owed w USING (customer_id, currency)
+          LEFT JOIN customers c USING (customer_id)
+         GROUP BY a.customer_id, customer_name, a.currency, a.billed, a.received, a.refunded,
+                  a.receivable
+    ) y
+     WHERE (%(currency)s::text IS NULL OR currency = %(currency)s)
+       AND (%(owing)s::bool IS NULL OR (receivable > 0) = %(owing)s)
+)
+SELECT customer_id AS "customer.id", customer_name AS "customer.name", currency,
+       {", ".join(SUMS)}, account, totals
+  FROM x CROSS JOIN (
+       SELECT array_agg(ARRAY[{", ".join(f"{name}::text" for name in SUMS)}]) AS totals
+         FROM (SELECT {", ".join(f"sum({name}) AS {name}" for name in SUMS)}
+                 FROM x GROUP BY currency) z
+  ) t WHERE true
+"""
 
 
-def receivables(
-    conn: Connection,
-    when: Moment,
-    *,
-    customer_id: UUID | None = None,
-    currency: str | None = None,
-    owing: bool | None = None,
-    cursor: str | None = None,
-    limit: int = LIMIT,
-) -> tuple[list[dict[str, Any]], str | None, dict[str, Any] | None]:
+class _Account(Receivable):
+    """A receivable, with the sums over all accounts of each currency."""
+
+    totals: list[list[str]]
+
+
+def accounts(conn: Connection, when: Moment, of: UUID | None) -> tuple[str, dict[str, str]]:
+    """The steps before a question about accounts, of everybody or one customer, and more values."""
+    if of is None:
+        # Of all these steps the planner knows no sizes and would loop through each within each.
+        conn.execute("SET LOCAL enable_nestloop = off")
+    facts = when.counts("s")
+    source = ALL_FACTS if of is None else FACTS_OF_ONE
+    one = "" if of is None else " AND o.customer_id = %(customer_id)s"
+    sql = ACCOUNTS.format(
+        orders=orders_at(when) + one,
+        facts=source.format(facts=facts),
+        whose="true" if of is None else "customer_id = %(customer_id)s",
+        notes=NOTES,
+        money=MONEY,
+        plans=facts,
+        versions=when.counts("t"),
+    )
+    return sql, {"zone": str(time_zone(conn, when.known_at))}
+
+
+PAGES = Pages(
+    "receivables",
+    _Account,
+    (By("receivable", kind=Decimal), By("account", kind=str)),
+    is_descending=True,
+)
+
+
+def receivables(view: View, asked: AskReceivables) -> Receivables:
     """What each customer owes in each currency, the largest first; and the total, if of one.
 
     receivable = billed - received + refunded. A credit note makes what is billed less. What is
     allocated to an order counts for that order's customer, everything else for whoever paid it.
     Overdue is what was due before today.
     """
-    accounts, values = _accounts(conn, when, customer_id)
-    name, bounds = name_at(when, "a")
-    sums = ", ".join(f"sum({name}) AS {name}" for name in SUMS)
-    select = f"""
-        WITH x AS MATERIALIZED (
-            SELECT * FROM ({accounts}{RECEIVABLES.format(name=name)}) y
-             WHERE (%s::text IS NULL OR currency = %s)
-               AND (%s::bool IS NULL OR (receivable > 0) = %s)
-        )
-        SELECT x.*, t.totals FROM x CROSS JOIN (
-            SELECT array_agg(ARRAY[{", ".join(f"{name}::text" for name in SUMS)}]) AS totals
-              FROM (SELECT currency, {sums} FROM x GROUP BY currency) z
-        ) t
-    """
-    totals: list[list[str]] = []
-
-    def shape(row: dict[str, Any]) -> dict[str, Any]:
-        totals[:] = row.pop("totals")
-        return _account(row)
-
-    items, more = page(
-        conn,
-        select,
-        [],
-        ("receivable", "account"),
-        cursor,
-        limit,
-        values=[*values, *bounds, when.today, currency, currency, owing, owing],
-        descending=True,
-        kinds=(Decimal, str),
-        shape=shape,
-    )
+    found, more = _accounts(view.conn, view.when, asked)
     total = None
-    if len(totals) == 1:
-        code = items[0]["receivable"]["currency"]
-        total = {
-            name: money(Decimal(text), code) for name, text in zip(SUMS, totals[0], strict=True)
-        }
-    return items, more, total
+    if found and len(found[0].totals) == 1:
+        code = found[0].receivable.currency
+        total = maker(Sums, (*SUMS, "currency"))([*map(Decimal, found[0].totals[0]), code])
+    items = [Receivable.of(one) for one in found]
+    return Receivables.of(view.head_at, items=items, next=more, total=total)
 
 
-def _accounts(conn: Connection, when: Moment, customer_id: UUID | None) -> tuple[str, list[Any]]:
-    if customer_id is None:
-        # Of all these steps the planner knows no sizes and would loop through each within each.
-        conn.execute("SET LOCAL enable_nestloop = off")
-    orders, values = orders_at(when)
-    facts, bounds = when.bounds("s")
-    whose = "true"
-    source, chosen, ends = ALL_FACTS, [], []
-    if customer_id is not None:
-        orders += " AND o.customer_id = %s"
-        values = [*values, customer_id]
-        source, chosen = FACTS_OF_ONE, [customer_id, customer_id]
-        whose, ends = "customer_id = %s", [customer_id]
-    sql = ACCOUNTS.format(
-        orders=orders,
-        facts=source.format(facts=facts),
-        whose=whose,
-        notes=NOTES,
-        money=MONEY,
-        plans=facts,
-        versions=facts.replace("s.", "t."),
-    )
-    zone = str(time_zone(conn, when.known_at))
-    return sql, [*values, *chosen, *bounds, *ends, *bounds, *bounds, zone, when.today]
+def of_customer(conn: Connection, when: Moment, customer_id: UUID) -> list[Sums]:
+    """What one customer owes, by currency, the largest first."""
+    found, _ = _accounts(conn, when, AskReceivables(customer_id=customer_id))
+    return [Sums.of(one) for one in found]
 
 
-def _account(row: dict[str, Any]) -> dict[str, Any]:
-    del row["account"]
-    currency = row.pop("currency")
-    customer = {"id": row.pop("customer_id"), "name": row.pop("customer_name")}
-    return {"customer": customer, **{name: money(row[name], currency) for name in SUMS}}
+def _accounts(
+    conn: Connection, when: Moment, asked: AskReceivables
+) -> tuple[list[_Account], str | None]:
+    steps, more_values = accounts(conn, when, asked.customer_id)
+    select = f"{steps}, {RECEIVABLES.format(name=name_at(when, 'a'))}"
+    return PAGES.one(conn, select, {**when.values, **more_values, **asked.__dict__}, asked)
 
 
 AGEING = """
-SELECT w.customer_id, {name} AS customer_name, w.currency, w.late,
+SELECT w.customer_id AS "customer.id", {name} AS "customer.name", w.currency, w.late,
        sum(w.owed) AS owed, a.receivable, a.customer_id::text || a.currency AS account
-  FROM (SELECT *, width_bucket((%s - due)::int, %s::int[]) AS late FROM owed WHERE owed > 0) w
+  FROM (SELECT *, width_bucket((%(today)s - due)::int, %(edges)s::int[]) AS late
+          FROM owed WHERE owed > 0) w
   JOIN accounts a USING (customer_id, currency) LEFT JOIN customers c USING (customer_id)
- GROUP BY w.customer_id, a.customer_id, customer_name, w.currency, a.currency, w.late, a.receivable
+ WHERE %(currency)s::text IS NULL OR w.currency = %(currency)s
+ GROUP BY w.customer_id, a.customer_id, "customer.name", w.currency, a.currency, w.late,
+          a.receivable
+ ORDER BY a.receivable DESC, account, w.late
 """
-BUCKETS = (30, 60, 90)
+
+
+class _Late(Shape):
+    """What a customer owes in a currency that is late by so much.
+
+    Attributes:
+        late: the place of the bucket.
+    """
+
+    customer: CustomerRef
+    currency: str
+    late: int
+    owed: Decimal
+    receivable: Money
+    account: str
+
+
+def ageing(view: View, asked: AskAgeing) -> Ageing:
+    """What is owed by days past due: by customer and currency, the largest first; and in all.
+
+    Raises:
+        Unanswerable: when the buckets do not rise.
+    """
+    conn, when = view.conn, view.when
+    buckets = [int(part) for part in asked.buckets.split(",")]
+    if buckets != sorted(set(buckets)) or buckets[0] == 0:
+        raise Unanswerable("buckets", "must rise, like 30,60,90")
+    steps, more_values = accounts(conn, when, asked.customer_id)
+    select = f"{steps}{AGEING.format(name=name_at(when, 'w'))}"
+    edges = [1, *(days + 1 for days in buckets)]
+    values = {**when.values, **more_values, **asked.__dict__, "edges": edges}
+    names = bucket_names(buckets)
+    items: dict[str, AgeingItem] = {}
+    totals: dict[str, list[Decimal]] = {}
+    for row in fetch(conn, _Late, select, values):
+        item = items.get(row.account)
+        if item is None:
+            none = _in_buckets(names, [Decimal(0)] * len(names), row.currency)
+            item = items[row.account] = AgeingItem.of(
+                customer=row.customer, receivable=row.receivable, buckets=none
+            )
+        owed = money(row.owed, row.currency)
+        item.buckets[row.late] = Bucket.of(bucket=names[row.late], amount=owed)
+        totals.setdefault(row.currency, [Decimal(0)] * len(names))[row.late] += row.owed
+    sums = [
+        AgeingTotal.of(
+            currency=code,
+            receivable=money(Decimal(sum(total)), code),
+            buckets=_in_buckets(names, total, code),
+        )
+        for code, total in sorted(totals.items())
+    ]
+    return Ageing.of(view.head_at, items=list(items.values()), total=sums)
 
 
 def bucket_names(buckets: Sequence[int]) -> list[str]:
@@ -211,133 +342,30 @@ def bucket_names(buckets: Sequence[int]) -> list[str]:
     return ["current", *between, f">{buckets[-1]}"]
 
 
-def ageing(
-    conn: Connection,
-    when: Moment,
-    *,
-    buckets: Sequence[int] = BUCKETS,
-    customer_id: UUID | None = None,
-    currency: str | None = None,
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """What is owed by days past due: by customer and currency, the largest first; and in all.
-
-    Args:
-        buckets: the last day of each bucket but the last one, rising.
-    """
-    accounts, values = _accounts(conn, when, customer_id)
-    name, bounds = name_at(when, "w")
-    edges = [1, *(days + 1 for days in buckets)]
-    rows = fetch(
-        conn,
-        f"SELECT * FROM ({accounts}{AGEING.format(name=name)}) x "
-        "WHERE %s::text IS NULL OR currency = %s ORDER BY receivable DESC, account, late",
-        [*values, *bounds, when.today, edges, currency, currency],
-    )
-    names = bucket_names(buckets)
-    items: dict[str, dict[str, Any]] = {}
-    totals: dict[str, dict[str, Decimal]] = {}
-    for row in rows:
-        item = items.setdefault(
-            row["account"],
-            {
-                "customer": {"id": row["customer_id"], "name": row["customer_name"]},
-                "receivable": money(row["receivable"], row["currency"]),
-                "buckets": _nothing(names, row["currency"]),
-            },
-        )
-        item["buckets"][row["late"]]["amount"] = money(row["owed"], row["currency"])
-        total = totals.setdefault(row["currency"], dict.fromkeys(names, Decimal(0)))
-        total[names[row["late"]]] += row["owed"]
-    sums = [
-        {
-            "currency": code,
-            "receivable": money(Decimal(sum(total.values())), code),
-            "buckets": [{"bucket": n, "amount": money(total[n], code)} for n in names],
-        }
-        for code, total in sorted(totals.items())
-    ]
-    return list(items.values()), sums
+def _in_buckets(names: Sequence[str], owed: Sequence[Decimal], currency: str) -> list[Bucket]:
+    pairs = zip(names, owed, strict=True)
+    return [Bucket.of(bucket=name, amount=money(amount, currency)) for name, amount in pairs]
 
 
-def _nothing(names: Sequence[str], currency: str) -> list[dict[str, Any]]:
-    return [{"bucket": name, "amount": money(Decimal(0), currency)} for name in names]
-
-
-BY_REP = """
-WITH o AS ({orders}), f AS (
-    SELECT s.* FROM payment_facts s WHERE {facts}
-), moved AS (
-    SELECT owner, currency, 1 AS orders, billed, 0 AS received, 0 AS refunded
-      FROM o WHERE status <> 'cancelled'
-    UNION ALL
-    SELECT o.owner, f.currency, 0, -{notes}, {money}, 0 FROM f LEFT JOIN o USING (order_id)
-     WHERE f.kind = 'allocated'
-    UNION ALL
-    SELECT NULL, currency, 0, {notes}, -{money}, 0 FROM f WHERE kind = 'allocated'
-    UNION ALL
-    SELECT NULL, currency, 0, 0, amount, 0 FROM f WHERE kind = 'received'
-    UNION ALL
-    SELECT NULL, currency, 0, -amount, 0, 0 FROM f WHERE kind = 'credited'
-    UNION ALL
-    SELECT o.owner, f.currency, 0, 0, 0, f.amount FROM f LEFT JOIN o USING (order_id)
-     WHERE f.kind = 'refunded'
+QUESTIONS = (
+    Question(
+        path="/payments/receivables",
+        name="receivables",
+        tag="payments",
+        says="What each customer owes in each currency, the largest first.",
+        asks=AskReceivables,
+        shape=Receivables,
+        needs=NEEDS,
+        answer=receivables,
+    ),
+    Question(
+        path="/payments/ageing",
+        name="ageing",
+        tag="payments",
+        says="What is owed by days past due, by customer and in all.",
+        asks=AskAgeing,
+        shape=Ageing,
+        needs=NEEDS,
+        answer=ageing,
+    ),
 )
-SELECT owner AS rep, currency, sum(orders) AS orders, sum(billed) AS billed,
-       sum(received) AS received, sum(refunded) AS refunded,
-       sum(billed) - sum(received) + sum(refunded) AS receivable
-  FROM moved GROUP BY owner, currency
-HAVING sum(orders) > 0 OR sum(billed) <> 0 OR sum(received) <> 0 OR sum(refunded) <> 0
- ORDER BY billed DESC, owner NULLS LAST, currency
-"""
-BY_PERIOD = """
-WITH o AS ({orders}), moved AS (
-    SELECT placed_at AS at, currency, 1 AS orders, billed, 0 AS received, 0 AS refunded
-      FROM o WHERE status <> 'cancelled'
-    UNION ALL
-    SELECT s.occurred_at, s.currency, 0, CASE s.kind WHEN 'credited' THEN -s.amount ELSE 0 END,
-           CASE s.kind WHEN 'received' THEN s.amount ELSE 0 END,
-           CASE s.kind WHEN 'refunded' THEN s.amount ELSE 0 END
-      FROM payment_facts s WHERE s.kind IN ('received', 'credited', 'refunded') AND {facts}
-)
-SELECT date_trunc(%s, at AT TIME ZONE %s)::date AS begins, currency, sum(orders) AS orders,
-       sum(billed) AS billed, sum(received) AS received, sum(refunded) AS refunded
-  FROM moved GROUP BY begins, currency ORDER BY begins, currency
-"""
-
-
-def by_rep(conn: Connection, when: Moment) -> list[dict[str, Any]]:
-    """Orders, billed, received and receivable of each rep and currency, the largest first.
-
-    Money counts for the rep of the order that it is allocated to, and so does what a credit note
-    takes from what is billed; what is for no order yet stands in a row without a rep.
-    """
-    orders, values = orders_at(when)
-    facts, bounds = when.bounds("s")
-    rows = fetch(
-        conn,
-        BY_REP.format(orders=orders, facts=facts, notes=NOTES, money=MONEY),
-        [*values, *bounds],
-    )
-    return [_in_money(row, "billed", "received", "refunded", "receivable") for row in rows]
-
-
-def by_period(conn: Connection, when: Moment, period: str) -> list[dict[str, Any]]:
-    """What was billed, received and refunded in each day, month, quarter or year.
-
-    An order counts in the period of its placing, with what is billed for it at the moment; a credit
-    note takes from what is billed in its own.
-    """
-    orders, values = orders_at(when)
-    facts, bounds = when.bounds("s")
-    zone = str(time_zone(conn, when.known_at))
-    rows = fetch(
-        conn,
-        BY_PERIOD.format(orders=orders, facts=facts),
-        [*values, *bounds, period, zone],
-    )
-    return [_in_money(row, "billed", "received", "refunded") for row in rows]
-
-
-def _in_money(row: dict[str, Any], *names: str) -> dict[str, Any]:
-    currency = row.pop("currency")
-    return row | {name: money(row[name], currency) for name in names}

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, assert_never
+from typing import Annotated, Literal, assert_never
 from uuid import UUID
+
+from pydantic import Field
 
 from events.envelope import Recorded
 from events.ticket import (
@@ -25,11 +27,26 @@ from events.ticket import (
     TicketWaiting,
     WorkLogged,
 )
+from projections import customers
 from projections.asking.clocks import Moment
-from projections.asking.pages import LIMIT, Filter, fetch, page
+from projections.asking.listing import (
+    AskedAt,
+    By,
+    Ids,
+    ListedAt,
+    Listing,
+    Question,
+    Time,
+    Where,
+    Word,
+    each,
+)
+from projections.asking.rows import fetch
+from projections.asking.shape import HeadAt, Shape
+from projections.asking.view import View
+from projections.customers import CustomerRef, name_at
 from projections.engine.model import ReadModel
-from projections.engine.tables import Connection, Row, Rows, Table
-from projections.orders import name_at
+from projections.engine.tables import Row, Rows, Table
 
 
 @dataclass(slots=True)
@@ -142,11 +159,93 @@ def apply(rows: Rows, recorded: Recorded) -> None:
 
 MODEL = ReadModel("tickets", (TICKETS, FACTS), TicketEvent, apply)
 
+Status = Literal["open", "waiting", "resolved", "closed"]
+Dispatch = Literal["undispatched", "unconfirmed", "confirmed"]
+
+
+class AskTickets(ListedAt):
+    """What may be asked of tickets."""
+
+    ids: Annotated[Ids, Where("t.ticket_id = ANY (%(ids)s)", each)] = None
+    status: Annotated[Status | None, Where("f.status = %(status)s")] = None
+    dispatch: Annotated[Dispatch | None, Where("f.dispatch = %(dispatch)s")] = None
+    technician: Annotated[
+        Word, Where("f.technician = %(technician)s AND f.dispatch <> 'undispatched'")
+    ] = None
+    kind: Annotated[Word, Where("f.kind = %(kind)s")] = None
+    priority: Annotated[Word, Where("f.priority = %(priority)s")] = None
+    customer_id: Annotated[UUID | None, Where("t.customer_id = %(customer_id)s")] = None
+    number: Annotated[Word, Where("t.number = %(number)s")] = None
+    escalated: Annotated[bool | None, Where("(f.escalations > 0) = %(escalated)s")] = None
+    opened_from: Annotated[Time, Where("t.opened_at >= %(opened_from)s")] = None
+    opened_to: Annotated[Time, Where("t.opened_at < %(opened_to)s")] = None
+
+
+class TicketShape(Shape):
+    """A ticket: who has it in hand and how long it takes."""
+
+    id: UUID
+    version: int
+    number: str | None
+    channel: str | None
+    subject: str | None
+    text: str | None
+    contact_id: UUID | None
+    order_id: UUID | None
+    customer: CustomerRef | None
+    status: str = Field(examples=["open", "waiting", "resolved", "closed"])
+    dispatch: str = Field(examples=["undispatched", "unconfirmed", "confirmed"])
+    technician: str | None
+    kind: str | None
+    priority: str
+    product: str | None
+    score: int | None = Field(description="What the customer thinks, 1 (bad) to 5 (good).")
+    minutes: int = Field(description="Worked on it in all.")
+    opened_at: datetime
+    first_taken_at: datetime | None = Field(description="First confirmed by a technician.")
+    first_reply_at: datetime | None
+    resolved_at: datetime | None = Field(description="The last time.")
+    closed_at: datetime | None
+    changed_at: datetime
+    waits: int
+    escalations: int
+    resolutions: int
+    closings: int
+    reopenings: int
+
+
+class TicketFactShape(Shape):
+    """What was done or written, when and by whom."""
+
+    version: int
+    type: str
+    occurred_at: datetime
+    recorded_at: datetime
+    actor: str
+    status: str | None
+    dispatch: str | None
+    technician: str | None
+    kind: str | None
+    priority: str | None
+    minutes: int | None
+    score: int | None
+    inbound: bool | None
+    text: str | None
+    position: int
+
+
+class TicketDetail(TicketShape, HeadAt):
+    """A ticket with all that was done and written, at a moment."""
+
+    history: list[TicketFactShape]
+
+
 LATEST = "(array_agg(s.{0} ORDER BY s.version DESC) FILTER (WHERE s.{0} IS NOT NULL))[1] AS {0}"
 COUNTED = "count(*) FILTER (WHERE s.type = '{0}') AS {1}"
 SELECT = f"""
-SELECT t.ticket_id, f.version, t.number, t.channel, t.subject, t.text, t.contact_id, t.order_id,
-       t.customer_id, {{name}} AS customer_name, t.opened_at, f.status, f.dispatch,
+SELECT t.ticket_id AS id, f.version, t.number, t.channel, t.subject, t.text, t.contact_id,
+       t.order_id, t.customer_id AS "customer.id", {{name}} AS "customer.name", t.opened_at,
+       f.status, f.dispatch,
        CASE f.dispatch WHEN 'undispatched' THEN NULL ELSE f.technician END AS technician,
        f.kind, f.priority, f.product, f.score, f.minutes, f.first_taken_at, f.first_reply_at,
        f.resolved_at, CASE f.status WHEN 'closed' THEN f.closed_at END AS closed_at, f.changed_at,
@@ -178,89 +277,56 @@ SELECT t.ticket_id, f.version, t.number, t.channel, t.subject, t.text, t.contact
 }
          FROM ticket_facts s WHERE s.ticket_id = t.ticket_id AND {{facts}}
   ) f
+ WHERE t.opened_position > 0 AND {{opened}}
+"""
+HISTORY = """
+SELECT version, type, occurred_at, recorded_at, actor, status, dispatch, technician, kind, priority,
+       minutes, score, inbound, text, position
+  FROM ticket_facts s WHERE ticket_id = %(id)s AND {facts} ORDER BY version
 """
 
 
-def tickets(
-    conn: Connection,
-    when: Moment,
-    *,
-    status: str | None = None,
-    dispatch: str | None = None,
-    technician: str | None = None,
-    kind: str | None = None,
-    priority: str | None = None,
-    customer_id: UUID | None = None,
-    number: str | None = None,
-    escalated: bool | None = None,
-    opened_from: datetime | None = None,
-    opened_to: datetime | None = None,
-    cursor: str | None = None,
-    limit: int = LIMIT,
-) -> tuple[list[dict[str, Any]], str | None]:
-    """Tickets by the time of their opening."""
-    select, values = _select(when)
-    opened, since = _opened(when)
-    return page(
-        conn,
-        select,
-        [
-            Filter(f"{opened} AND %s", (*since, True)),
-            Filter("f.status = %s", (status,)),
-            Filter("f.dispatch = %s", (dispatch,)),
-            Filter("f.technician = %s AND f.dispatch <> 'undispatched'", (technician,)),
-            Filter("f.kind = %s", (kind,)),
-            Filter("f.priority = %s", (priority,)),
-            Filter("t.customer_id = %s", (customer_id,)),
-            Filter("t.number = %s", (number,)),
-            Filter("(f.escalations > 0) = %s", (escalated,)),
-            Filter("t.opened_at >= %s", (opened_from,)),
-            Filter("t.opened_at < %s", (opened_to,)),
-        ],
-        ("t.opened_at", "t.ticket_id"),
-        cursor,
-        limit,
-        values=values,
-        shape=shown,
+def select(when: Moment) -> str:
+    """Every ticket as it was at a moment."""
+    return SELECT.format(
+        name=name_at(when, "t"),
+        facts=when.counts("s"),
+        opened=when.counts("t", "opened_at", "opened_position"),
     )
 
 
-def ticket(conn: Connection, ticket_id: UUID, when: Moment) -> dict[str, Any] | None:
+def ticket(view: View, ticket_id: UUID, _: AskedAt) -> TicketDetail | None:
     """One ticket with everything that was done and written, or None."""
-    select, values = _select(when)
-    opened, since = _opened(when)
-    rows = fetch(
-        conn, f"{select} WHERE t.ticket_id = %s AND {opened}", [*values, ticket_id, *since]
-    )
-    if not rows:
-        return None
-    found = shown(rows[0])
-    facts, bounds = when.bounds("s")
-    found["history"] = fetch(
-        conn,
-        "SELECT version, type, occurred_at, recorded_at, actor, status, dispatch, technician, "
-        "kind, priority, minutes, score, inbound, text, position FROM ticket_facts s "
-        f"WHERE ticket_id = %s AND {facts} ORDER BY version",
-        [ticket_id, *bounds],
-    )
-    return found
+    values = {**view.when.values, "id": ticket_id}
+    one = f"{select(view.when)} AND t.ticket_id = %(id)s"
+    for found in fetch(view.conn, TicketShape, one, values):
+        facts = HISTORY.format(facts=view.when.counts("s"))
+        history = fetch(view.conn, TicketFactShape, facts, values)
+        return TicketDetail.of(view.head_at, found, history=history)
+    return None
 
 
-def _select(when: Moment) -> tuple[str, list[Any]]:
-    name, bounds = name_at(when, "t")
-    facts, values = when.bounds("s")
-    return SELECT.format(name=name, facts=facts), [*bounds, *values]
-
-
-def _opened(when: Moment) -> tuple[str, list[Any]]:
-    opened, since = when.bounds("t")
-    opened = opened.replace("occurred_at", "opened_at").replace("position", "opened_position")
-    return f"t.opened_position > 0 AND {opened}", since
-
-
-def shown(row: dict[str, Any]) -> dict[str, Any]:
-    """A ticket as the API shows it."""
-    row["id"] = row.pop("ticket_id")
-    customer_id, name = row.pop("customer_id"), row.pop("customer_name")
-    row["customer"] = None if customer_id is None else {"id": customer_id, "name": name}
-    return row
+LIST = Listing(
+    path="/tickets",
+    name="list_tickets",
+    tag="tickets",
+    says="Tickets by the time of their opening, with who has them and how long they take.",
+    asks=AskTickets,
+    shape=TicketShape,
+    needs=(MODEL, customers.MODEL),
+    select=select,
+    order=(By("t.opened_at"), By("t.ticket_id", "id")),
+)
+QUESTIONS = (
+    LIST.question(),
+    Question(
+        path="/tickets/{id}",
+        name="one_ticket",
+        tag="tickets",
+        says="One ticket with all that was done and written; now, its ETag is its version.",
+        asks=AskedAt,
+        shape=TicketDetail,
+        needs=(MODEL, customers.MODEL),
+        answer=ticket,
+    ),
+)

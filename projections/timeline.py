@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 from events.customer import CustomerEvent
@@ -14,7 +14,9 @@ from events.opportunity import CustomerIdentified, OpportunityEvent, Opportunity
 from events.order import OrderEvent, OrderPlaced
 from events.payment import CreditNoteIssued, PaymentEvent, PaymentReceived
 from events.ticket import TicketEvent, TicketOpened
-from projections.asking.pages import LIMIT, Filter, fetch, page
+from projections import customers
+from projections.asking.listing import By, Listed, Listing, Time, Where, Word
+from projections.asking.shape import Shape
 from projections.engine.model import ReadModel
 from projections.engine.tables import Connection, Row, Rows, Table
 
@@ -88,48 +90,58 @@ def apply(rows: Rows, recorded: Recorded) -> None:
 
 MODEL = ReadModel("timeline", (ENTRIES, LINKS), Events, apply)
 
+
+class AskTimeline(Listed):
+    """What may be asked of a customer's timeline."""
+
+    type: Annotated[Word, Where("type = %(type)s")] = None
+    stream_type: Annotated[Word, Where("stream_type = %(stream_type)s")] = None
+    actor: Annotated[Word, Where("actor = %(actor)s")] = None
+    since: Annotated[Time, Where("occurred_at >= %(since)s")] = None
+    until: Annotated[Time, Where("occurred_at < %(until)s")] = None
+
+
+class EntryShape(Shape):
+    """One event around a customer."""
+
+    position: int
+    occurred_at: datetime
+    recorded_at: datetime
+    stream_type: str
+    stream_id: UUID
+    version: int
+    type: str
+    actor: str
+    data: dict[str, Any]
+
+
 MINE = """
-SELECT e.* FROM (
-    SELECT %s::uuid AS stream_id UNION SELECT stream_id FROM timeline_links WHERE customer_id = %s
-) mine JOIN timeline_entries e USING (stream_id)
+SELECT * FROM (
+    SELECT e.* FROM (
+        SELECT %(id)s::uuid AS stream_id
+         UNION SELECT stream_id FROM timeline_links WHERE customer_id = %(id)s
+    ) mine JOIN timeline_entries e USING (stream_id)
+) x WHERE true
 """
-
-
-def timeline(
-    conn: Connection,
-    customer_id: UUID,
-    *,
-    type: str | None = None,
-    stream_type: str | None = None,
-    actor: str | None = None,
-    since: datetime | None = None,
-    until: datetime | None = None,
-    cursor: str | None = None,
-    limit: int = LIMIT,
-) -> tuple[list[dict[str, Any]], str | None]:
-    """Everything around a customer, latest first by business time."""
-    return page(
-        conn,
-        f"SELECT * FROM ({MINE}) x",
-        [
-            Filter("type = %s", (type,)),
-            Filter("stream_type = %s", (stream_type,)),
-            Filter("actor = %s", (actor,)),
-            Filter("occurred_at >= %s", (since,)),
-            Filter("occurred_at < %s", (until,)),
-        ],
-        ("occurred_at", "position"),
-        cursor,
-        limit,
-        values=(customer_id, customer_id),
-        descending=True,
-        kinds=(datetime, int),
-    )
 
 
 def streams_of(conn: Connection, customer_id: UUID) -> list[UUID]:
     """Every stream that was ever about a customer."""
-    rows = fetch(
-        conn, "SELECT stream_id FROM timeline_links WHERE customer_id = %s", (customer_id,)
-    )
-    return [customer_id, *(row["stream_id"] for row in rows)]
+    links = "SELECT stream_id FROM timeline_links WHERE customer_id = %s"
+    return [customer_id, *(row[0] for row in conn.execute(links, (customer_id,)))]
+
+
+LIST = Listing(
+    path="/customers/{id}/timeline",
+    name="customer_timeline",
+    tag="customers",
+    says="Everything around a customer, latest first.",
+    asks=AskTimeline,
+    shape=EntryShape,
+    needs=(MODEL, customers.MODEL),
+    select=lambda _: MINE,
+    order=(By("occurred_at"), By("position")),
+    is_descending=True,
+    whose="SELECT FROM customers WHERE customer_id = %(id)s AND registered_at IS NOT NULL",
+)
+QUESTIONS = (LIST.question(),)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
+from functools import lru_cache
 from http import HTTPStatus
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin
@@ -24,9 +25,10 @@ from starlette.exceptions import HTTPException
 
 from events.values import Money
 from projections.asking.clocks import Unanswerable
+from projections.asking.money import Balance
+from projections.asking.shape import Shape
 from projections.engine.folding import Poison
 from read_api.reading import NotThereYet
-from read_api.shapes import Balance
 
 PROBLEM = "application/problem+json"
 PARQUET = "application/vnd.apache.parquet"
@@ -37,14 +39,31 @@ COLUMNS = {
     date: pa.date32(),
     datetime: pa.timestamp("us", tz="UTC"),
 }
-MONEY = {"amount", "currency"}
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return _fields_of(value)
     if isinstance(value, Decimal):
         return str(value)
     raise TypeError(type(value).__name__)
+
+
+def _fields_of(part: BaseModel) -> dict[str, Any]:
+    """A part's fields, by the names that answers give them."""
+    fields = part.__dict__
+    aliases = _aliases(type(part))
+    return {aliases.get(n, n): v for n, v in fields.items()} if aliases else fields
+
+
+@lru_cache(1_000)
+def _aliases(kind: type[BaseModel]) -> dict[str, str]:
+    return {name: field.alias for name, field in kind.model_fields.items() if field.alias}
+
+
+def _json(value: Any) -> str:
+    return orjson.dumps(value, default=_plain, option=orjson.OPT_UTC_Z).decode()
 
 
 def as_json(body: Any, *, etag: int | None = None) -> Response:
@@ -54,46 +73,29 @@ def as_json(body: Any, *, etag: int | None = None) -> Response:
     return Response(content, media_type="application/json", headers=headers)
 
 
-def found_or_404(item: dict[str, Any] | None) -> dict[str, Any]:
-    """The item.
-
-    Raises:
-        HTTPException: 404 when there is none.
-    """
-    if item is None:
-        raise HTTPException(HTTPStatus.NOT_FOUND, "There is no such thing with this id.")
-    return item
-
-
-def listed(
-    request: Request,
-    head: dict[str, Any],
-    items: list[Any],
-    more: str | int | None,
-    *,
-    by_rank: bool = False,
-) -> Response:
-    """A page of a list: JSON with a ``next`` link, or CSV or Parquet with a ``Link`` header.
+def told(request: Request, page: Any, *, is_ranked: bool = False) -> Response:
+    """A page of rows: JSON with a ``next`` link, or CSV or Parquet with a ``Link`` header.
 
     Args:
-        by_rank: whether the cursor is a place and no key, so that the next page is to be one of the
-            very same list: of what was known at this one's position.
+        page: an answer with ``items`` and, as ``next``, a cursor.
+        is_ranked: whether the cursor is a place and no key, so that the next page is to be one of
+            the very same list: of what was known at this one's position.
     """
     link = None
-    if more is not None:
-        pinned = {"known_at": head["position"]} if by_rank else {}
-        link = str(request.url.include_query_params(cursor=more, **pinned))
-    return _as_table(request, head, items, link) or as_json({**head, "items": items, "next": link})
+    if page.next is not None:
+        pinned = {"known_at": page.position} if is_ranked else {}
+        link = str(request.url.include_query_params(cursor=page.next, **pinned))
+    answer = {**_fields_of(page), "next": link}
+    return _as_table(request, answer, page.items, link) or as_json(answer)
 
 
-def answered(request: Request, head: dict[str, Any], row: dict[str, Any]) -> Response:
+def answered(request: Request, answer: Shape) -> Response:
     """An answer of one row: JSON, CSV or Parquet."""
-    whole = {**head, **row}
-    return _as_table(request, head, [whole], None) or as_json(whole)
+    return _as_table(request, _fields_of(answer), [answer], None) or as_json(answer)
 
 
 def _as_table(
-    request: Request, head: dict[str, Any], items: list[Any], link: str | None
+    request: Request, head: Mapping[str, Any], items: Sequence[Any], link: str | None
 ) -> Response | None:
     """The rows in the form that was asked for, None where that is JSON."""
     accepted = request.headers.get("accept", "")
@@ -115,7 +117,7 @@ def _as_table(
     return Response(body, media_type="text/csv; charset=utf-8", headers=headers)
 
 
-def as_parquet(items: Iterable[dict[str, Any]], model: Any) -> bytes:
+def as_parquet(items: Iterable[Any], model: Any) -> bytes:
     """Rows with the columns of their CSV: amounts are decimals, ids and lists are text.
 
     Args:
@@ -150,10 +152,10 @@ def _typed(value: Any, kind: pa.DataType) -> Any:
     if value is None or not pa.types.is_string(kind) or isinstance(value, str):
         return value
     is_text = isinstance(value, UUID | date | Decimal)
-    return str(value) if is_text else orjson.dumps(value, default=_plain).decode()
+    return str(value) if is_text else _json(value)
 
 
-def as_csv(items: Iterable[dict[str, Any]], model: Any) -> str:
+def as_csv(items: Iterable[Any], model: Any) -> str:
     """Rows with a column a field, nested ones as ``a.b``; nothing that a sheet would compute.
 
     Args:
@@ -177,12 +179,12 @@ def _columns(rows: Iterable[dict[str, Any]]) -> list[str]:
     return [name for name in columns if name not in parents]
 
 
-def _flat(item: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    for name, value in item.items():
-        if isinstance(value, dict) and value.keys() == MONEY:
-            yield f"{prefix}{name}.amount", Decimal(value["amount"])
-            yield f"{prefix}{name}.currency", value["currency"]
-        elif isinstance(value, dict):
+def _flat(item: Any, prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for name, value in (item if isinstance(item, dict) else _fields_of(item)).items():
+        if isinstance(value, Money | Balance):
+            yield f"{prefix}{name}.amount", Decimal(value.amount)
+            yield f"{prefix}{name}.currency", value.currency
+        elif isinstance(value, dict | BaseModel):
             yield from _flat(value, f"{prefix}{name}.")
         else:
             yield prefix + name, value
@@ -192,8 +194,8 @@ def _cell(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, list | bool):
-        return orjson.dumps(value, default=_plain).decode()
-    text = value.isoformat() if hasattr(value, "isoformat") else str(value)
+        return _json(value)
+    text = _json(value)[1:-1] if isinstance(value, datetime) else str(value)
     return "'" + text if isinstance(value, str) and text.startswith(FORMULA) else text
 
 

@@ -3,135 +3,181 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
 
-from events.ledger import ledger
-from events.ledger.keys import Keyring
-from projections.asking.clocks import Unanswerable
-from projections.asking.pages import Filter, page
-from projections.engine.folding import readable
-from projections.engine.tables import Connection
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import Field
 
-EVENTS = f"SELECT {ledger.COLUMNS} FROM ledger.events"
+from events.ledger import ledger
+from projections.asking.clocks import Unanswerable
+from projections.asking.listing import By, Paged, Pages, Time, Where, Word, chosen
+from projections.asking.shape import Page, Shape
+from projections.asking.view import View
+from projections.engine.folding import Batch, readable
+from read_api.answers import told
+from read_api.reading import Reader, caller_of
+
+Position = Annotated[int | None, Field(ge=0, le=2**62)]
+
+
+class AskStream(Paged):
+    """What may be asked of one stream: only its pages."""
+
+
+class AskEvents(Paged):
+    """What may be asked of events; ``after`` and ``until`` are positions."""
+
+    type: Annotated[Word, Where("type = %(type)s")] = None
+    stream_type: Annotated[Word, Where("stream_type = %(stream_type)s")] = None
+    stream_id: Annotated[UUID | None, Where("stream_id = %(stream_id)s")] = None
+    actor: Annotated[Word, Where("actor = %(actor)s")] = None
+    correlation_id: Annotated[UUID | None, Where("correlation_id = %(correlation_id)s")] = None
+    after: Annotated[Position, Where("position > %(after)s")] = None
+    until: Annotated[Position, Where("position <= %(until)s")] = None
+    recorded_from: Annotated[Time, Where("recorded_at >= %(recorded_from)s")] = None
+    recorded_to: Annotated[Time, Where("recorded_at < %(recorded_to)s")] = None
+    occurred_from: Annotated[Time, Where("occurred_at >= %(occurred_from)s")] = None
+    occurred_to: Annotated[Time, Where("occurred_at < %(occurred_to)s")] = None
+    order: Literal["newest", "oldest"] = "newest"
+
+
+class AskRefusals(Paged):
+    """What may be asked of refused commands."""
+
+    actor: Annotated[Word, Where("actor = %(actor)s")] = None
+    rule: Annotated[Word, Where("rule = %(rule)s")] = None
+    stream_id: Annotated[UUID | None, Where("stream_id = %(stream_id)s")] = None
+    command: Annotated[Word, Where("command = %(command)s")] = None
+    recorded_from: Annotated[Time, Where("recorded_at >= %(recorded_from)s")] = None
+    recorded_to: Annotated[Time, Where("recorded_at < %(recorded_to)s")] = None
+
+
+class Envelope(Shape):
+    """What the ledger says of an event."""
+
+    position: int
+    event_id: UUID
+    stream_type: str
+    stream_id: UUID
+    version: int
+    occurred_at: datetime
+    recorded_at: datetime
+    actor: str
+    actor_kind: str
+    command_id: UUID
+    correlation_id: UUID
+    causation_id: UUID | None
+    type: str
+    schema_version: int
+
+
+class RecordedShape(Envelope):
+    """An event with its whole envelope."""
+
+    data: dict[str, Any] | None
+    unreadable: str | None = None
+
+
+class _Stored(Envelope):
+    """A row of the ledger."""
+
+    payload: bytes
+
+
+class RefusalShape(Shape):
+    """A command that a rule refused."""
+
+    recorded_at: datetime
+    occurred_at: datetime
+    actor: str
+    actor_kind: str
+    command: str
+    command_id: UUID
+    correlation_id: UUID
+    stream_type: str
+    stream_id: UUID
+    version: int
+    rule: str
+    detail: str
+    fields: list[str]
+    key: str
+    position: int
+
+
+EVENTS = f"SELECT {ledger.COLUMNS} FROM ledger.events WHERE true"
 REFUSALS = """
 SELECT recorded_at, occurred_at, actor, actor_kind, command, command_id, correlation_id,
        stream_type, stream_id, version, rule, detail,
        coalesce(fields, '{}') AS fields, key, after_position AS position
-  FROM ledger.outcomes
+  FROM ledger.outcomes WHERE status = 'refused'
 """
+BY_POSITION = (By("position"), By("version"))
+BY_VERSION = (By("version"), By("position"))
+BY_TIME = (By("recorded_at"), By("command_id"))
 
 
-def events(
-    conn: Connection,
-    keyring: Keyring,
-    *,
-    type: str | None = None,
-    stream_type: str | None = None,
-    stream_id: UUID | None = None,
-    actor: str | None = None,
-    correlation_id: UUID | None = None,
-    after: int | None = None,
-    until: int | None = None,
-    recorded_from: datetime | None = None,
-    recorded_to: datetime | None = None,
-    occurred_from: datetime | None = None,
-    occurred_to: datetime | None = None,
-    newest_first: bool = True,
-    cursor: str | None = None,
-    limit: int,
-) -> tuple[list[dict[str, Any]], str | None]:
-    """Events with their whole envelope, by position."""
-    items, more = page(
-        conn,
-        EVENTS,
-        [
-            Filter("type = %s", (type,)),
-            Filter("stream_type = %s", (stream_type,)),
-            Filter("stream_id = %s", (stream_id,)),
-            Filter("actor = %s", (actor,)),
-            Filter("correlation_id = %s", (correlation_id,)),
-            Filter("position > %s", (after,)),
-            Filter("position <= %s", (until,)),
-            Filter("recorded_at >= %s", (recorded_from,)),
-            Filter("recorded_at < %s", (recorded_to,)),
-            Filter("occurred_at >= %s", (occurred_from,)),
-            Filter("occurred_at < %s", (occurred_to,)),
-        ],
-        ("position", "version"),
-        cursor,
-        limit,
-        descending=newest_first,
-        kinds=(int, int),
-    )
-    return _shown(conn, keyring, items), more
+def add_routes(routes: APIRouter, reader: Reader) -> None:
+    """The routes of the audit."""
+
+    @routes.get("/audit/events", tags=["audit"], response_model=Page[RecordedShape])
+    def audit_events(request: Request, asked: Annotated[AskEvents, Query()]) -> Response:
+        """Every event with who, when, why; ``after`` and ``until`` are positions."""
+        _refuse_backwards(asked.recorded_from, asked.recorded_to, "recorded_to")
+        _refuse_backwards(asked.occurred_from, asked.occurred_to, "occurred_to")
+        pages = Pages("events", _Stored, BY_POSITION, is_descending=asked.order == "newest")
+        conditions, values = chosen(asked)
+        with reader.ledger(caller_of(request)) as view:
+            select = " AND ".join([EVENTS, *conditions])
+            stored, more = pages.one(view.conn, select, values, asked)
+            return told(request, _page(view, _readable(reader, view, stored), more))
+
+    @routes.get("/audit/streams/{id}", tags=["audit"], response_model=Page[RecordedShape])
+    def audit_stream(request: Request, id: UUID, asked: Annotated[AskStream, Query()]) -> Response:
+        """One stream from its first event on."""
+        pages = Pages("stream", _Stored, BY_VERSION)
+        with reader.ledger(caller_of(request)) as view:
+            select = f"{EVENTS} AND stream_id = %(id)s"
+            stored, more = pages.one(view.conn, select, {"id": id}, asked)
+            return told(request, _page(view, _readable(reader, view, stored), more))
+
+    @routes.get("/audit/refusals", tags=["audit"], response_model=Page[RefusalShape])
+    def audit_refusals(request: Request, asked: Annotated[AskRefusals, Query()]) -> Response:
+        """Who tried what in vain, at which version, and which rule said no; newest first."""
+        _refuse_backwards(asked.recorded_from, asked.recorded_to, "recorded_to")
+        pages = Pages("refusals", RefusalShape, BY_TIME, is_descending=True)
+        conditions, values = chosen(asked)
+        with reader.ledger(caller_of(request)) as view:
+            select = " AND ".join([REFUSALS, *conditions])
+            items, more = pages.one(view.conn, select, values, asked)
+            return told(request, _page(view, items, more))
 
 
-def stream(
-    conn: Connection, keyring: Keyring, stream_id: UUID, *, cursor: str | None, limit: int
-) -> tuple[list[dict[str, Any]], str | None]:
-    """One stream from its first event on."""
-    items, more = page(
-        conn,
-        EVENTS,
-        [Filter("stream_id = %s", (stream_id,))],
-        ("version", "position"),
-        cursor,
-        limit,
-        kinds=(int, int),
-    )
-    return _shown(conn, keyring, items), more
+S = TypeVar("S", bound=Shape)
 
 
-def refusals(
-    conn: Connection,
-    *,
-    actor: str | None = None,
-    rule: str | None = None,
-    stream_id: UUID | None = None,
-    command: str | None = None,
-    recorded_from: datetime | None = None,
-    recorded_to: datetime | None = None,
-    cursor: str | None = None,
-    limit: int,
-) -> tuple[list[dict[str, Any]], str | None]:
-    """Who tried what in vain, at which version of the stream, and which rule said no."""
-    return page(
-        conn,
-        REFUSALS,
-        [
-            Filter("status = %s", ("refused",)),
-            Filter("actor = %s", (actor,)),
-            Filter("rule = %s", (rule,)),
-            Filter("stream_id = %s", (stream_id,)),
-            Filter("command = %s", (command,)),
-            Filter("recorded_at >= %s", (recorded_from,)),
-            Filter("recorded_at < %s", (recorded_to,)),
-        ],
-        ("recorded_at", "command_id"),
-        cursor,
-        limit,
-        descending=True,
-    )
+def _page(view: View, items: list[S], more: str | None) -> Page[S]:
+    return Page[S].of(view.head, items=items, next=more)
 
 
-def _shown(conn: Connection, keyring: Keyring, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    rows = [tuple(item.values()) for item in items]
-    batch = readable(conn, keyring, rows)
+def _readable(reader: Reader, view: View, stored: list[_Stored]) -> list[RecordedShape]:
+    rows = [tuple(row.__dict__.values()) for row in stored]
+    batch = readable(view.conn, reader.keyring, rows)
     plain = {
-        recorded.position: recorded.event.model_dump(mode="json", exclude_none=True)
-        for recorded in batch.events
+        one.position: one.event.model_dump(mode="json", exclude_none=True) for one in batch.events
     }
-    for item in items:
-        del item["payload"]
-        position = item["position"]
-        item["data"] = plain.get(position)
-        if position in batch.broken:
-            item["unreadable"] = str(batch.broken[position])
-    return items
+    return [
+        RecordedShape.of(row, data=plain.get(row.position), **_unreadable(batch, row.position))
+        for row in stored
+    ]
 
 
-def refuse_backwards(low: Any, high: Any, field: str) -> None:
+def _unreadable(batch: Batch, position: int) -> dict[str, str]:
+    broken = batch.broken.get(position)
+    return {} if broken is None else {"unreadable": str(broken)}
+
+
+def _refuse_backwards(low: Any, high: Any, field: str) -> None:
     """Refuse an interval that ends before it begins.
 
     Raises:
@@ -139,8 +185,3 @@ def refuse_backwards(low: Any, high: Any, field: str) -> None:
     """
     if low is not None and high is not None and high < low:
         raise Unanswerable(field, "ends before it begins")
-
-
-def head(conn: Connection) -> int:
-    """The ledger's last position."""
-    return ledger.head(conn)

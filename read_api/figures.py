@@ -1,194 +1,107 @@
-"""What all figures share: their parameters, and the session on facts that answers them."""
+"""Routes made of declared figures, and of the state of the facts that answer them."""
 
-from __future__ import annotations
+from collections.abc import Sequence
+from typing import Annotated, Any
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Annotated, Any, NamedTuple
+from fastapi import APIRouter, Query, Request, Response
 
-from fastapi import Depends, Query
-
-from analytics.facts.asking import Basis, Scope, Session, facts, session
+from analytics.facts.asking import Snapshot
 from analytics.facts.store import Manifest
+from analytics.figure import Figure
 from events.ledger import ledger
-from events.values import COINS
-from projections.asking.clocks import Unanswerable, moment, time_zone
-from read_api.parameters import AsOf, Day, KnownAt, MinPosition, Word
-from read_api.reading import NotThereYet, Reader
-
-Currency = Annotated[
-    str | None,
-    Query(pattern="^[A-Z]{3}$", examples=["EUR"], description="Needed where there are several."),
-]
-From = Annotated[Day, Query(alias="from", description="The window's first day.")]
-To = Annotated[Day, Query(description="The day after the window's last one.")]
-Place = Annotated[str | None, Query(pattern=r"^[0-9]{1,18}$", description="From a next link.")]
-Told = Callable[[], dict[str, Any]]
-"""What to say at the head of an answer, once it is computed."""
+from projections.asking.clocks import moment, time_zone
+from projections.asking.listing import Asked, AskedAt
+from projections.asking.shape import Shape
+from projections.asking.view import Caller
+from read_api.answers import answered, as_json, told
+from read_api.reading import NotThereYet, Reader, caller_of
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """The parameters that figures share.
+class FactTableShape(Shape):
+    """One kind of fact."""
 
-    Attributes:
-        scope: of those that this kind of figure takes, by their names in ``Scope``.
-    """
-
-    scope: dict[str, Any]
-    as_of: str | None
-    known_at: str | None
-    min_position: int | None
-
-    def at(self, as_of: str) -> Asked:
-        """The same as of another moment."""
-        return replace(self, as_of=as_of)
+    table: str
+    files: list[str]
+    rows: int
 
 
-class Clocks(NamedTuple):
-    """When a question is asked of."""
+class FactsState(Shape):
+    """How far the facts are, and which files hold them."""
 
-    as_of: str | None
-    known_at: str | None
-    min_position: int | None
-
-
-def clocks(
-    as_of: AsOf = None, known_at: KnownAt = None, min_position: MinPosition = None
-) -> Clocks:
-    """Both clocks, and the position to wait for."""
-    return Clocks(as_of, known_at, min_position)
+    position: int
+    head: int
+    halted: str | None
+    tables: list[FactTableShape]
 
 
-def window(from_: From = None, to: To = None) -> dict[str, Any]:
-    """Which business days."""
-    if from_ is not None and to is not None and from_ > to:
-        raise Unanswerable("to", "must not lie before from")
-    return {"start": from_, "end": to}
+def add_routes(routes: APIRouter, reader: Reader, figures: Sequence[Figure[Any, Any]]) -> None:
+    """The routes of figures."""
+
+    @routes.get("/analytics", tags=["analytics"], response_model=FactsState)
+    def facts(asked: Annotated[Asked, Query()]) -> Response:
+        """How far the facts are, and the Parquet files that hold them."""
+        with reader.connection() as conn:
+            head = ledger.head(conn)
+        found = _reached(reader, asked.min_position or 0)
+        tables = [
+            FactTableShape(
+                table=table,
+                files=[reader.facts.url(name) for name, _ in files],
+                rows=sum(rows for _, rows in files),
+            )
+            for table, files in sorted(found.files.items())
+        ]
+        return as_json(
+            FactsState(
+                position=found.position,
+                head=max(head, found.position),
+                halted=found.halted,
+                tables=tables,
+            )
+        )
+
+    for figure in figures:
+        _add(routes, reader, figure)
 
 
-def amounts(currency: Currency = None) -> dict[str, Any]:
-    """Amounts of which currency."""
-    if currency is not None and currency not in COINS:
-        raise Unanswerable("currency", "is no currency of ISO 4217")
-    return {"currency": currency}
+def _add(routes: APIRouter, reader: Reader, figure: Figure[Any, Any]) -> None:
+    def route(request: Request, asked: Any) -> Response:
+        on, position = _snapshot(reader, caller_of(request), asked)
+        found = figure.asked(on, asked, position)
+        if figure.is_one:
+            return answered(request, found)
+        return told(request, found, is_ranked=figure.is_ranked)
+
+    route.__annotations__["asked"] = Annotated[figure.asks, Query()]
+    routes.add_api_route(
+        f"/analytics/{figure.name}",
+        route,
+        name=figure.operation,
+        description=figure.says,
+        tags=["analytics"],
+        response_model=figure.shape,
+    )
 
 
-def whose(owner: Word = None, region: Word = None, channel: Word = None) -> dict[str, Any]:
-    """Whose customers."""
-    return {"owner": owner, "region": region, "channel": channel}
-
-
-def tagged(whose: Annotated[dict[str, Any], Depends(whose)], tag: Word = None) -> dict[str, Any]:
-    """Whose customers, and with which tag; leads have none."""
-    return {**whose, "tag": tag}
-
-
-At = Annotated[Clocks, Depends(clocks)]
-Within = Annotated[dict[str, Any], Depends(window)]
-Amounts = Annotated[dict[str, Any], Depends(amounts)]
-Whose = Annotated[dict[str, Any], Depends(whose)]
-Tagged = Annotated[dict[str, Any], Depends(tagged)]
-BasisOf = Annotated[Basis, Query(description="What a purchase's amount is.")]
-
-
-def of_purchases(
-    within: Within,
-    amounts: Amounts,
-    whose: Tagged,
-    at: At,
-    *,
-    merge_by_day: Annotated[
-        bool, Query(description="Count a customer's purchases of one day as one.")
-    ] = False,
-    basis: BasisOf = "ordered",
-    product: Word = None,
-) -> Asked:
-    """The parameters of figures over purchases."""
-    own = {"merge_by_day": merge_by_day, "basis": basis, "product": product}
-    return Asked({**within, **amounts, **whose, **own}, *at)
-
-
-def of_lives(
-    amounts: Amounts, whose: Tagged, at: At, basis: BasisOf = "ordered", product: Word = None
-) -> Asked:
-    """The parameters of models, which know a customer's days of purchase from the first one on."""
-    own = {"merge_by_day": True, "basis": basis, "product": product}
-    return Asked({**amounts, **whose, **own}, *at)
-
-
-def of_sales(
-    within: Within, amounts: Amounts, whose: Tagged, at: At, product: Word = None
-) -> Asked:
-    """The parameters of figures over deals and receipts."""
-    return Asked({**within, **amounts, **whose, "product": product}, *at)
-
-
-def of_leads(within: Within, whose: Whose, at: At) -> Asked:
-    """The parameters of figures over leads."""
-    return Asked({**within, **whose}, *at)
-
-
-def of_tickets(within: Within, whose: Tagged, at: At, product: Word = None) -> Asked:
-    """The parameters of figures over tickets, whose owner is the technician."""
-    return Asked({**within, **whose, "product": product}, *at)
-
-
-Purchased = Annotated[Asked, Depends(of_purchases)]
-Lived = Annotated[Asked, Depends(of_lives)]
-Sold = Annotated[Asked, Depends(of_sales)]
-Captured = Annotated[Asked, Depends(of_leads)]
-Served = Annotated[Asked, Depends(of_tickets)]
-
-
-@contextmanager
-def on_purchases(reader: Reader, asked: Asked) -> Iterator[tuple[Told, Session]]:
-    """What to say at the head of the answer, and the session that computes it."""
-    found, scope = _begin(reader, asked)
-    with session(reader.facts, found, scope) as opened:
-        yield (lambda: _head(found, opened, opened.scope.told())), opened
-
-
-@contextmanager
-def on_facts(
-    reader: Reader, asked: Asked, tables: Sequence[str], **more: Any
-) -> Iterator[tuple[Told, Session]]:
-    """The same on other tables of facts; ``more`` are parameters of this figure alone."""
-    found, scope = _begin(reader, asked)
-    with facts(reader.facts, found, scope, tables) as opened:
-
-        def told() -> dict[str, Any]:
-            parameters = opened.scope.told()
-            del parameters["merge_by_day"], parameters["basis"]
-            return _head(found, opened, {**parameters, **more})
-
-        yield told, opened
-
-
-def _begin(reader: Reader, asked: Asked) -> tuple[Manifest, Scope]:
+def _snapshot(reader: Reader, _: Caller, asked: AskedAt) -> tuple[Snapshot, int]:
+    """The facts as they are asked about, and the position that they reflect."""
     with reader.connection() as conn:
         when = moment(conn, asked.as_of, asked.known_at)
         zone = time_zone(conn, when.known_at).key
         is_empty = ledger.head(conn) == 0
-    found = reached(reader, max(asked.min_position or 0, when.known_at or 0))
+    found = _reached(reader, max(asked.min_position or 0, when.known_at or 0))
     if found.position == 0 and not is_empty and when.known_at != 0:
         raise NotThereYet("the facts are being written", (), 1, is_final=found.halted is not None)
-    return found, Scope(when, zone, **asked.scope)
+
+    def another(as_of: str) -> Any:
+        with reader.connection() as conn:
+            return moment(conn, as_of, asked.known_at)
+
+    on = Snapshot(reader.facts, found, when, zone, another)
+    return on, found.position if when.known_at is None else when.known_at
 
 
-def _head(found: Manifest, opened: Session, parameters: dict[str, Any]) -> dict[str, Any]:
-    when = opened.scope.when
-    return {
-        "position": found.position if when.known_at is None else when.known_at,
-        "as_of": when.as_of,
-        "known_at": when.known_at,
-        "today": when.today,
-        "parameters": parameters,
-    }
-
-
-def reached(reader: Reader, wanted: int) -> Manifest:
+def _reached(reader: Reader, wanted: int) -> Manifest:
     """The facts, once they are as far as that.
 
     Raises:

@@ -5,28 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from select import POLLIN, poll
-from typing import Any
 from uuid import UUID
 
+from fastapi import Request
 from psycopg import IsolationLevel
 from psycopg.conninfo import make_conninfo
 from psycopg.errors import InvalidSchemaName, UndefinedTable
 from psycopg_pool import ConnectionPool
 
 from analytics.facts.store import Store
-from events.ledger import checkpoints
+from events.ledger import checkpoints, ledger
 from events.ledger.arrays import register
 from events.ledger.keys import Keyring
 from events.ledger.ledger import SESSION
 from projections.asking.clocks import FOREVER, Moment, moment, time_zone
+from projections.asking.listing import Asked, AskedAt
+from projections.asking.view import Caller, View
 from projections.catalog import SEARCH_PATH
 from projections.engine.model import ReadModel
 from projections.engine.progress import parked_streams, position_of
 from projections.engine.tables import Connection
-from read_api.standing import Standing
+from read_api.standing import Scoreboard, Standing
 
+ANONYMOUS = "anonymous"
 WAIT_SECONDS = 5.0
 """How long a query waits for ``min_position`` before it answers 503."""
 POSITIONS = "SELECT name, position, halted IS NOT NULL FROM progress.readers"
@@ -50,32 +52,9 @@ class NotThereYet(RuntimeError):
         self.is_final = is_final
 
 
-@dataclass(frozen=True, slots=True)
-class View:
-    """What a query works with.
-
-    Attributes:
-        position: everything up to it is included; later events may be.
-        parked: streams whose later events are missing.
-    """
-
-    conn: Connection
-    when: Moment
-    position: int
-    parked: list[Any]
-
-    def head(self) -> dict[str, Any]:
-        """What every answer begins with."""
-        return {"position": self.position, "parked": self.parked}
-
-    def clocks(self) -> dict[str, Any]:
-        """What every answer about a moment begins with."""
-        return {
-            "position": self.position,
-            "as_of": self.when.as_of,
-            "known_at": self.when.known_at,
-            "parked": self.parked,
-        }
+def caller_of(request: Request) -> Caller:
+    """Who asks: whom the request names, believed as for commands."""
+    return Caller(request.headers.get("x-actor") or ANONYMOUS)
 
 
 class Reader:
@@ -92,7 +71,7 @@ class Reader:
     ) -> None:
         self.keyring = keyring
         self._facts = facts
-        self._standing = None if facts is None else Standing(facts)
+        self._standing = None if facts is None else Scoreboard(facts)
         self.aside = ThreadPoolExecutor(1, "watch")
         options = f"{SESSION} -c search_path={SEARCH_PATH.replace(' ', '')},public"
         common = make_conninfo(conninfo, options=options, application_name="pledge read")
@@ -140,23 +119,26 @@ class Reader:
         self._past.close()
 
     @contextmanager
+    def ledger(self, caller: Caller) -> Iterator[View]:
+        """A snapshot of the ledger itself, which no read model can lag behind."""
+        with self.connection() as conn:
+            when = moment(conn, None, None)
+            yield View(conn, caller, when, ledger.head(conn), [])
+
+    @contextmanager
     def connection(self) -> Iterator[Connection]:
-        """A connection in one snapshot."""
+        """A connection in one snapshot, for what is nobody's: positions, settings, health."""
         with self._live.connection() as conn, conn.transaction():
             yield conn
 
     @contextmanager
     def view(
-        self,
-        *models: ReadModel,
-        min_position: int | None = None,
-        as_of: str | None = None,
-        known_at: str | None = None,
-        past: bool = False,
+        self, caller: Caller, models: Sequence[ReadModel], asked: Asked, *, past: bool = False
     ) -> Iterator[View]:
-        """A snapshot in which these read models reflect at least ``min_position``.
+        """A snapshot in which these read models reflect what is asked for.
 
         Args:
+            asked: with the position to wait for, and both clocks if it has them.
             past: whether temporary tables are needed.
 
         Raises:
@@ -169,17 +151,18 @@ class Reader:
             reached = position_of(conn, *models) if built else None
             if reached is None:
                 raise NotThereYet("the read models are being built; come back in a moment", models)
-            when = moment(conn, as_of, known_at)
-            wanted = max(min_position or 0, when.known_at or 0)
+            clocks = asked if isinstance(asked, AskedAt) else AskedAt()
+            when = moment(conn, clocks.as_of, clocks.known_at)
+            wanted = max(asked.min_position or 0, when.known_at or 0)
             if reached < wanted:
                 _refuse_if_halted(conn, models, wanted)
                 raise NotThereYet(
                     f"position {wanted} is not reached yet; this is {reached}", models, wanted
                 )
             shown = reached if when.known_at is None else when.known_at
-            yield View(conn, when, shown, parked_streams(conn, *models))
+            yield View(conn, caller, when, shown, parked_streams(conn, *models))
 
-    def standing(self, customer: UUID, when: Moment) -> dict[str, Any] | None:
+    def standing(self, customer: UUID, when: Moment) -> Standing | None:
         """Where a customer stands among all; None where the facts do not tell.
 
         Raises:
@@ -220,7 +203,7 @@ def hold(conn: Connection, *models: ReadModel) -> bool:
     return True
 
 
-def _refuse_if_halted(conn: Connection, models: tuple[ReadModel, ...], wanted: int) -> None:
+def _refuse_if_halted(conn: Connection, models: Sequence[ReadModel], wanted: int) -> None:
     for model in models:
         for checkpoint in checkpoints.fetch_all(conn, model.name):
             if checkpoint.halted is not None and checkpoint.taken < wanted:

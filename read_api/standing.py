@@ -10,17 +10,20 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 import duckdb
 import structlog
 
 from analytics import rfm
-from analytics.facts.asking import Scope, currencies, session
+from analytics.facts.asking import Snapshot, currencies, purchases
+from analytics.facts.scope import OfPurchases
 from analytics.facts.store import Manifest, Store
+from events.values import Money
 from projections.asking.clocks import Moment
-from projections.asking.money import money
+from projections.asking.rows import maker
+from projections.asking.shape import Shape
 
 log = structlog.get_logger()
 
@@ -39,6 +42,25 @@ CREATE TABLE standing (
 ONE = "SELECT * EXCLUDE (customer_id) FROM standing WHERE customer_id = $1 ORDER BY currency"
 
 
+class StandingIn(Shape):
+    """A customer's segment by recency, frequency and monetary value, in one currency."""
+
+    recency_days: int
+    frequency: int
+    monetary: Money | None
+    r_score: int
+    f_score: int
+    m_score: int
+    segment: str
+
+
+class Standing(Shape):
+    """Where a customer stands among all: by all its purchases, compared with everybody's."""
+
+    position: int
+    items: list[StandingIn]
+
+
 class Scores(NamedTuple):
     """All customers' scores, as the facts had them."""
 
@@ -48,7 +70,7 @@ class Scores(NamedTuple):
     since: float
 
 
-class Standing:
+class Scoreboard:
     """The scores of all customers.
 
     Args:
@@ -66,7 +88,7 @@ class Standing:
         """Wait for what is being computed."""
         self._aside.shutdown(cancel_futures=True)
 
-    def now(self, customer: UUID, when: Moment, zone: str) -> dict[str, Any] | None:
+    def now(self, customer: UUID, when: Moment, zone: str) -> Standing | None:
         """The customer's scores, by currency, with their own position; at most ten minutes old.
 
         None while there are no facts, or they cannot be read, or are still being compared.
@@ -81,9 +103,7 @@ class Standing:
             return None
         return _one(held.conn.cursor(), customer, held.manifest.position)
 
-    def then(
-        self, customer: UUID, found: Manifest, when: Moment, zone: str
-    ) -> dict[str, Any] | None:
+    def then(self, customer: UUID, found: Manifest, when: Moment, zone: str) -> Standing | None:
         """The customer's scores at a moment of either clock; None where the facts are away."""
         try:
             with closing(_scored(self._store, found, when, zone)) as conn:
@@ -120,8 +140,9 @@ def _age(held: Scores) -> float:
 def _scored(store: Store, found: Manifest, when: Moment, zone: str) -> duckdb.DuckDBPyConnection:
     conn = duckdb.connect()
     conn.execute(TABLE)
-    for currency in currencies(store, found, Scope(when, zone)):
-        with session(store, found, Scope(when, zone, currency=currency)) as opened:
+    on = Snapshot(store, found, when, zone)
+    for currency in currencies(on):
+        with purchases(on, OfPurchases(currency=currency)) as opened:
             every = rfm.every(opened, rfm.Scoring())
             conn.register("every", every)
             conn.execute("INSERT INTO standing BY NAME SELECT * FROM every ORDER BY customer_id")
@@ -129,10 +150,7 @@ def _scored(store: Store, found: Manifest, when: Moment, zone: str) -> duckdb.Du
     return conn
 
 
-def _one(conn: duckdb.DuckDBPyConnection, customer: UUID, position: int) -> dict[str, Any]:
+def _one(conn: duckdb.DuckDBPyConnection, customer: UUID, position: int) -> Standing:
     found = conn.execute(ONE, [str(customer)])
-    names = [column[0] for column in found.description or ()]
-    items = [dict(zip(names, row, strict=True)) for row in found.fetchall()]
-    for item in items:
-        item["monetary"] = money(item["monetary"], item.pop("currency"))
-    return {"position": position, "items": items}
+    make = maker(StandingIn, tuple(column[0] for column in found.description or ()))
+    return Standing.of(position=position, items=[make(row) for row in found.fetchall()])

@@ -9,6 +9,8 @@ from typing import Any
 
 from fastapi import Request, Response
 from fastapi.dependencies.models import Dependant
+from fastapi.dependencies.utils import get_flat_params
+from fastapi.params import Query
 from fastapi.routing import APIRoute
 
 from projections.asking.clocks import Unanswerable
@@ -23,7 +25,8 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 def waiting_route(reader: Reader) -> type[APIRoute]:
     """Routes that ask again once the read models have come far enough, until time is up.
 
-    Parameters that a route does not know are refused: a misspelt filter would answer everything.
+    Parameters that a route does not know are refused, for a misspelt filter would answer
+    everything; and so is one that is given twice, for only one of its values would count.
     """
     watch = Watch(reader)
 
@@ -49,16 +52,20 @@ def waiting_route(reader: Reader) -> type[APIRoute]:
 
 
 def _parameters(dependant: Dependant) -> set[str]:
-    """The names of what a question and all that it depends on take."""
-    deeper = (_parameters(one) for one in dependant.dependencies)
-    return {field.alias for field in dependant.query_params}.union(*deeper)
+    """The names of what a question takes."""
+    flat = get_flat_params(dependant)
+    return {field.alias for field in flat if isinstance(field.field_info, Query)}
 
 
 def _refuse_unknown(request: Request, known: set[str]) -> None:
-    for name in request.query_params:
+    seen = set()
+    for name, _ in request.query_params.multi_items():
         if name not in known:
             there = ", ".join(sorted(known)) or "none"
             raise Unanswerable(name, f"is no parameter of this question; there are: {there}")
+        if name in seen:
+            raise Unanswerable(name, "is given more than once")
+        seen.add(name)
 
 
 class Watch:

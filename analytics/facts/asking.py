@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import date
-from typing import Any, Literal
+from typing import Any, Generic, TypeVar
 
 import duckdb
 
+from analytics.facts.scope import Basis, OfCustomers, OfMoney, OfPurchases, Scope
 from analytics.facts.store import Manifest, Store
 from analytics.facts.tables import TABLES
 from projections.asking.clocks import Moment, Unanswerable
+from projections.asking.listing import Paged
+from projections.asking.pages import closed, opened
 
 THREADS = 2
+NUMBERED = frozenset({"position", "place", "rank"})
+"""Keys of lists that are whole numbers; the others are texts."""
 OF_PURCHASES = ("purchase_changes", "purchase_lines", "credits", "accounts", "tags")
 WHENEVER = frozenset({"pipelines", "credits"})
 """What counts as known, whenever it occurred: deals may be imported that are older than a pipeline,
@@ -27,70 +31,61 @@ SQL_TYPES = {
     "date32[day]": "DATE",
     "timestamp[us, tz=UTC]": "TIMESTAMPTZ",
 }
-Basis = Literal["ordered", "received", "net"]
+Q = TypeVar("Q", bound=Scope)
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
-    """Which purchases a question is about, and what counts as one.
+class Snapshot:
+    """Facts as they are asked about.
 
     Attributes:
+        manifest: the files that are read.
         when: the two clocks.
         zone: of business days, by its IANA name.
-        start: the window's first business day, if it has one.
-        end: the business day after the window's last one, if it has one.
-        merge_by_day: whether a customer's purchases of one day count as one.
-        basis: what a purchase's amount is: ``ordered``, what the order came to; ``received``, what
-            was paid for it; ``net``, what was ordered less what came back, be it goods or money,
-            and less credit notes, of which each counts for one purchase, see ``CREDITED``.
-        currency: of amounts; None where the purchases have but one.
-        owner: the rep of the order.
-        product: on one of the order's lines.
-        region: of the customer.
-        channel: by which the customer came.
-        tag: of the customer.
+        moment: what a caller means by another ``as_of``.
     """
 
+    store: Store
+    manifest: Manifest
     when: Moment
     zone: str = "UTC"
-    start: date | None = None
-    end: date | None = None
-    merge_by_day: bool = False
-    basis: Basis = "ordered"
-    currency: str | None = None
-    owner: str | None = None
-    product: str | None = None
-    region: str | None = None
-    channel: str | None = None
-    tag: str | None = None
+    moment: Callable[[str], Moment] | None = None
 
-    def told(self) -> dict[str, Any]:
-        """The parameters as an answer names them."""
-        return {
-            "from": self.start,
-            "to": self.end,
-            "merge_by_day": self.merge_by_day,
-            "basis": self.basis,
-            "currency": self.currency,
-            "owner": self.owner,
-            "product": self.product,
-            "region": self.region,
-            "channel": self.channel,
-            "tag": self.tag,
-            "time_zone": self.zone,
-        }
+    def at(self, as_of: str) -> Snapshot:
+        """The same facts as of another moment.
+
+        Raises:
+            Unanswerable: when that cannot be read.
+        """
+        assert self.moment is not None
+        return replace(self, when=self.moment(as_of))
 
 
-class Session:
-    """DuckDB on the files of one manifest, with ``bought``, the purchases that the scope wants.
+class Session(Generic[Q]):
+    """DuckDB on the files of one manifest, as they were at a moment.
 
-    ``bought`` has one row for each: customer_id, day (of business), amount (of the basis), n (how
-    many orders it merges), position (of the first of them), in_window.
+    A session on purchases has ``bought``, the purchases that the scope wants, one row for each:
+    customer_id, day (of business), amount (of the basis), n (how many orders it merges), position
+    (of the first of them), in_window.
+
+    Attributes:
+        scope: what was asked; with its currency, once that is settled.
     """
 
-    def __init__(self, conn: duckdb.DuckDBPyConnection, scope: Scope) -> None:
+    def __init__(self, conn: duckdb.DuckDBPyConnection, on: Snapshot, scope: Q) -> None:
         self.conn = conn
+        self.on = on
         self.scope = scope
+
+    @property
+    def when(self) -> Moment:
+        """The two clocks."""
+        return self.on.when
+
+    @property
+    def zone(self) -> str:
+        """Of business days, by its IANA name."""
+        return self.on.zone
 
     def run(self, statement: str, values: dict[str, Any] | None = None) -> None:
         """Do what has no answer."""
@@ -112,56 +107,60 @@ class Session:
         return found
 
     def page(
-        self,
-        query: str,
-        key: str,
-        after: str | int | None,
-        limit: int,
-        values: dict[str, Any] | None = None,
-    ) -> tuple[list[dict[str, Any]], Any]:
-        """Rows of an answer in the order of a unique column, and its value from which to go on."""
+        self, query: str, key: str, asked: Paged, values: dict[str, Any] | None = None
+    ) -> tuple[list[dict[str, Any]], str | None]:
+        """Rows of an answer in the order of a unique column, and the cursor of the next page.
+
+        Raises:
+            Unanswerable: when the cursor is none that this kind of question gave.
+        """
+        of, after = type(asked).__name__, None
+        kind = int if key in NUMBERED else str
+        if asked.cursor is not None:
+            [after] = opened(of, asked.cursor, [kind])
         rows = self.rows(
             f"SELECT * FROM ({query}) WHERE $after IS NULL OR {key} > $after "
             f"ORDER BY {key} LIMIT $limit",
-            {**(values or {}), "after": after, "limit": limit + 1},
+            {**(values or {}), "after": after, "limit": asked.limit + 1},
         )
-        more = rows[limit - 1][key] if len(rows) > limit else None
-        return rows[:limit], more
+        more = closed(of, [rows[asked.limit - 1][key]]) if len(rows) > asked.limit else None
+        return rows[: asked.limit], more
 
 
 @contextmanager
-def session(store: Store, manifest: Manifest, scope: Scope) -> Iterator[Session]:
+def purchases(on: Snapshot, scope: OfPurchases) -> Iterator[Session[OfPurchases]]:
     """A session for one question about purchases.
 
     Raises:
         Unanswerable: when amounts would be of several currencies.
     """
-    with facts(store, manifest, scope, ("purchases", *OF_PURCHASES)) as opened:
+    with facts(on, scope, ("purchases", *OF_PURCHASES)) as opened:
         settle_currency(opened, "purchases")
         has_notes = opened.row("SELECT count(*) AS n FROM credits")["n"] > 0
-        opened.run(_kept(opened.scope, has_notes=has_notes))
+        opened.run(_kept(opened, has_notes=has_notes))
         opened.run(_bought(opened.scope))
         yield opened
 
 
 @contextmanager
-def facts(
-    store: Store, manifest: Manifest, scope: Scope, tables: Sequence[str]
-) -> Iterator[Session]:
-    """A session on the facts of these tables that count at the scope's moment."""
+def facts(on: Snapshot, scope: Q, tables: Sequence[str]) -> Iterator[Session[Q]]:
+    """A session on the facts of these tables that count at the moment."""
     with duckdb.connect() as conn:
         conn.execute(
             f"SET threads = {THREADS}; SET TimeZone = 'UTC'; SET enable_progress_bar = false"
         )
-        if not store.is_local:
-            conn.register_filesystem(store.fs)
+        if not on.store.is_local:
+            conn.register_filesystem(on.store.fs)
         for table in tables:
-            files = [store.url(name) for name, _ in manifest.files.get(table, ())]
-            conn.execute(_facts(table, files, scope.when))
-        yield Session(conn, scope)
+            files = [on.store.url(name) for name, _ in on.manifest.files.get(table, ())]
+            conn.execute(_facts(table, files, on.when))
+        yield Session(conn, on, scope)
 
 
-def settle_currency(session: Session, *tables: str) -> None:
+M = TypeVar("M", bound=OfMoney)
+
+
+def settle_currency(session: Session[M], *tables: str) -> None:
     """Where the scope names no currency, let it be the one that all amounts of the tables have.
 
     Raises:
@@ -172,16 +171,17 @@ def settle_currency(session: Session, *tables: str) -> None:
     found = _currencies(session, *tables)
     if len(found) > 1:
         raise Unanswerable("currency", f"must be named, for there are {', '.join(found)}")
-    session.scope = replace(session.scope, currency=found[0] if found else None)
+    settled = {"currency": found[0] if found else None}
+    session.scope = session.scope.model_copy(update=settled)
 
 
-def currencies(store: Store, manifest: Manifest, scope: Scope) -> list[str]:
+def currencies(on: Snapshot) -> list[str]:
     """Those in which anything was bought."""
-    with facts(store, manifest, scope, ("purchases",)) as opened:
+    with facts(on, OfPurchases(), ("purchases",)) as opened:
         return _currencies(opened, "purchases")
 
 
-def _currencies(session: Session, *tables: str) -> list[str]:
+def _currencies(session: Session[Any], *tables: str) -> list[str]:
     every = " UNION ALL ".join(f"SELECT currency FROM {table}" for table in tables)
     query = f"SELECT DISTINCT currency FROM ({every}) WHERE currency IS NOT NULL ORDER BY 1"
     return [row["currency"] for row in session.rows(query)]
@@ -210,8 +210,9 @@ def _type(type: Any) -> str:
     return SQL_TYPES[text]
 
 
-def _kept(scope: Scope, *, has_notes: bool) -> str:
+def _kept(session: Session[OfPurchases], *, has_notes: bool) -> str:
     """The orders that are purchases, each with its business day and the amount of the basis."""
+    scope = session.scope
     chosen = ["is_cancelled IS NOT TRUE"]
     if scope.currency is not None:
         chosen.append(f"currency = {text(scope.currency)}")
@@ -235,7 +236,7 @@ def _kept(scope: Scope, *, has_notes: bool) -> str:
     notes = "payment_id IN (SELECT payment_id FROM credits)" if has_notes else "false"
     select = f"""
 SELECT *, {" AND ".join(window)} AS in_window
-  FROM (SELECT position, occurred_at, order_id, customer_id, {day_of(scope.zone)} AS day,
+  FROM (SELECT position, occurred_at, order_id, customer_id, {day_of(session.zone)} AS day,
                {placed} + coalesce(change, 0) AS amount
           FROM purchases LEFT JOIN (
                SELECT order_id, bool_or(kind = 'cancelled') AS is_cancelled, {change} AS change
@@ -248,11 +249,11 @@ SELECT *, {" AND ".join(window)} AS in_window
     is_of_orders = scope.owner is not None or scope.product is not None
     if scope.basis != "net" or not has_notes or is_of_orders or scope.currency is None:
         return f"CREATE VIEW kept AS {select}"
-    credited = CREDITED.format(currency=text(scope.currency), happened=happened(scope))
+    credited = CREDITED.format(currency=text(scope.currency), happened=happened(session.when))
     return f"CREATE VIEW sold AS {select}; {credited}"
 
 
-def _bought(scope: Scope) -> str:
+def _bought(scope: OfPurchases) -> str:
     """The table that questions ask."""
     if not scope.merge_by_day:
         return """
@@ -267,7 +268,7 @@ SELECT customer_id, day, sum(amount) AS amount, count(*)::INTEGER AS n, min(posi
 """
 
 
-def customers_of(scope: Scope) -> list[str]:
+def customers_of(scope: OfCustomers) -> list[str]:
     """Queries for the customers whom the scope wants, all of which must name one."""
     wanted = {"region": scope.region, "source": scope.channel}
     queries = [
@@ -284,11 +285,11 @@ def customers_of(scope: Scope) -> list[str]:
     return queries
 
 
-def happened(scope: Scope) -> str:
+def happened(when: Moment) -> str:
     """Whether a fact that counts whenever it occurred had occurred at the moment."""
-    if scope.when.as_of is None:
+    if when.as_of is None:
         return "true"
-    return f"occurred_at < TIMESTAMPTZ '{scope.when.as_of.isoformat()}'"
+    return f"occurred_at < TIMESTAMPTZ '{when.as_of.isoformat()}'"
 
 
 def text(value: str) -> str:

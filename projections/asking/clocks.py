@@ -56,17 +56,24 @@ class Moment:
         """Whether everything counts."""
         return self.as_of is None and self.known_at is None
 
-    def bounds(self, alias: str) -> tuple[str, list[Any]]:
-        """SQL conditions on a fact table's ``occurred_at`` and ``position``, and their values."""
-        parts = ["true"]
-        values: list[Any] = []
+    def counts(self, alias: str, at: str = "occurred_at", position: str = "position") -> str:
+        """SQL: whether a row's event counts.
+
+        Args:
+            at: the column with the event's business time.
+            position: the column with its position.
+        """
+        parts = []
         if self.as_of is not None:
-            parts.append(f"{alias}.occurred_at < %s")
-            values.append(self.as_of)
+            parts.append(f"{alias}.{at} < %(as_of)s")
         if self.known_at is not None:
-            parts.append(f"{alias}.position <= %s")
-            values.append(self.known_at)
-        return " AND ".join(parts), values
+            parts.append(f"{alias}.{position} <= %(known_at)s")
+        return " AND ".join(parts) or "true"
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The moment's values by name, as SQL takes them."""
+        return {"as_of": self.as_of, "known_at": self.known_at, "today": self.today}
 
 
 def moment(conn: Connection, as_of: str | None, known_at: str | None) -> Moment:

@@ -10,10 +10,16 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
 
-from projections import customers, leads, opportunities, promises
-from projections.asking.pages import fetch
+from projections import customers, funnel, leads, opportunities, promises
+from projections.asking.listing import AskedAt
+from projections.asking.rows import fetch
+from projections.asking.shape import Shape
+from projections.asking.view import Caller
+from projections.customers import AskCustomers
+from projections.funnel import AskFunnel
+from projections.promises import AskPromises
 from read_api import health
-from read_api.reading import Reader
+from read_api.reading import Reader, caller_of
 
 POLICY = (
     "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'none'; "
@@ -40,7 +46,7 @@ def install(app: FastAPI, reader: Reader) -> None:
     def start(request: Request) -> Response:
         """What is here, and where to go from here."""
         try:
-            facts = _facts(reader)
+            facts = _facts(reader, caller_of(request))
         except (OperationalError, PoolTimeout):
             facts = None
         html = environment.get_template("start.html").render(
@@ -54,29 +60,45 @@ def install(app: FastAPI, reader: Reader) -> None:
         return Response(style, media_type="text/css", headers={"Cache-Control": "max-age=3600"})
 
 
-def _facts(reader: Reader) -> dict[str, Any]:
+class Counts(Shape):
+    """How many there are of each."""
+
+    customers: int
+    leads: int
+    open_deals: int
+    open_promises: int
+
+
+COUNTS = """
+SELECT (SELECT count(*) FROM customers) AS customers,
+       (SELECT count(*) FROM leads) AS leads,
+       (SELECT count(*) FROM opportunities WHERE kind = 'open') AS open_deals,
+       (SELECT count(*) FROM promises WHERE status = 'open') AS open_promises
+"""
+SHOWN = (customers.MODEL, leads.MODEL, opportunities.MODEL, promises.MODEL)
+
+
+def _facts(reader: Reader, caller: Caller) -> dict[str, Any]:
     with reader.connection() as conn:
-        built = {item["name"] for item in health.projections(conn)["items"]}
-    if not {"customers", "leads", "opportunities", "promises"} <= built:
+        built = {item.name for item in health.projections(conn).items}
+    if not {model.name for model in SHOWN} <= built:
         return {"building": True}
-    with reader.view(customers.MODEL, leads.MODEL, opportunities.MODEL, promises.MODEL) as view:
-        counts = fetch(
-            view.conn,
-            "SELECT (SELECT count(*) FROM customers) AS customers, "
-            "(SELECT count(*) FROM leads) AS leads, "
-            "(SELECT count(*) FROM opportunities WHERE kind = 'open') AS open_deals, "
-            "(SELECT count(*) FROM promises WHERE status = 'open') AS open_promises",
-        )[0]
-        at_odds, _ = promises.promises(view.conn, view.when, contradicting=True, limit=6)
-        overdue, _ = promises.promises(view.conn, view.when, overdue=True, status="open", limit=6)
-        some, _ = customers.customers(view.conn, limit=1)
+    with reader.view(caller, SHOWN, AskedAt()) as view:
+        [counts] = fetch(view.conn, Counts, COUNTS, {})
+        at_odds, _ = promises.LIST.rows(
+            view.conn, view.when, AskPromises(contradicting=True, limit=6)
+        )
+        overdue, _ = promises.LIST.rows(
+            view.conn, view.when, AskPromises(overdue=True, status="open", limit=6)
+        )
+        some, _ = customers.LIST.rows(view.conn, view.when, AskCustomers(limit=1))
         return {
             "building": False,
             "counts": counts,
             "position": view.position,
             "today": view.when.today,
             "promises": (at_odds + [p for p in overdue if p not in at_odds])[:6],
-            "funnel": opportunities.funnel(view.conn, view.when),
-            "customer": some[0]["id"] if some else None,
-            "projections": health.projections(view.conn)["items"],
+            "funnel": funnel.funnel(view, AskFunnel()).stages,
+            "customer": some[0].id if some else None,
+            "projections": health.projections(view.conn).items,
         }

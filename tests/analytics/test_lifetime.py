@@ -14,7 +14,7 @@ import numpy as np
 import orjson
 import pytest
 
-from analytics.lifetime import Histories, expected_purchases, fit_purchases, fit_spending, p_alive
+from analytics.fitting import Histories, expected_purchases, fit_purchases, fit_spending, p_alive
 from commands.http.wire import from_line
 from events.envelope import Actor
 from tests.end_to_end.running import CHECKED_OUT

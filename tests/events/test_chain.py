@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from events.kafka import relay
+from events.kafka import leading, relay
 from events.kafka.records import (
     PARTITIONS,
     Foreign,
@@ -183,7 +183,7 @@ class Relays:
 
     def _lead(self) -> Any:
         conn = ledger.connect(self._url)
-        checkpoint = relay.take_lead(conn, self._topic_id, Tail())
+        checkpoint = leading.take_lead(conn, self._topic_id, Tail())
         position = checkpoint.position
         return relay._Leading(
             conn,

@@ -24,7 +24,7 @@ from cloudevents.core.formats.json import JSONFormat
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 from kafka.admin import ConfigResource
 
-from events.kafka import relay
+from events.kafka import leading
 from events.kafka.records import HEADERS, PARTITIONS, event_record, partition_of, watermark_record
 from events.kafka.topic import SETTINGS, Tail, TopicUnfit, prepare_topic
 from events.ledger import checkpoints, ledger
@@ -78,13 +78,13 @@ def assert_whole(url: str, records: list[Seen]) -> Outsider:
 
 def position_of(url: str) -> int:
     with ledger.connect(url) as conn:
-        found = checkpoints.fetch(conn, relay.NAME)
+        found = checkpoints.fetch(conn, leading.NAME)
     return found.position if found else 0
 
 
 def halted(url: str) -> str | None:
     with ledger.connect(url) as conn:
-        found = checkpoints.fetch(conn, relay.NAME)
+        found = checkpoints.fetch(conn, leading.NAME)
     return found.halted if found else None
 
 
@@ -266,8 +266,8 @@ def test_a_frozen_leader_is_overtaken_and_does_no_harm_when_it_wakes(
 def test_whoever_led_before_cannot_move_the_checkpoint(ledger_url: str) -> None:
     topic_id = uuid4()
     with ledger.connect(ledger_url) as conn:
-        old = relay.take_lead(conn, topic_id, Tail())
-        new = relay.take_lead(conn, topic_id, Tail())
+        old = leading.take_lead(conn, topic_id, Tail())
+        new = leading.take_lead(conn, topic_id, Tail())
         assert new.epoch == old.epoch + 1
         with pytest.raises(Overtaken):
             checkpoints.move(conn, old, old)
@@ -300,12 +300,12 @@ def test_a_ledger_restored_from_yesterday_halts_it(ledger_url: str) -> None:
     topic_id = uuid4()
     head = fill(ledger_url)
     with ledger.connect(ledger_url) as conn:
-        led = relay.take_lead(conn, topic_id, Tail())
+        led = leading.take_lead(conn, topic_id, Tail())
         for strange in ((head + 5, uuid4()), (head, uuid4())):
-            checkpoints.begin(conn, relay.NAME, relay.shape_of(topic_id), *strange)
-            assert "restored from a backup" in str(relay.take_lead(conn, topic_id, Tail()).halted)
-        relay.from_the_start(conn, topic_id, Tail())
-        again = relay.take_lead(conn, topic_id, Tail())
+            checkpoints.begin(conn, leading.NAME, leading.shape_of(topic_id), *strange)
+            assert "restored from a backup" in str(leading.take_lead(conn, topic_id, Tail()).halted)
+        leading.from_the_start(conn, topic_id, Tail())
+        again = leading.take_lead(conn, topic_id, Tail())
         assert (again.halted, again.position) == (None, 0)
         assert again.epoch > led.epoch
 
@@ -341,7 +341,7 @@ def test_a_restored_database_does_not_go_on_into_the_topic_of_the_lost_one(
         fill(restored, seed=3, size=20)
         with ledger.connect(restored) as conn:
             assert ledger.head(conn) > later
-            checkpoints.begin(conn, relay.NAME, stored_shape(conn), head, event_at(conn, head))
+            checkpoints.begin(conn, leading.NAME, stored_shape(conn), head, event_at(conn, head))
         again.start()
         wait_for(lambda: halted(restored), "it goes on where the positions are taken again")
         assert again.end() == 0
@@ -356,7 +356,7 @@ def test_a_restored_database_does_not_go_on_into_the_topic_of_the_lost_one(
 
 
 def stored_shape(conn: ledger.Connection) -> str:
-    found = checkpoints.fetch(conn, relay.NAME)
+    found = checkpoints.fetch(conn, leading.NAME)
     assert found is not None
     return found.shape
 
@@ -574,7 +574,7 @@ def test_a_database_of_the_version_before_fills_a_topic_of_the_new_format(
     head = fill(ledger_url)
     old = prepare_topic(kafka_bootstrap, f"{topic}.old")
     with ledger.connect(ledger_url) as conn:
-        checkpoints.begin(conn, relay.NAME, str(old), head, event_at(conn, head))
+        checkpoints.begin(conn, leading.NAME, str(old), head, event_at(conn, head))
     relaying().start()
     with ledger.connect(ledger_url) as conn:
         wait_for(lambda: stored_shape(conn).startswith("2/"), "it does not begin")
@@ -585,7 +585,7 @@ def test_a_database_of_the_version_before_fills_a_topic_of_the_new_format(
 def test_a_topic_of_the_first_format_is_not_filled_with_the_second(ledger_url: str) -> None:
     head, topic_id = fill(ledger_url), uuid4()
     with ledger.connect(ledger_url) as conn:
-        checkpoints.begin(conn, relay.NAME, str(topic_id), head, event_at(conn, head))
+        checkpoints.begin(conn, leading.NAME, str(topic_id), head, event_at(conn, head))
         event_id = str(event_at(conn, head))
         tail = Tail(head, source(ledger_url), event_id, head)
-        assert "PLEDGE_KAFKA_TOPIC" in str(relay.take_lead(conn, topic_id, tail).halted)
+        assert "PLEDGE_KAFKA_TOPIC" in str(leading.take_lead(conn, topic_id, tail).halted)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -28,11 +29,15 @@ from events.opportunity import (
     StageMoved,
 )
 from events.values import Money
-from projections import opportunities, promises
+from projections import funnel, promises
 from projections.asking.clocks import Moment
+from projections.asking.listing import AskedAt
 from projections.asking.pages import MAX_LIMIT
 from projections.asking.past import past
+from projections.asking.view import Caller, View
 from projections.catalog import MODELS
+from projections.funnel import AskFunnel
+from projections.promises import AskPromises
 from read_api.answers import as_json
 from tests.projections.conftest import NewWorld
 from tests.projections.world import World, day, eur, instant
@@ -261,15 +266,15 @@ def shown_promises(items: list[Any]) -> list[Any]:
 
 
 @contextmanager
-def replayed(world: World, chosen: Chosen) -> Iterator[tuple[Any, Moment]]:
+def replayed(world: World, chosen: Chosen) -> Iterator[View]:
     """Inside, the tables hold a replay of the chosen events of all streams."""
     streams = {recorded.stream_id for recorded in world.recorded()} | {COMPANY}
     params = {name: str(value) for name, value in chosen.params().items()}
     with (
-        world.reader.view(promises.MODEL, past=True, **params) as view,
+        world.reader.view(Caller("ada"), (promises.MODEL,), AskedAt(**params), past=True) as view,
         past(view.conn, world.reader.keyring, MODELS, streams, view.when),
     ):
-        yield view.conn, Moment(None, None, view.when.now, view.when.today)
+        yield replace(view, when=Moment(None, None, view.when.now, view.when.today))
 
 
 def check(world: World, events: list[Recorded], chosen: Chosen) -> None:
@@ -279,10 +284,11 @@ def check(world: World, events: list[Recorded], chosen: Chosen) -> None:
     items = world.get("/promises", limit=MAX_LIMIT, **chosen.params())["items"]
     today = business_day(events, chosen)
     assert shown_promises(items) == promises_of(events, chosen, today)
-    with replayed(world, chosen) as (conn, when):
+    with replayed(world, chosen) as view:
+        every = AskPromises(limit=MAX_LIMIT)
         again = [
-            opportunities.funnel(conn, when),
-            promises.promises(conn, when, limit=MAX_LIMIT)[0],
+            funnel.funnel(view, AskFunnel()).stages,
+            promises.LIST.rows(view.conn, view.when, every)[0],
         ]
     assert orjson.loads(as_json(again).body) == [stages, items]
 

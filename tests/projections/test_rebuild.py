@@ -18,6 +18,8 @@ import pytest
 
 from events.ledger.keys import Keyring
 from projections import customers, leads, promises
+from projections.asking.listing import Asked
+from projections.asking.view import Caller
 from projections.catalog import MODELS
 from projections.engine import building
 from projections.engine import rebuild as rebuilding
@@ -25,6 +27,7 @@ from projections.engine.building import Build, CannotBuild
 from projections.engine.model import ReadModel
 from projections.engine.rebuild import rebuild
 from projections.engine.runner import Runner
+from projections.leads import AskLeads
 from tests.projections.world import MASTER, World, eur
 
 ANN = UUID(int=101)
@@ -193,11 +196,11 @@ def test_questions_are_answered_in_full_all_through_a_rebuild(company: World) ->
 def test_an_answer_begun_before_the_swap_is_whole(company: World) -> None:
     some_history(company)
     company.project()
-    with company.reader.view(leads.MODEL) as view:
+    with company.reader.view(Caller("ada"), (leads.MODEL,), Asked()) as view:
         builder = threading.Thread(target=build, args=(company, leads.MODEL))
         builder.start()
         builder.join(2)
-        found, _ = leads.leads(view.conn)
+        found, _ = leads.LIST.rows(view.conn, view.when, AskLeads())
     builder.join(30)
     assert len(found) == 20
 

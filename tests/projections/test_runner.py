@@ -22,7 +22,8 @@ from projections.catalog import MODELS
 from projections.engine import progress
 from projections.engine.folding import readable
 from projections.engine.model import ReadModel
-from projections.engine.runner import Runner, Taken
+from projections.engine.projector import Taken
+from projections.engine.runner import Runner
 from projections.engine.sources import FromLedger, Piece
 from projections.engine.tables import Connection
 from tests.projections.conftest import NewWorld

@@ -20,6 +20,7 @@ import pytest
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 from structlog.typing import EventDict
 
+from events.kafka.leading import NAME, from_the_start
 from events.kafka.records import (
     HEADERS,
     PARTITIONS,
@@ -28,11 +29,11 @@ from events.kafka.records import (
     source_of,
     watermark_record,
 )
-from events.kafka.relay import NAME, from_the_start
 from events.kafka.topic import Tail, prepare_topic
 from events.ledger import checkpoints, ledger
 from projections.catalog import MODELS
-from projections.engine import progress, sources
+from projections.engine import progress
+from projections.engine import topic as topics
 from projections.engine.rebuild import rebuild
 from projections.engine.sources import FromLedger
 from tests.end_to_end.running import CHECKED_OUT, environment
@@ -362,7 +363,7 @@ class Feed:
     def __init__(self, company: World, bootstrap: str) -> None:
         self.topic = f"pledge.{uuid4().hex[:8]}"
         prepare_topic(bootstrap, self.topic)
-        company.source = lambda: sources.FromTopic(bootstrap, self.topic)
+        company.source = lambda: topics.FromTopic(bootstrap, self.topic)
         self._company = company
         self.bootstrap = bootstrap
         self.fill()
@@ -396,7 +397,7 @@ def test_holes_that_close_late_cost_nothing(
 ) -> None:
     """Of two the later one is closed first, behind everything that came before."""
     company, topic = feed
-    monkeypatch.setattr(sources, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(topics, "LOOK_SECONDS", 0.05)
     missing = {n for begin, end in late for n in range(begin, end)}
     topic.put([record for n, record in enumerate(topic.records) if n not in missing])
     with company.connect() as conn, closing(company.runner(conn)) as runner:
@@ -426,8 +427,8 @@ def test_a_hole_that_stays_halts_with_what_is_missing(
     feed: tuple[World, Feed], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     company, topic = feed
-    monkeypatch.setattr(sources, "LOOK_SECONDS", 0.05)
-    monkeypatch.setattr(sources, "HOLE_SECONDS", 0.5)
+    monkeypatch.setattr(topics, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(topics, "HOLE_SECONDS", 0.5)
     gone, home = topic.records[25], topic.records[25][0]
     topic.put([record for record in topic.records if record is not gone])
     before = [value for at, value in topic.records[:25] if at == home]
@@ -446,8 +447,8 @@ def test_a_hole_above_what_the_relay_has_confirmed_is_waited_for(
     feed: tuple[World, Feed], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     company, topic = feed
-    monkeypatch.setattr(sources, "LOOK_SECONDS", 0.05)
-    monkeypatch.setattr(sources, "HOLE_SECONDS", 0.1)
+    monkeypatch.setattr(topics, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(topics, "HOLE_SECONDS", 0.1)
     topic.put(topic.records[:20] + topic.records[40:])
     with company.connect() as conn, closing(company.runner(conn)) as runner:
         carried_up_to(conn, 20)
@@ -464,8 +465,8 @@ def test_records_that_some_read_models_have_taken_are_missed_by_the_others_alone
     feed: tuple[World, Feed], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     company, topic = feed
-    monkeypatch.setattr(sources, "LOOK_SECONDS", 0.05)
-    monkeypatch.setattr(sources, "HOLE_SECONDS", 0.5)
+    monkeypatch.setattr(topics, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(topics, "HOLE_SECONDS", 0.5)
     topic.put(topic.records)
     company.project()
     with company.superuser() as conn:  # it has no rows, so nobody notices that it was further
@@ -496,7 +497,7 @@ def test_a_topic_made_anew_is_noticed_by_a_reader_that_has_it_open(
     feed: tuple[World, Feed], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     company, topic = feed
-    monkeypatch.setattr(sources, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(topics, "LOOK_SECONDS", 0.05)
     topic.put(topic.records)
     with company.connect() as conn, closing(company.runner(conn)) as runner:
         runner.catch_up(conn)

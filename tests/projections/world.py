@@ -16,6 +16,7 @@ import httpx2
 import orjson
 import psycopg
 from fastapi import FastAPI
+from pydantic import TypeAdapter
 
 from analytics.facts.store import Store
 from analytics.facts.writing import Writing
@@ -30,8 +31,9 @@ from projections.catalog import MODELS
 from projections.engine.model import ReadModel
 from projections.engine.rebuild import differences
 from projections.engine.runner import Runner
-from projections.engine.sources import FromLedger, FromTopic, Source
+from projections.engine.sources import FromLedger, Source
 from projections.engine.tables import Connection
+from projections.engine.topic import FromTopic
 from read_api.app import install
 from read_api.reading import Reader
 
@@ -148,14 +150,24 @@ class World:
             return conn.execute(f"SELECT * FROM {table} ORDER BY 1, 2".encode()).fetchall()
 
     def ask(self, path: str, headers: dict[str, str] | None = None, **params: Any) -> Any:
-        """The answer to a GET, whatever it is."""
+        """The answer to a GET, whatever it is; JSON is held against the route's own model."""
+        routes: list[Any] = []
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await self.app(scope, receive, send)
+            routes.append(scope.get("route"))
 
         async def asked() -> httpx2.Response:
-            transport = httpx2.ASGITransport(app=self.app, raise_app_exceptions=False)
+            transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
             async with httpx2.AsyncClient(transport=transport, base_url="http://pledge") as client:
                 return await client.get(path, params=params or None, headers=headers)
 
-        return asyncio.run(asked())
+        answer = asyncio.run(asked())
+        if answer.status_code == 200 and answer.headers["content-type"] == "application/json":
+            model = getattr(routes[0], "response_model", None)
+            if model is not None:
+                TypeAdapter(model).validate_json(answer.content)
+        return answer
 
     def get(self, path: str, **params: Any) -> Any:
         """The JSON that a successful GET answers."""

@@ -1,0 +1,136 @@
+"""A figure, declared once: what may be asked, the facts, the typed rows, how it is drawn.
+
+Routes, OpenAPI, JSON, CSV, Parquet, the command line and charts are made from the declarations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime
+from functools import cached_property
+from typing import Any, Generic, TypeVar
+
+from pydantic import create_model
+
+from analytics.facts.asking import Session, Snapshot, facts, purchases
+from analytics.facts.scope import OfLives, OfPurchases, Scope, parameters, refuse_backwards
+from projections.asking.listing import Paged
+from projections.asking.shape import Shape, made
+
+Q = TypeVar("Q", bound=Scope)
+S = TypeVar("S", bound=Shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """How a figure is drawn: its rows, what stands along it, what is measured.
+
+    Attributes:
+        rows: where in the answer the rows are.
+        by: the other axis of a map of shades; None for bars.
+    """
+
+    x: str
+    y: tuple[str, ...]
+    rows: tuple[str, ...] = ("items",)
+    by: str | None = None
+
+
+class Told(Shape):
+    """What every figure says of itself, beside its parameters."""
+
+    position: int
+    as_of: datetime | None
+    known_at: int | None
+    today: date
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure(Generic[Q, S]):
+    """A figure, or the list behind one.
+
+    Attributes:
+        name: under ``/analytics/``, and on the command line.
+        operation: its name in the OpenAPI document.
+        says: one sentence about the answer.
+        asks: what may be asked.
+        row: the shape of a row; of the whole answer where ``is_one``.
+        answer: called with a session and what was asked: the rows; with the cursor of the next page
+            where it is a list; the one row where ``is_one``.
+        tables: the facts that it needs; without them it is one of purchases.
+        head: what the answer says before its rows, beside ``Told`` and the parameters.
+        heads: makes that.
+        is_one: whether the answer is one row.
+        is_ranked: whether a cursor is a place and no key, so that the next page is to be one of the
+            very same list.
+    """
+
+    name: str
+    operation: str
+    says: str
+    asks: type[Q]
+    row: type[S]
+    answer: Callable[..., Any]
+    tables: tuple[str, ...] = ()
+    head: type[Shape] | None = None
+    heads: Callable[..., Shape] | None = None
+    is_one: bool = False
+    is_ranked: bool = False
+    chart: Chart | None = None
+
+    @cached_property
+    def shape(self) -> type[Shape]:
+        """Of the whole answer."""
+        bases: tuple[type[Shape], ...] = (Told, *([self.head] if self.head else []))
+        fields: dict[str, Any] = {"parameters": (parameters(self.asks), ...)}
+        if self.is_one:
+            bases = (self.row, *bases)
+        else:
+            fields |= {"items": (list[self.row], ...), "next": (str | None, ...)}  # type: ignore[name-defined]
+        name = "".join(word.title() for word in self.operation.split("_"))
+        return create_model(f"{name}Figure", __base__=bases, __doc__=self.says, **fields)
+
+    def asked(self, on: Snapshot, asked: Q, position: int) -> Shape:
+        """The whole answer; ``next`` is the cursor of the next page.
+
+        Args:
+            position: that the answer reflects.
+
+        Raises:
+            Unanswerable: when the question cannot be answered as put.
+        """
+        refuse_backwards(asked)
+        with self._session(on, asked) as session:
+            found = self.answer(session, asked)
+            head = [] if self.heads is None else [self.heads(session, asked)]
+            told = made(
+                Told,
+                {
+                    "position": position,
+                    "as_of": on.when.as_of,
+                    "known_at": on.when.known_at,
+                    "today": on.when.today,
+                },
+            )
+            settled = {"currency": getattr(session.scope, "currency", None)}
+            given = {n: settled.get(n, value) for n, value in asked.told().items()}
+            more: dict[str, Any] = {
+                "parameters": made(parameters(self.asks), {**given, "time_zone": on.zone})
+            }
+        if self.is_one:
+            return self.shape.of(told, *head, found, **more)
+        items, cursor = found if Paged in self.asks.__mro__ else (found, None)
+        return self.shape.of(told, *head, **more, items=items, next=cursor)
+
+    @contextmanager
+    def _session(self, on: Snapshot, asked: Q) -> Iterator[Session[Any]]:
+        if self.tables:
+            with facts(on, asked, self.tables) as opened:
+                yield opened
+            return
+        assert isinstance(asked, OfPurchases | OfLives)
+        scope = asked.purchases() if isinstance(asked, OfLives) else asked
+        with purchases(on, scope) as bought:
+            yield bought

@@ -1,0 +1,278 @@
+"""How deals move from stage to stage, and how long they stand in each."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import Field
+
+from analytics.deals import TABLES, AskDeals, micros, prepare
+from analytics.facts.asking import Session, text
+from analytics.facts.scope import OfSales
+from analytics.figure import Chart, Figure
+from analytics.grouping import (
+    in_window,
+    mean,
+    spell,
+    wanted,
+)
+from analytics.purchases import ratio
+from projections.asking.listing import Paged
+from projections.asking.shape import Shape
+
+StageName = Annotated[
+    str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$", examples=["proposal"])
+]
+ENTRIES = """
+CREATE TEMP TABLE entry AS
+SELECT deals.deal_id, deal.pipeline, deals.stage, deals.position, deals.occurred_at,
+       lead(deals.occurred_at) OVER (PARTITION BY deals.deal_id ORDER BY deals.position) AS left_at
+  FROM deals JOIN deal USING (deal_id) WHERE deals.stage IS NOT NULL
+"""
+ENTERED = """
+WITH entered AS (
+    SELECT deal_id, pipeline, stage, min(position) AS position, arg_min(occurred_at, position) AS at
+      FROM entry WHERE {in_window} GROUP BY ALL
+), later AS (
+    SELECT entered.deal_id, entered.pipeline, entered.stage, entered.at AS entered_at,
+           arg_min(epoch_us(entry.occurred_at), entry.position)
+               FILTER (entry.stage = d.next_stage) - any_value(epoch_us(entered.at)) AS took,
+           coalesce(bool_or(d2.place > d.place), false) AS is_ahead
+      FROM entered JOIN defined d USING (pipeline, stage)
+      LEFT JOIN entry ON entry.deal_id = entered.deal_id AND entry.position > entered.position
+      LEFT JOIN defined d2 ON d2.pipeline = entered.pipeline AND d2.stage = entry.stage
+     GROUP BY ALL
+)
+"""
+CONVERSION = """
+SELECT d.pipeline, d.stage, d.next_stage, count(later.deal_id) AS entered,
+       count(later.took) AS converted, count(*) FILTER (later.is_ahead) AS advanced,
+       sum(later.took)::HUGEINT AS took, median(later.took) AS middle
+  FROM defined d LEFT JOIN later ON later.pipeline = d.pipeline AND later.stage = d.stage
+ WHERE d.next_stage IS NOT NULL AND {pipeline}
+ GROUP BY d.pipeline, d.place, d.stage, d.next_stage ORDER BY d.pipeline, d.place
+"""
+ENTRANTS = """
+SELECT deal_id, pipeline, entered_at, took, is_ahead FROM later WHERE {chosen}
+"""
+STAYS = """
+SELECT d.pipeline, d.stage,
+       count(entry.left_at) FILTER ({in_window}) AS stays,
+       sum(epoch_us(left_at) - epoch_us(occurred_at)) FILTER ({in_window})::HUGEINT AS took,
+       median(epoch_us(left_at) - epoch_us(occurred_at)) FILTER ({in_window}) AS middle,
+       count(*) FILTER (entry.deal_id IS NOT NULL AND left_at IS NULL) AS standing,
+       sum($now::BIGINT - epoch_us(occurred_at)) FILTER (left_at IS NULL)::HUGEINT AS age
+  FROM defined d LEFT JOIN entry USING (pipeline, stage)
+ WHERE d.kind = 'open' AND {pipeline}
+ GROUP BY d.pipeline, d.place, d.stage ORDER BY d.pipeline, d.place
+"""
+SITTERS = """
+SELECT position, deal_id, pipeline, occurred_at AS entered_at, left_at,
+       coalesce(epoch_us(left_at), $now::BIGINT) - epoch_us(occurred_at) AS stay
+  FROM entry WHERE {chosen} AND (left_at IS NULL OR {in_window})
+"""
+
+
+class AskStage(AskDeals, Paged):
+    """What may be asked of the deals behind a stage's figures."""
+
+    stage: StageName
+
+
+class StageConversion(Shape):
+    """Deals that entered a stage in the window, and what they did later."""
+
+    pipeline: str
+    stage: str
+    next_stage: str
+    entered: int
+    converted: int
+    conversion: float | None
+    advanced: int
+    days_mean: float | None
+    days_median: float | None
+
+
+class Entrant(Shape):
+    """A deal that entered the stage; days until it entered the next one, if it did."""
+
+    id: UUID
+    pipeline: str
+    entered_at: datetime
+    converted: bool
+    advanced: bool
+    days: float | None
+
+
+class StageTime(Shape):
+    """How long deals stand in a stage."""
+
+    pipeline: str
+    stage: str
+    stays: int
+    days_mean: float | None
+    days_median: float | None
+    standing: int
+    standing_days_mean: float | None
+
+
+class Stay(Shape):
+    """A deal's stay in the stage, up to now where it has not ended."""
+
+    id: UUID
+    position: int
+    pipeline: str
+    entered_at: datetime
+    left_at: datetime | None
+    days: float
+
+
+def _prepare(session: Session[OfSales], pipeline: str | None, stage: str | None = None) -> None:
+    """Make ``deal``, ``entry`` and ``defined``, for the deals that the scope wants.
+
+    Raises:
+        Unanswerable: when the pipeline or the stage is unknown.
+    """
+    prepare(session, pipeline, stage)
+    session.run(ENTRIES)
+
+
+def conversion(session: Session[OfSales], asked: AskDeals) -> list[StageConversion]:
+    """For each stage: deals that entered it in the window, and those that later entered the next.
+
+    ``advanced`` counts those that entered any later stage, so also who passed one over. What
+    happens to a deal afterwards changes nothing here: a loss does not take a conversion back.
+    """
+    _prepare(session, asked.pipeline)
+    query = (ENTERED + CONVERSION).format(
+        in_window=in_window(session, "occurred_at"), pipeline=_only(asked.pipeline)
+    )
+    return [
+        StageConversion.of(
+            pipeline=row["pipeline"],
+            stage=row["stage"],
+            next_stage=row["next_stage"],
+            entered=row["entered"],
+            converted=row["converted"],
+            conversion=ratio(row["converted"], row["entered"]),
+            advanced=row["advanced"],
+            days_mean=mean(row["took"], row["converted"]),
+            days_median=spell(row["middle"]),
+        )
+        for row in session.rows(query)
+    ]
+
+
+def entrants(session: Session[OfSales], asked: AskStage) -> tuple[list[Entrant], str | None]:
+    """The deals behind the conversion of a stage, by id.
+
+    ``days`` to the next stage is None for those that did not enter it.
+    """
+    _prepare(session, asked.pipeline, asked.stage)
+    query = (ENTERED + ENTRANTS).format(
+        in_window=in_window(session, "occurred_at"), chosen=wanted({"stage": asked.stage})
+    )
+    rows, more = session.page(query, "deal_id", asked)
+    return [
+        Entrant.of(
+            id=UUID(row["deal_id"]),
+            pipeline=row["pipeline"],
+            entered_at=row["entered_at"],
+            converted=row["took"] is not None,
+            advanced=row["is_ahead"],
+            days=spell(row["took"]),
+        )
+        for row in rows
+    ], more
+
+
+def stays(session: Session[OfSales], asked: AskStage) -> tuple[list[Stay], str | None]:
+    """The stays behind the times in a stage, by their positions.
+
+    Those that ended in the window, and those that have not ended, with the days up to now.
+    """
+    _prepare(session, asked.pipeline, asked.stage)
+    query = SITTERS.format(
+        chosen=wanted({"stage": asked.stage}), in_window=in_window(session, "left_at")
+    )
+    rows, more = session.page(query, "position", asked, {"now": micros(session)})
+    return [
+        Stay.of(
+            id=UUID(row["deal_id"]),
+            position=row["position"],
+            pipeline=row["pipeline"],
+            entered_at=row["entered_at"],
+            left_at=row["left_at"],
+            days=spell(row["stay"]),
+        )
+        for row in rows
+    ], more
+
+
+def stage_times(session: Session[OfSales], asked: AskDeals) -> list[StageTime]:
+    """For each open stage: how long deals stood in it that left it in the window, and who stands.
+
+    ``standing`` and their mean age are of the moment, whatever the window.
+    """
+    _prepare(session, asked.pipeline)
+    query = STAYS.format(in_window=in_window(session, "left_at"), pipeline=_only(asked.pipeline))
+    return [
+        StageTime.of(
+            pipeline=row["pipeline"],
+            stage=row["stage"],
+            stays=row["stays"],
+            days_mean=mean(row["took"], row["stays"]),
+            days_median=spell(row["middle"]),
+            standing=row["standing"],
+            standing_days_mean=mean(row["age"], row["standing"]),
+        )
+        for row in session.rows(query, {"now": micros(session)})
+    ]
+
+
+def _only(pipeline: str | None) -> str:
+    return "true" if pipeline is None else f"d.pipeline = {text(pipeline)}"
+
+
+FIGURES: tuple[Figure[Any, Any], ...] = (
+    Figure(
+        name="deals/conversion",
+        operation="conversion",
+        says="Of the deals that entered a stage in the window, those that later entered the next.",
+        asks=AskDeals,
+        row=StageConversion,
+        answer=conversion,
+        tables=TABLES,
+        chart=Chart("stage", ("conversion",)),
+    ),
+    Figure(
+        name="deals/conversion/deals",
+        operation="entrants",
+        says="The deals that entered a stage in the window, and whether they went on.",
+        asks=AskStage,
+        row=Entrant,
+        answer=entrants,
+        tables=TABLES,
+    ),
+    Figure(
+        name="deals/stages",
+        operation="stages",
+        says="How long deals stand in each stage.",
+        asks=AskDeals,
+        row=StageTime,
+        answer=stage_times,
+        tables=TABLES,
+        chart=Chart("stage", ("days_mean", "days_median")),
+    ),
+    Figure(
+        name="deals/stages/deals",
+        operation="stays",
+        says="The stays in a stage that ended in the window, and those that have not ended.",
+        asks=AskStage,
+        row=Stay,
+        answer=stays,
+        tables=TABLES,
+    ),
+)

@@ -1,0 +1,327 @@
+"""A question, and a list, declared once: what may be asked, the SQL, the shape of the answer.
+
+Routes, OpenAPI, the refusal of unknown parameters, pages, JSON, CSV and Parquet are made from the
+declarations (``read_api.listing``).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Annotated, Any, Generic, NamedTuple, TypeVar
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from events import values
+from events.values import Instant
+from projections.asking.clocks import Moment
+from projections.asking.pages import LIMIT, MAX_LIMIT, closed, opened
+from projections.asking.rows import maker, plain
+from projections.asking.shape import Page, PageAt, Shape
+from projections.asking.view import View
+from projections.engine.model import ReadModel
+from projections.engine.tables import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """The condition that a parameter adds to a list's query, while it is given.
+
+    Attributes:
+        sql: with the parameter's value as ``%(name)s``.
+        value: makes the value that SQL takes; by default it is the parameter's own.
+    """
+
+    sql: str
+    value: Callable[[Any], Any] | None = None
+
+
+Word = Annotated[str | None, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
+Time = Instant | None
+Day = values.Day | None
+UUID_TEXT = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+Ids = Annotated[
+    str | None,
+    Field(
+        pattern=f"^{UUID_TEXT}(,{UUID_TEXT}){{0,99}}$",
+        description="Only these, with commas between them; at most a hundred.",
+    ),
+]
+
+
+def each(ids: str) -> list[UUID]:
+    """The ids that a text names."""
+    return [UUID(one) for one in ids.split(",")]
+
+
+def containing(text: str) -> str:
+    """A pattern of LIKE that finds any part of a text."""
+    return "%" + re.sub(r"([\\%_])", r"\\\1", text) + "%"
+
+
+class Asked(BaseModel):
+    """What may be asked of every question."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    min_position: Annotated[
+        int | None,
+        Field(ge=0, le=2**62, description="Wait until the answer reflects this position."),
+    ] = None
+
+
+class AskedAt(Asked):
+    """What may be asked of every question about a moment."""
+
+    as_of: Annotated[
+        str | None,
+        Field(
+            max_length=40,
+            description="Business time: what occurred before an instant, or up to a date's end.",
+            examples=["2026-06-30", "2026-06-30T12:00:00Z"],
+        ),
+    ] = None
+    known_at: Annotated[
+        str | None,
+        Field(
+            max_length=40,
+            description="Only what the ledger knew then: a position, an instant or a date.",
+            examples=["1284", "2026-06-30"],
+        ),
+    ] = None
+
+
+class Paged(BaseModel):
+    """What may be asked of everything that comes page by page."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    cursor: Annotated[
+        str | None,
+        Field(max_length=500, pattern=r"^[\w-]*$", description="From a page's next link."),
+    ] = None
+    limit: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = LIMIT
+
+
+class Listed(Asked, Paged):
+    """What may be asked of every list."""
+
+
+class Counted(Listed):
+    """What may be asked of every list that is cheap to count."""
+
+    count: Annotated[bool, Field(description="Say how many there are in all.")] = False
+
+
+class ListedAt(Listed, AskedAt):
+    """What may be asked of every list about a moment."""
+
+
+Q = TypeVar("Q", bound=Asked)
+L = TypeVar("L", bound=Listed)
+S = TypeVar("S", bound=Shape)
+A = TypeVar("A", bound=Shape)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question(Generic[Q, A]):
+    """Something that may be asked with GET.
+
+    Attributes:
+        path: with ``{id}`` where it is about one thing.
+        name: of the operation in the OpenAPI document.
+        tag: its chapter there.
+        says: one sentence about the answer.
+        asks: what may be asked.
+        shape: of the answer.
+        needs: the read models that it reads.
+        answer: called with the view, then the id where the path has one, then what was asked;
+            None where there is no such thing.
+    """
+
+    path: str
+    name: str
+    tag: str
+    says: str
+    asks: type[Q]
+    shape: type[A]
+    needs: tuple[ReadModel, ...]
+    answer: Callable[..., A | None]
+
+    @property
+    def is_about_one(self) -> bool:
+        """Whether the path holds an id."""
+        return "{id}" in self.path
+
+
+class By(NamedTuple):
+    """A part of a list's order.
+
+    Attributes:
+        sql: the expression that is compared.
+        column: of the rows, with its value; by default called as the end of the expression.
+        kind: of its values; by default that of the shape's field.
+    """
+
+    sql: str
+    column: str = ""
+    kind: type | None = None
+
+    @property
+    def name(self) -> str:
+        """The column."""
+        return self.column or self.sql.rpartition(".")[2]
+
+
+@dataclass(frozen=True)
+class Pages(Generic[S]):
+    """How a query's rows are given out page by page.
+
+    Attributes:
+        of: the list; its cursors bear that name.
+        shape: of one item.
+        order: two expressions, of which the second is unique.
+    """
+
+    of: str
+    shape: type[S]
+    order: tuple[By, By]
+    is_descending: bool = False
+
+    def one(
+        self, conn: Connection, select: str, values: Mapping[str, Any], asked: Paged
+    ) -> tuple[list[S], str | None]:
+        """The items of one page, and the cursor of the next one, or None at the end.
+
+        Args:
+            select: the query up to and with a WHERE.
+
+        Raises:
+            Unanswerable: when the cursor is none of this list.
+        """
+        direction, beyond = ("DESC", "<") if self.is_descending else ("ASC", ">")
+        first, second = self.order
+        given = {**values, "limit": asked.limit + 1}
+        if asked.cursor is not None:
+            fields = self.shape.model_fields
+            kinds = [by.kind or plain(fields[by.name].annotation) for by in self.order]
+            select += f" AND ({first.sql}, {second.sql}) {beyond} (%(first)s, %(second)s)"
+            given["first"], given["second"] = opened(self.of, asked.cursor, kinds)
+        select += f" ORDER BY {first.sql} {direction}, {second.sql} {direction} LIMIT %(limit)s"
+        cursor = conn.execute(select.encode(), given, prepare=conn.prepare_threshold is not None)
+        found = cursor.fetchall()
+        assert cursor.description is not None
+        columns = tuple(column.name for column in cursor.description)
+        make = maker(self.shape, columns, tuple(by.name for by in self.order))
+        more = None
+        if len(found) > asked.limit:
+            last = found[asked.limit - 1]
+            more = closed(self.of, [last[columns.index(by.name)] for by in self.order])
+        return [make(row) for row in found[: asked.limit]], more
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing(Generic[L, S]):
+    """A list, page by page.
+
+    Attributes:
+        path, name, tag, says, asks, needs: as of ``Question``.
+        shape: of one item.
+        select: the query up to and with a WHERE; made anew for each moment.
+        order: two expressions, of which the second is unique.
+        whose: a query that is empty where there is no such thing as a path's id names.
+    """
+
+    path: str
+    name: str
+    tag: str
+    says: str
+    asks: type[L]
+    shape: type[S]
+    needs: tuple[ReadModel, ...]
+    select: Callable[[Moment], str]
+    order: tuple[By, By]
+    is_descending: bool = False
+    whose: str | None = None
+
+    @property
+    def _has_clocks(self) -> bool:
+        return AskedAt in self.asks.__mro__
+
+    def page(self, view: View, *about: UUID | L) -> Page[S] | None:
+        """One page; ``next`` is the cursor of the next one.
+
+        Args:
+            about: the id where the path has one, then what was asked.
+
+        Raises:
+            Unanswerable: when the cursor is none of this list.
+        """
+        *ids, asked = about
+        assert isinstance(asked, self.asks)
+        of = {"id": ids[0]} if ids else {}
+        if self.whose is not None and not view.conn.execute(self.whose.encode(), of).fetchone():
+            return None
+        items, more = self.rows(view.conn, view.when, asked, **of)
+        if self._has_clocks:
+            return PageAt[S].of(view.head_at, items=items, next=more)
+        if isinstance(asked, Counted) and asked.count:
+            count = self._count(view, asked, of)
+            return Page[S].of(view.head, items=items, next=more, count=count)
+        return Page[S].of(view.head, items=items, next=more)
+
+    def _count(self, view: View, asked: L, of: Mapping[str, Any]) -> int:
+        conditions, given = chosen(asked)
+        every = " AND ".join([self.select(view.when), *conditions])
+        sql = f"SELECT count(*) FROM ({every}) every"
+        row = view.conn.execute(sql.encode(), {**view.when.values, **of, **given}).fetchone()
+        assert row is not None
+        return int(row[0])
+
+    def rows(
+        self, conn: Connection, when: Moment, asked: L, **of: Any
+    ) -> tuple[list[S], str | None]:
+        """The items of one page, and the cursor of the next one, or None at the end."""
+        conditions, given = chosen(asked)
+        select = " AND ".join([self.select(when), *conditions])
+        values = {**when.values, **of, **given}
+        pages = Pages(self.name, self.shape, self.order, is_descending=self.is_descending)
+        return pages.one(conn, select, values, asked)
+
+    def question(self) -> Question[L, Page[S]]:
+        """The list as a question."""
+        pages: Any = PageAt if self._has_clocks else Page
+        return Question(
+            path=self.path,
+            name=self.name,
+            tag=self.tag,
+            says=self.says,
+            asks=self.asks,
+            shape=pages[self.shape],
+            needs=self.needs,
+            answer=self.page,
+        )
+
+
+def chosen(asked: BaseModel) -> tuple[list[str], dict[str, Any]]:
+    """The conditions of the parameters that are given, and those parameters' values by name."""
+    conditions, given = [], {}
+    for name, where in _wheres(type(asked)).items():
+        value = asked.__dict__[name]
+        if value is not None:
+            conditions.append(where.sql)
+            given[name] = value if where.value is None else where.value(value)
+    return conditions, given
+
+
+@lru_cache
+def _wheres(asks: type[BaseModel]) -> Mapping[str, Where]:
+    return {
+        name: mark
+        for name, field in asks.model_fields.items()
+        for mark in field.metadata
+        if isinstance(mark, Where)
+    }
