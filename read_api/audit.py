@@ -157,7 +157,7 @@ S = TypeVar("S", bound=Shape)
 
 
 def _page(view: View, items: list[S], more: str | None) -> Page[S]:
-    return Page[S].of(view.head, items=items, next=more)
+    return Page.of(view.head, items=items, next=more)
 
 
 def _readable(reader: Reader, view: View, stored: list[_Stored]) -> list[RecordedShape]:

@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import Request, Response
 from fastapi.dependencies.models import Dependant
 from fastapi.dependencies.utils import get_flat_params
-from fastapi.params import Query
+from fastapi.params import Cookie, Header, Path
 from fastapi.routing import APIRoute
 
 from projections.asking.clocks import Unanswerable
@@ -18,6 +18,8 @@ from read_api import reading
 from read_api.reading import NotThereYet, Reader
 
 LOOK_SECONDS = 0.01
+ELSEWHERE = Path | Header | Cookie
+"""Parameters that do not stand in the query."""
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -53,8 +55,8 @@ def waiting_route(reader: Reader) -> type[APIRoute]:
 
 def _parameters(dependant: Dependant) -> set[str]:
     """The names of what a question takes."""
-    flat = get_flat_params(dependant)
-    return {field.alias for field in flat if isinstance(field.field_info, Query)}
+    every = get_flat_params(dependant)
+    return {field.alias for field in every if not isinstance(field.field_info, ELSEWHERE)}
 
 
 def _refuse_unknown(request: Request, known: set[str]) -> None:

@@ -6,6 +6,7 @@ from datetime import date
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, create_model
+from pydantic_core import PydanticCustomError
 
 from events.values import COINS
 from projections.asking.clocks import Unanswerable
@@ -34,7 +35,7 @@ Group = Annotated[
 
 def _known(code: str | None) -> str | None:
     if code is not None and code not in COINS:
-        raise ValueError("is no currency of ISO 4217")
+        raise PydanticCustomError("currency", "is no currency of ISO 4217")
     return code
 
 

@@ -267,11 +267,11 @@ class Listing(Generic[L, S]):
             return None
         items, more = self.rows(view.conn, view.when, asked, **of)
         if self._has_clocks:
-            return PageAt[S].of(view.head_at, items=items, next=more)
+            return PageAt.of(view.head_at, items=items, next=more)
         if isinstance(asked, Counted) and asked.count:
             count = self._count(view, asked, of)
-            return Page[S].of(view.head, items=items, next=more, count=count)
-        return Page[S].of(view.head, items=items, next=more)
+            return Page.of(view.head, items=items, next=more, count=count)
+        return Page.of(view.head, items=items, next=more)
 
     def _count(self, view: View, asked: L, of: Mapping[str, Any]) -> int:
         conditions, given = chosen(asked)

@@ -189,3 +189,65 @@ def test_json_is_given_to_whoever_accepts_anything(filled: World) -> None:
     for accept in ("*/*", "application/json", "text/html,*/*;q=0.8"):
         answer = filled.ask("/leads", {"Accept": accept})
         assert answer.headers["content-type"] == "application/json"
+
+
+def refused(company: World, path: str, field: str, **params: Any) -> str:
+    """The message about a parameter that is refused."""
+    answer = company.ask(path, **params)
+    assert answer.status_code == 422, answer.text
+    [error] = answer.json()["errors"]
+    assert error["field"] == field
+    return str(error["message"])
+
+
+@pytest.mark.parametrize("path", ["/customers", "/leads", "/opportunities", "/promises"])
+def test_a_list_gives_those_whose_ids_are_named(filled: World, path: str) -> None:
+    every = keys(filled, path, limit=1000)
+    wanted = [every[7], every[3], str(UUID(int=9))]
+    assert keys(filled, path, ids=",".join(wanted)) == [every[3], every[7]]
+    assert keys(filled, path, ids=every[5].upper()) == [every[5]]
+
+
+@pytest.mark.parametrize("ids", ["", "x", "1", f"{UUID(int=1)},", f"{UUID(int=1)};{UUID(int=2)}"])
+def test_ids_that_are_none_are_refused(filled: World, ids: str) -> None:
+    refused(filled, "/leads", "ids", ids=ids)
+
+
+def test_a_hundred_ids_are_taken_and_no_more(filled: World) -> None:
+    ids = [str(UUID(int=3000 + n)) for n in range(101)]
+    assert count_of(filled, "/leads", ids=",".join(ids[:100])) == COUNT
+    refused(filled, "/leads", "ids", ids=",".join(ids))
+
+
+@pytest.mark.parametrize("path", ["/customers", "/leads", "/opportunities", "/payments"])
+def test_a_list_says_how_many_there_are_when_it_is_asked(filled: World, path: str) -> None:
+    total = 0 if path == "/payments" else COUNT
+    assert filled.get(path, limit=2, count="true")["count"] == total
+    assert "count" not in filled.get(path, limit=2)
+    if total:
+        page = filled.get(path, limit=5, count="true")
+        assert filled.get(page["next"])["count"] == total
+    if path in ("/customers", "/opportunities"):
+        assert filled.get(path, owner="ada", count="true")["count"] == 12
+
+
+def test_a_parameter_that_is_given_twice_is_refused(filled: World) -> None:
+    assert "more than once" in refused(filled, "/leads?owner=ada&owner=bob", "owner")
+    assert "more than once" in refused(filled, "/leads?limit=1&limit=1", "limit")
+    assert "more than once" in refused(filled, "/analytics/rfm?owner=ada&owner=ada", "owner")
+
+
+def test_a_cursor_of_another_list_is_refused(filled: World) -> None:
+    cursors = {path: filled.get(path, limit=1)["next"].partition("cursor=")[2] for path in PATHS}
+    for path in PATHS:
+        for other, cursor in cursors.items():
+            if other == path:
+                assert filled.ask(path, cursor=cursor).status_code == 200
+            else:
+                assert "this list" in refused(filled, path, "cursor", cursor=cursor)
+
+
+def test_the_timeline_of_an_unknown_customer_is_not_found(filled: World) -> None:
+    for unknown in (UUID(int=1), UUID(int=3000)):  # nothing at all, and a lead
+        assert filled.ask(f"/customers/{unknown}/timeline").status_code == 404
+    assert filled.get(f"/customers/{UUID(int=1000)}/timeline")["items"]
