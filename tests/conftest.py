@@ -1,7 +1,8 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -9,8 +10,11 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from events.ledger.migrate import migrate
 from pledge.broker import broker
 from pledge.embedded import create_database, postgres
+
+NewLedger = Callable[[], AbstractContextManager[str]]
 
 
 @pytest.fixture(scope="session")
@@ -49,3 +53,45 @@ def database_url(postgres_url: str) -> Iterator[str]:
     yield create_database(postgres_url, name)
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture(scope="session")
+def empty_ledger(postgres_url: str) -> Iterator[str]:
+    """The name of a database with an empty ledger, to be copied and not to be used."""
+    name = f"template_{uuid4().hex}"
+    migrate(create_database(postgres_url, name))
+    yield name
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE {}").format(sql.Identifier(name)))
+
+
+@pytest.fixture(scope="session")
+def new_ledger(postgres_url: str, empty_ledger: str) -> NewLedger:
+    """Makes databases with an empty ledger, which vanish again."""
+
+    @contextmanager
+    def make() -> Iterator[str]:
+        name_ = f"test_{uuid4().hex}"
+        name = sql.Identifier(name_)
+        with psycopg.connect(postgres_url, autocommit=True) as connection:
+            connection.execute(
+                sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(name, sql.Identifier(empty_ledger))
+            )
+            # PostgreSQL copies everything but the rights on the database itself.
+            connection.execute(
+                sql.SQL("GRANT CREATE, TEMPORARY ON DATABASE {} TO pledge_service").format(name)
+            )
+        try:
+            yield create_database(postgres_url, name_)
+        finally:
+            with psycopg.connect(postgres_url, autocommit=True) as connection:
+                connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+
+    return make
+
+
+@pytest.fixture
+def ledger_url(new_ledger: NewLedger) -> Iterator[str]:
+    """A database with an empty ledger, the test's own."""
+    with new_ledger() as url:
+        yield url

@@ -1,3 +1,3 @@
-from tests.projections.conftest import company, empty_ledger, new_world
+from tests.projections.conftest import company, new_world
 
-__all__ = ["company", "empty_ledger", "new_world"]
+__all__ = ["company", "new_world"]

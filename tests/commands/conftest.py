@@ -4,15 +4,6 @@ import pytest
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
-from events.ledger.migrate import migrate
-
-
-@pytest.fixture
-def ledger_url(database_url: str) -> str:
-    """An empty ledger of the test's own."""
-    migrate(database_url)
-    return database_url
-
 
 @pytest.fixture(autouse=True)
 def logged() -> Iterator[list[EventDict]]:

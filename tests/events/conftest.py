@@ -8,7 +8,6 @@ from psycopg import sql
 from events.base import REGISTRY
 from events.ledger import ledger
 from events.ledger.ledger import Connection
-from events.ledger.migrate import migrate
 from pledge.embedded import create_database
 
 
@@ -34,13 +33,6 @@ def new_database(postgres_url: str) -> Iterator[Callable[[], str]]:
     with psycopg.connect(postgres_url, autocommit=True) as conn:
         for name in made:
             conn.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
-
-
-@pytest.fixture
-def ledger_url(database_url: str) -> str:
-    """A database with an empty ledger."""
-    migrate(database_url)
-    return database_url
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from events.ledger.ledger import Connection, append
 from events.ledger.migrate import OtherVersion, migrate
 from tests.events.proposals import propose
 
-MIGRATE = "import sys; from events.migrate import migrate; print(migrate(sys.argv[1]))"
+MIGRATE = "import sys; from events.ledger.migrate import migrate; print(migrate(sys.argv[1]))"
 
 
 def test_two_processes_that_migrate_at_once_do_not_collide(database_url: str) -> None:

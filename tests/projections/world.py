@@ -7,9 +7,11 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
+from functools import cache
 from itertools import count
-from typing import Any
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 import httpx2
@@ -57,6 +59,24 @@ def eur(amount: str) -> dict[str, str]:
     return {"amount": amount, "currency": "EUR"}
 
 
+_lent: ContextVar[Reader] = ContextVar("reader")
+
+
+class Lent:
+    """Whichever reader the question is asked of."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(_lent.get(), name)
+
+
+@cache
+def application() -> FastAPI:
+    """The read API, installed once for all worlds: that takes longer than most tests."""
+    app = FastAPI()
+    install(app, cast("Reader", Lent()))
+    return app
+
+
 class World:
     """One ledger with a writer, and read models that move when they are told to."""
 
@@ -67,8 +87,7 @@ class World:
         self.store = Store(self._folder.name)
         self.reader = Reader(url, Keyring(MASTER), facts=self.store)
         self.reader.open()
-        self.app = FastAPI()
-        install(self.app, self.reader)
+        self.app = application()
         self.source: Callable[[], Source] = FromLedger
         self._keys = count()
 
@@ -149,12 +168,17 @@ class World:
         with self.superuser() as conn:
             return conn.execute(f"SELECT * FROM {table} ORDER BY 1, 2".encode()).fetchall()
 
+    async def asgi(self, scope: Any, receive: Any, send: Any) -> None:
+        """The read API of this world."""
+        _lent.set(self.reader)
+        await self.app(scope, receive, send)
+
     def ask(self, path: str, headers: dict[str, str] | None = None, **params: Any) -> Any:
         """The answer to a GET, whatever it is; JSON is held against the route's own model."""
         routes: list[Any] = []
 
         async def app(scope: Any, receive: Any, send: Any) -> None:
-            await self.app(scope, receive, send)
+            await self.asgi(scope, receive, send)
             routes.append(scope.get("route"))
 
         async def asked() -> httpx2.Response:

@@ -1,3 +1,3 @@
-from tests.projections.conftest import company, empty_ledger, logged, new_world
+from tests.projections.conftest import company, logged, new_world
 
-__all__ = ["company", "empty_ledger", "logged", "new_world"]
+__all__ = ["company", "logged", "new_world"]

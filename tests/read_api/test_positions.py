@@ -116,7 +116,7 @@ def test_those_who_wait_keep_nobody_else_from_an_answer(
     company.project()
 
     async def ask() -> tuple[float, list[int]]:
-        transport = httpx2.ASGITransport(app=company.app)
+        transport = httpx2.ASGITransport(app=company.asgi)
         async with httpx2.AsyncClient(transport=transport, base_url="http://pledge") as client:
             waiting = [
                 asyncio.create_task(client.get("/leads", params={"min_position": 99}))
