@@ -23,7 +23,7 @@ from events.lead import LeadCaptured, LeadClaimed, LeadConverted, LeadQualified
 from events.ledger import checkpoints, ledger
 from events.ledger.checkpoints import Overtaken
 from events.ledger.keys import Keyring
-from events.ledger.ledger import Connection
+from events.ledger.ledger import Connection, Stored
 
 log = structlog.get_logger()
 
@@ -191,24 +191,26 @@ class Policies:
             return 0
         rows = ledger.read(conn, old.position, BATCH)
         for row in rows:
-            if row[12] in POLICIES and row[8] not in SILENT:
-                for policy in POLICIES[row[12]]:
-                    self._follow(conn, policy, row[3], row[0], attempts=0)
+            if row.type in POLICIES and row.actor_kind not in SILENT:
+                for policy in POLICIES[row.type]:
+                    self._follow(conn, policy, row.stream_id, row.position, attempts=0)
         if rows:
-            checkpoints.move(conn, old, replace(old, position=rows[-1][0], event_id=rows[-1][1]))
+            checkpoints.move(
+                conn, old, replace(old, position=rows[-1].position, event_id=rows[-1].event_id)
+            )
         return len(rows)
 
     def retry_wanted(self, conn: Connection) -> None:
         """Try again what operators asked for, under new command ids where a rule had refused."""
         for name, position, event_id, attempts in conn.execute(WANTED).fetchall():
             rows = ledger.read(conn, position - 1, 1)
-            if rows and rows[0][1] == event_id and name in BY_NAME:
-                self._follow(conn, BY_NAME[name], rows[0][3], position, attempts=attempts)
+            if rows and rows[0].event_id == event_id and name in BY_NAME:
+                self._follow(conn, BY_NAME[name], rows[0].stream_id, position, attempts=attempts)
 
     def _follow(
         self, conn: Connection, policy: Policy, stream_id: UUID, position: int, *, attempts: int
     ) -> None:
-        rows = [row for row in ledger.read_streams(conn, [stream_id]) if row[0] <= position]
+        rows = [row for row in ledger.read_streams(conn, [stream_id]) if row.position <= position]
         try:
             self._have_done(conn, policy, rows, attempts)
         except (psycopg.OperationalError, Undecided):
@@ -216,11 +218,11 @@ class Policies:
         except Exception as error:
             # One event that a policy cannot answer must not keep it from all others.
             log.exception("a policy failed", policy=policy.__name__, position=position)
-            parked = (policy.__name__, rows[-1][1], position, stream_id, "", "PolicyFailed")
+            parked = (policy.__name__, rows[-1].event_id, position, stream_id, "", "PolicyFailed")
             conn.execute(PARK, (*parked, f"{type(error).__name__}: {error}"))
 
     def _have_done(
-        self, conn: Connection, policy: Policy, rows: list[tuple[Any, ...]], attempts: int
+        self, conn: Connection, policy: Policy, rows: list[Stored], attempts: int
     ) -> None:
         history = ledger.decode_all(conn, self._keyring, rows)
         cause, name = history[-1], policy.__name__
@@ -251,7 +253,7 @@ def begin_at_the_end(conn: Connection) -> None:
     """Let policies answer what comes from now on, and nothing that is there already."""
     head = ledger.head(conn)
     rows = ledger.read(conn, head - 1, 1) if head else []
-    checkpoints.begin(conn, NAME, SHAPE, head, rows[0][1] if rows else None)
+    checkpoints.begin(conn, NAME, SHAPE, head, rows[0].event_id if rows else None)
 
 
 class Undecided(RuntimeError):

@@ -233,7 +233,7 @@ def export_events(
                 line = recorded._asdict()
                 line["data"] = line.pop("event").model_dump(mode="json", exclude_none=True)
                 file.write(orjson.dumps(line, option=orjson.OPT_UTC_Z) + b"\n")
-            position = rows[-1][0]
+            position = rows[-1].position
             count += len(batch.events)
         file.flush()
         if to is not None:

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
 from events.ledger import ledger
+from events.ledger.ledger import Stored
 from projections.asking.clocks import Unanswerable
 from projections.asking.listing import By, Paged, Pages, Time, Where, Word, chosen
 from projections.asking.shape import Page, Shape
@@ -161,7 +162,7 @@ def _page(view: View, items: list[S], more: str | None) -> Page[S]:
 
 
 def _readable(reader: Reader, view: View, stored: list[_Stored]) -> list[RecordedShape]:
-    rows = [tuple(row.__dict__.values()) for row in stored]
+    rows = [Stored(**row.__dict__) for row in stored]
     batch = readable(view.conn, reader.keyring, rows)
     plain = {
         one.position: one.event.model_dump(mode="json", exclude_none=True) for one in batch.events

@@ -82,7 +82,9 @@ class Writing:
                 events = taken.between(0, poison.position).events
             new = self._written(manifest, Batch(events, {}))
             if poison is None:
-                new = replace(new, position=rows[-1][0], event_id=rows[-1][1], halted=None)
+                new = replace(
+                    new, position=rows[-1].position, event_id=rows[-1].event_id, halted=None
+                )
             else:
                 new = replace(new, halted=str(poison))
         if new == manifest:

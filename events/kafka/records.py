@@ -25,8 +25,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from events.kafka.client import murmur2
-
-Row = tuple[Any, ...]
+from events.ledger.ledger import Stored
 
 FORMAT = 2
 """Of the records; another one goes into another topic. The first was binary mode, without chain."""
@@ -72,13 +71,13 @@ class Link(NamedTuple):
     """A record as its place in the chain.
 
     Attributes:
-        row: the event as a row of ``ledger.COLUMNS``; None of a watermark, and of an event that
+        row: the event as the ledger stores it; None of a watermark, and of an event that
             the reader knows already.
     """
 
     position: int
     previous: int
-    row: Row | None = None
+    row: Stored | None = None
 
 
 class Foreign(ValueError):
@@ -113,7 +112,7 @@ def event_record(row: Sequence[Any], source: str, previous: int) -> bytes:
     """The record of an event, its payload verbatim.
 
     Args:
-        row: of ``ledger.COLUMNS``; ids may be texts.
+        row: of the ledger; ids may be texts.
     """
     (
         position,
@@ -180,7 +179,7 @@ def link_of(value: bytes, source: str, taken: int) -> Link:
     if position <= taken:
         return Link(position, previous)
     cause = found.causationid
-    row = (
+    row = Stored(
         position,
         found.id,
         stream_type,

@@ -35,6 +35,7 @@ from events.kafka.topic import TOPIC, TopicUnfit, prepare_topic, tail_of
 from events.ledger import checkpoints
 from events.ledger.checkpoints import Checkpoint, Overtaken
 from events.ledger.collection import without_cycle_collection
+from events.ledger.ledger import Stored, stored
 
 Connection = psycopg.Connection[Any]
 
@@ -62,7 +63,7 @@ SELECT position, event_id::text, stream_type, stream_id::text, version, occurred
        type, schema_version, payload
   FROM ledger.events WHERE position > %b ORDER BY position LIMIT %b
 """
-"""Rows of ``ledger.COLUMNS`` whose ids are texts, as records have them."""
+"""As ``ledger.READ``, but ids are texts, as records have them."""
 UNHURRIED = "SET synchronous_commit = off"
 """A crash may take the last moves of the checkpoint along; their events are sent again."""
 LEADER = "SELECT pg_try_advisory_lock(7203, 2)"
@@ -226,22 +227,24 @@ class Relay:
             is_busy = time.monotonic() < leading.sent_at + BUSY_SECONDS
             leading.stop.wait(BUSY_POLL_SECONDS if is_busy else POLL_SECONDS)
 
-    def _send(self, leading: _Leading, rows: Sequence[tuple[Any, ...]]) -> None:
+    def _send(self, leading: _Leading, rows: Sequence[Stored]) -> None:
         source, last = leading.source, leading.last
         size, acks = 0, []
         with without_cycle_collection():
             for row in rows:
-                partition, key = home_of(row[3])
+                partition, key = home_of(row.stream_id)
                 value = event_record(row, source, last[partition])
-                acks.append(self._produce(leading, value, partition, _ms(row[6]), key))
-                last[partition] = row[0]
+                acks.append(self._produce(leading, value, partition, _ms(row.recorded_at), key))
+                last[partition] = row.position
                 size += len(value)
                 if size > BATCH_BYTES:
                     break
         end = rows[len(acks) - 1]
-        leading.sent = end[0]
+        leading.sent = end.position
         leading.sent_at = time.monotonic()
-        leading.batches.append(Batch(acks, end[0], UUID(end[1]), _ms(end[6]), tuple(last)))
+        leading.batches.append(
+            Batch(acks, end.position, UUID(str(end.event_id)), _ms(end.recorded_at), tuple(last))
+        )
 
     def _produce(
         self, leading: _Leading, value: bytes, partition: int, ms: int, key: bytes | None = None
@@ -322,8 +325,12 @@ class Relay:
             raise Lost(f"the topic {self._topic} is not the one that it was")
 
 
-def _read(conn: Connection, after: int) -> list[tuple[Any, ...]]:
-    return conn.cursor(binary=True).execute(READ, (after, BATCH), prepare=True).fetchall()
+def _read(conn: Connection, after: int) -> list[Stored]:
+    return (
+        conn.cursor(binary=True, row_factory=stored)
+        .execute(READ, (after, BATCH), prepare=True)
+        .fetchall()
+    )
 
 
 def _ms(moment: datetime) -> int:

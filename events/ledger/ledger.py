@@ -52,11 +52,32 @@ LOAD = """
 SELECT stream_id, version, stream_type, type, schema_version, payload
   FROM ledger.events WHERE stream_id = ANY(%b) ORDER BY stream_id, version
 """
+
+
+class Stored(NamedTuple):
+    """A row of the ledger: an event as it is stored, personal fields sealed."""
+
+    position: int
+    event_id: UUID
+    stream_type: str
+    stream_id: UUID
+    version: int
+    occurred_at: datetime
+    recorded_at: datetime
+    actor: str
+    actor_kind: str
+    command_id: UUID
+    correlation_id: UUID
+    causation_id: UUID | None
+    type: str
+    schema_version: int
+    payload: bytes
+
+
+COLUMNS = ", ".join(Stored._fields)
 STREAM_TYPES = """
 SELECT DISTINCT ON (stream_id) stream_id, stream_type FROM ledger.events WHERE stream_id = ANY(%b)
 """
-COLUMNS = """position, event_id, stream_type, stream_id, version, occurred_at, recorded_at, actor,
-actor_kind, command_id, correlation_id, causation_id, type, schema_version, payload"""
 READ = f"SELECT {COLUMNS} FROM ledger.events WHERE position > %b ORDER BY position LIMIT %b"
 READ_STREAMS = f"""
 SELECT {COLUMNS} FROM ledger.events WHERE stream_id = ANY(%b) ORDER BY stream_id, version
@@ -325,9 +346,9 @@ def ledger_id(conn: Connection) -> UUID:
 
 
 def decode_all(
-    conn: Connection, keyring: Keyring, rows: Iterable[Sequence[Any]], *, personal: bool = True
+    conn: Connection, keyring: Keyring, rows: Iterable[Stored], *, personal: bool = True
 ) -> list[Recorded]:
-    """Rows of ``COLUMNS`` as events; their personal fields are opened unless ``personal`` is off.
+    """Stored events, read; their personal fields are opened unless ``personal`` is off.
 
     Raises:
         UnknownEventType: at a type that this code has no class for.
@@ -336,11 +357,11 @@ def decode_all(
     decoders: dict[tuple[str, int], Callable[[bytes], Event]] = {}
     events: list[Recorded] = []
     for row in rows:
-        kind = row[12], row[13]
+        kind = row.type, row.schema_version
         decode = decoders.get(kind)
         if decode is None:
             decode = decoders[kind] = decoder(*kind)
-        events.append(Recorded._make((*row[:14], decode(row[14]))))
+        events.append(Recorded._make((*row[:14], decode(row.payload))))
     if personal:
         sealed = [recorded for recorded in events if recorded.event.personal]
         keyring.load(conn, subjects_of_all((r.event, r.stream_id) for r in sealed))
@@ -349,11 +370,18 @@ def decode_all(
     return events
 
 
-def read(conn: Connection, after: int, limit: int) -> list[tuple[Any, ...]]:
-    """The next rows of ``COLUMNS`` above a position; no reader can pass a hole."""
-    return conn.cursor(binary=True).execute(READ, (after, limit), prepare=True).fetchall()
+def read(conn: Connection, after: int, limit: int) -> list[Stored]:
+    """The next events above a position; no reader can pass a hole."""
+    cursor = conn.cursor(binary=True, row_factory=stored)
+    return cursor.execute(READ, (after, limit), prepare=True).fetchall()
 
 
-def read_streams(conn: Connection, stream_ids: Collection[UUID]) -> list[tuple[Any, ...]]:
-    """All rows of ``COLUMNS`` of some streams, each stream in the order of its versions."""
-    return conn.cursor(binary=True).execute(READ_STREAMS, (list(stream_ids),)).fetchall()
+def read_streams(conn: Connection, stream_ids: Collection[UUID]) -> list[Stored]:
+    """All events of some streams, each stream in the order of its versions."""
+    cursor = conn.cursor(binary=True, row_factory=stored)
+    return cursor.execute(READ_STREAMS, (list(stream_ids),)).fetchall()
+
+
+def stored(_: psycopg.Cursor[Any]) -> Callable[[Sequence[Any]], Stored]:
+    """For cursors: rows of ``COLUMNS`` by name."""
+    return Stored._make

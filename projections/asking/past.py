@@ -36,8 +36,8 @@ def past(
     chosen = [
         row
         for row in ledger.read_streams(conn, stream_ids)
-        if (when.as_of is None or row[5] < when.as_of)
-        and (when.known_at is None or row[0] <= when.known_at)
+        if (when.as_of is None or row.occurred_at < when.as_of)
+        and (when.known_at is None or row.position <= when.known_at)
     ]
     batch = readable(conn, keyring, chosen)
     for model in models:

@@ -20,6 +20,7 @@ from events.kafka.records import partition_of
 from events.ledger import ledger
 from events.ledger.collection import without_cycle_collection
 from events.ledger.keys import Keyring
+from events.ledger.ledger import Stored, stored
 from projections.engine.folding import Parked, Poison, fold, readable
 from projections.engine.model import ReadModel
 from projections.engine.tables import Connection, Rows, Table, ready
@@ -209,7 +210,7 @@ def _build_share(
 
 
 def fold_into(
-    conn: Connection, asked: Build, stored: Rows, chunk: list[tuple[Any, ...]], aside: Aside
+    conn: Connection, asked: Build, stored: Rows, chunk: list[Stored], aside: Aside
 ) -> Aside:
     """Fold ledger rows on what is stored and write it; the streams newly set aside.
 
@@ -226,9 +227,7 @@ def fold_into(
     return {s: SetAside(poison.position, str(poison)) for s, poison in parking.items()}
 
 
-def _streams(
-    conn: Connection, asked: Build, share: int, shares: int
-) -> Iterator[list[tuple[Any, ...]]]:
+def _streams(conn: Connection, asked: Build, share: int, shares: int) -> Iterator[list[Stored]]:
     """Ledger rows of a share's streams, in chunks that end between two streams."""
     params: list[Any] = [asked.head, list(asked.model.types)]
     chosen, order = "true", ""
@@ -239,16 +238,16 @@ def _streams(
         order = "md5(stream_id::text || %s),"
         params.append(asked.shuffle)
     query = STREAMS.format(share=chosen, order=order)
-    with conn.cursor(name=f"build_{asked.model.name}", binary=True) as cursor:
+    with conn.cursor(name=f"build_{asked.model.name}", binary=True, row_factory=stored) as cursor:
         cursor.execute(query.encode(), params)
-        kept: list[tuple[Any, ...]] = []
+        kept: list[Stored] = []
         while rows := cursor.fetchmany(CHUNK):
             rows = kept + rows
             cut = len(rows)
-            while cut and rows[cut - 1][3] == rows[-1][3]:
+            while cut and rows[cut - 1].stream_id == rows[-1].stream_id:
                 cut -= 1
             if cut:
-                yield [row for row in rows[:cut] if asked.has_taken(row[0], row[3])]
+                yield [row for row in rows[:cut] if asked.has_taken(row.position, row.stream_id)]
             kept = rows[cut:]
         if kept:
-            yield [row for row in kept if asked.has_taken(row[0], row[3])]
+            yield [row for row in kept if asked.has_taken(row.position, row.stream_id)]

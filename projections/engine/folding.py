@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import Any
 from uuid import UUID
 
 from events.base import UnknownEventType
 from events.envelope import Recorded
 from events.ledger import ledger
 from events.ledger.keys import Keyring
+from events.ledger.ledger import Stored
 from projections.engine.model import ReadModel
 from projections.engine.tables import Connection, Rows
 
@@ -64,7 +64,7 @@ class Batch:
         )
 
 
-def readable(conn: Connection, keyring: Keyring, rows: Sequence[tuple[Any, ...]]) -> Batch:
+def readable(conn: Connection, keyring: Keyring, rows: Sequence[Stored]) -> Batch:
     """The events that these ledger rows hold."""
     try:
         return Batch(ledger.decode_all(conn, keyring, rows), {})
@@ -77,7 +77,8 @@ def readable(conn: Connection, keyring: Keyring, rows: Sequence[tuple[Any, ...]]
             events += ledger.decode_all(conn, keyring, [row])
         except (LookupError, ValueError) as error:
             fatal = isinstance(error, UnknownEventType)
-            broken[row[0]] = Poison(row[0], row[3], row[12], error, fatal=fatal)
+            poison = Poison(row.position, row.stream_id, row.type, error, fatal=fatal)
+            broken[row.position] = poison
     return Batch(events, broken)
 
 

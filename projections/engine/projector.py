@@ -144,8 +144,8 @@ def _behind(old: Checkpoint, piece: Piece) -> Checkpoint:
     if piece.strange is not None:
         return replace(old, halted=say(old.name, piece.strange))
     new = replace(old, offset=piece.offset)
-    if piece.rows and piece.rows[-1][0] > old.position:
-        new.position, new.event_id = piece.rows[-1][:2]
+    if piece.rows and piece.rows[-1].position > old.position:
+        new.position, new.event_id = piece.rows[-1].position, piece.rows[-1].event_id
     if piece.watermark is not None:
         new.watermark = max(old.watermark or 0, piece.watermark)
     return new

@@ -187,6 +187,6 @@ def _follow(conn: Connection, asked: Build, after: int, aside: Aside) -> int:
     if not batch:
         return after
     rows = Rows(asked.model.tables, asked.prefix)
-    rows.load(conn, {row[3] for row in batch})
+    rows.load(conn, {row.stream_id for row in batch})
     aside.update(fold_into(conn, asked, rows, batch, aside))
-    return int(batch[-1][0])
+    return batch[-1].position

@@ -247,7 +247,11 @@ def _apart(pieces: Sequence[Piece], whole: Batch) -> list[Taken]:
     taken = []
     at = 0
     for piece in pieces:
-        broken = {row[0]: whole.broken[row[0]] for row in piece.rows if row[0] in whole.broken}
+        broken = {
+            row.position: whole.broken[row.position]
+            for row in piece.rows
+            if row.position in whole.broken
+        }
         until = at + len(piece.rows) - len(broken)
         taken.append(Taken(piece, Batch(whole.events[at:until], broken)))
         at = until

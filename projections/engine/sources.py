@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import structlog
 
 from events.ledger import ledger
 from events.ledger.checkpoints import LEDGER, Checkpoint
+from events.ledger.ledger import Stored
 from projections.engine.tables import Connection
 
 log = structlog.get_logger()
@@ -25,7 +26,7 @@ class Piece(NamedTuple):
     """What one partition brought.
 
     Attributes:
-        rows: of ``ledger.COLUMNS``, each position above the one before.
+        rows: each position above the one before.
         offset: in a topic, from where on to read next time; None of the ledger, and where nothing
             could be taken.
         watermark: in a topic, up to where nothing of this partition is missing; None of the ledger.
@@ -33,7 +34,7 @@ class Piece(NamedTuple):
     """
 
     partition: int
-    rows: list[tuple[Any, ...]]
+    rows: list[Stored]
     offset: int | None = None
     watermark: int | None = None
     strange: str | None = None
@@ -43,7 +44,7 @@ class Piece(NamedTuple):
         """Whether it brings nothing that the checkpoint does not have."""
         if self.strange is not None:
             return checkpoint.taken >= self.strange_up_to
-        last = max(self.rows[-1][0] if self.rows else 0, self.watermark or 0)
+        last = max(self.rows[-1].position if self.rows else 0, self.watermark or 0)
         if last > checkpoint.taken:
             return False
         return self.offset is None or self.offset <= (checkpoint.offset or 0)
@@ -131,7 +132,7 @@ class FromLedger:
         rows = ledger.read(self._conn, self._after, limit)
         if not rows:
             return []
-        self._after = rows[-1][0]
+        self._after = rows[-1].position
         self._read_at = time.monotonic()
         return [Piece(0, rows)]
 

@@ -258,7 +258,7 @@ class FromTopic:
 
     def _known(self, pieces: list[Piece]) -> list[Piece]:
         """The pieces; one that names what the ledger does not have brings nothing."""
-        named = [piece.rows[-1][0] for piece in pieces if piece.rows]
+        named = [piece.rows[-1].position for piece in pieces if piece.rows]
         named += [piece.watermark for piece in pieces if piece.watermark]
         if not named:
             return pieces
@@ -266,7 +266,7 @@ class FromTopic:
         return [piece if _is_in(there, piece) else self._unknown(piece) for piece in pieces]
 
     def _unknown(self, piece: Piece) -> Piece:
-        position = max(piece.rows[-1][0] if piece.rows else 0, piece.watermark or 0)
+        position = max(piece.rows[-1].position if piece.rows else 0, piece.watermark or 0)
         strange = (
             f"follows {self._topic}, which knows of an event at position {position} that this "
             "ledger does not have (was it restored from a backup?)"
@@ -286,5 +286,5 @@ def _away() -> Iterator[None]:
 
 
 def _is_in(there: Mapping[int, UUID], piece: Piece) -> bool:
-    is_known = not piece.rows or there.get(piece.rows[-1][0]) == piece.rows[-1][1]
+    is_known = not piece.rows or there.get(piece.rows[-1].position) == piece.rows[-1].event_id
     return is_known and (not piece.watermark or piece.watermark in there)
