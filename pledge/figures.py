@@ -246,7 +246,7 @@ def _number(value: Any) -> float:
 
 def _spec(told: Any, figure: str, chart: Chart) -> dict[str, Any]:
     rows = _rows(told, chart)
-    currency = told["parameters"]["currency"]
+    currency = told["parameters"].get("currency")
     money = f", {currency}" if currency else ""
     title = f"{figure}{money}, at position {told['position']}"
     common: dict[str, Any] = {

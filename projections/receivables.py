@@ -266,7 +266,7 @@ def _accounts(
 ) -> tuple[list[_Account], str | None]:
     steps, more_values = accounts(conn, when, asked.customer_id)
     select = f"{steps}, {RECEIVABLES.format(name=name_at(when, 'a'))}"
-    return PAGES.one(conn, select, {**when.values, **more_values, **asked.__dict__}, asked)
+    return PAGES.one(conn, select, {**asked.__dict__, **when.values, **more_values}, asked)
 
 
 AGEING = """
@@ -310,7 +310,7 @@ def ageing(view: View, asked: AskAgeing) -> Ageing:
     steps, more_values = accounts(conn, when, asked.customer_id)
     select = f"{steps}{AGEING.format(name=name_at(when, 'w'))}"
     edges = [1, *(days + 1 for days in buckets)]
-    values = {**when.values, **more_values, **asked.__dict__, "edges": edges}
+    values = {**asked.__dict__, **when.values, **more_values, "edges": edges}
     names = bucket_names(buckets)
     items: dict[str, AgeingItem] = {}
     totals: dict[str, list[Decimal]] = {}

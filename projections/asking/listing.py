@@ -263,8 +263,10 @@ class Listing(Generic[L, S]):
         *ids, asked = about
         assert isinstance(asked, self.asks)
         of = {"id": ids[0]} if ids else {}
-        if self.whose is not None and not view.conn.execute(self.whose.encode(), of).fetchone():
-            return None
+        if self.whose is not None:
+            found = view.conn.execute(self.whose.encode(), of).fetchone()
+            if found is None:
+                return None
         items, more = self.rows(view.conn, view.when, asked, **of)
         if self._has_clocks:
             return PageAt.of(view.head_at, items=items, next=more)

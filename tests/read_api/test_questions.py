@@ -42,7 +42,8 @@ def company(new_world: Any) -> Any:
         line = {"product": "Pump", "quantity": "1", "unit_price": eur("10")}
         made.do("orders/place", ORDER, at, customer_id=ANN, owner="ada", lines=[line])
         made.do("payments/receive", PAYMENT, at, customer_id=ANN, amount=eur("4"))
-        made.do("payments/allocate", PAYMENT, at, order_id=ORDER, amount=eur("4"))
+        to_order = {"order_id": ORDER, "amount": eur("4")}
+        made.do("payments/allocate", PAYMENT, at, allocations=[to_order])
         made.do("tickets/open", TICKET, at, customer_id=ANN, channel="call", subject="-", text="-")
         made.project()
         yield made
