@@ -1,3 +1,4 @@
+import gc
 import os
 import shutil
 import tempfile
@@ -95,3 +96,11 @@ def ledger_url(new_ledger: NewLedger) -> Iterator[str]:
     """A database with an empty ledger, the test's own."""
     with new_ledger() as url:
         yield url
+
+
+@pytest.fixture(autouse=True)
+def sockets_collected(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What clients of Kafka leave open is collected here, not in a test that forbids warnings."""
+    yield
+    if "kafka_bootstrap" in request.fixturenames:
+        gc.collect()
