@@ -97,9 +97,7 @@ SELECT {by} AS "group", count(*) AS deals, count(amount) AS with_amount,
   FROM deal LEFT JOIN defined USING (pipeline, stage) {join}
  WHERE deal.kind = 'open' AND {in_window} GROUP BY ALL ORDER BY {order}
 """
-KNOWN_STAGES = """
-SELECT stage FROM defined UNION SELECT stage FROM deals WHERE stage IS NOT NULL ORDER BY stage
-"""
+NAMED_STAGES = "SELECT stage FROM pipelines UNION SELECT stage FROM deals WHERE stage IS NOT NULL"
 EACH = """
 SELECT * FROM (
     SELECT *, $now::BIGINT - epoch_us(since) AS standing, $now::BIGINT - epoch_us(last_at) AS idle
@@ -210,10 +208,11 @@ def prepare(session: Session[OfSales], pipeline: str | None, stage: str | None =
 
 
 def _refuse_unknown(session: Session[OfSales], stage: str) -> None:
-    """Refuse a stage that no pipeline has now and no deal ever stood in."""
-    known = [row["stage"] for row in session.rows(KNOWN_STAGES)]
+    """Refuse a stage that no pipeline ever had and no deal ever stood in."""
+    known = {row["stage"] for row in session.rows(NAMED_STAGES)}
+    known |= {one.name for stages in DEFAULT_PIPELINES.values() for one in stages}
     if stage not in known:
-        raise Unanswerable("stage", f"must be one of {', '.join(known)}")
+        raise Unanswerable("stage", f"must be one of {', '.join(sorted(known))}")
 
 
 def closings(session: Session[OfSales], asked: AskClosings) -> list[ClosedGroup]:

@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import create_model
 
 from analytics.facts.asking import Session, Snapshot, facts, purchases
-from analytics.facts.scope import OfLives, OfPurchases, Scope, parameters, refuse_backwards
+from analytics.facts.scope import OfLives, OfPurchases, Scope, parameters
 from projections.asking.listing import Paged
 from projections.asking.shape import Shape, made
 
@@ -83,13 +83,15 @@ class Figure(Generic[Q, S]):
     @cached_property
     def shape(self) -> type[Shape]:
         """Of the whole answer."""
-        bases: tuple[type[Shape], ...] = (Told, *([self.head] if self.head else []))
-        fields: dict[str, Any] = {"parameters": (parameters(self.asks), ...)}
+        name = "".join(word.title() for word in self.operation.split("_"))
+        told = create_model(f"{name}Told", __base__=Told, parameters=(parameters(self.asks), ...))
+        # The fields of the last base come first.
+        bases: tuple[type[Shape], ...] = (*([self.head] if self.head else []), told)
+        fields: dict[str, Any] = {}
         if self.is_one:
             bases = (self.row, *bases)
         else:
-            fields |= {"items": (list[self.row], ...), "next": (str | None, ...)}  # type: ignore[name-defined]
-        name = "".join(word.title() for word in self.operation.split("_"))
+            fields = {"items": (list[self.row], ...), "next": (str | None, ...)}  # type: ignore[name-defined]
         return create_model(f"{name}Figure", __base__=bases, __doc__=self.says, **fields)
 
     def asked(self, on: Snapshot, asked: Q, position: int) -> Shape:
@@ -101,7 +103,7 @@ class Figure(Generic[Q, S]):
         Raises:
             Unanswerable: when the question cannot be answered as put.
         """
-        refuse_backwards(asked)
+        asked.check()
         with self._session(on, asked) as session:
             found = self.answer(session, asked)
             head = [] if self.heads is None else [self.heads(session, asked)]

@@ -66,6 +66,12 @@ class AskLeadsBehind(OfLeads, Paged):
     by: By | None = None
     group: Group = None
 
+    def check(self) -> None:
+        """See ``Asked``."""
+        super().check()
+        if self.by is None and self.group is not None:
+            raise Unanswerable("group", "needs a by that says of what it is one")
+
 
 class LeadGroup(Shape):
     """Leads of one group, captured in the window."""
@@ -127,13 +133,7 @@ def leads(session: Session[OfLeads], asked: AskLeads) -> list[LeadGroup]:
 
 
 def each(session: Session[OfLeads], asked: AskLeadsBehind) -> tuple[list[LeadBehind], str | None]:
-    """The leads behind a group, or behind all of them, by id.
-
-    Raises:
-        Unanswerable: when a group is named without what it is a group of.
-    """
-    if asked.by is None and asked.group is not None:
-        raise Unanswerable("group", "needs a by that says of what it is one")
+    """The leads behind a group, or behind all of them, by id."""
     chosen = "true" if asked.by is None else of_group(_by(session, asked.by), asked.group)
     query = f"{_each(session)} SELECT * FROM each WHERE {chosen}"
     rows, more = session.page(query, "lead_id", asked)

@@ -111,6 +111,11 @@ class AskScores(OfPurchases):
     f_thresholds: Thresholds = None
     m_thresholds: Thresholds = None
 
+    def check(self) -> None:
+        """See ``Asked``."""
+        super().check()
+        self.scoring()
+
     def scoring(self) -> Scoring:
         """How customers are to be scored.
 

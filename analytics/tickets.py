@@ -73,6 +73,12 @@ class AskTicketsBehind(OfTickets, Paged):
     by: By = "all"
     group: Group = None
 
+    def check(self) -> None:
+        """See ``Asked``."""
+        super().check()
+        if self.by == "all" and self.group is not None:
+            raise Unanswerable("group", "needs a by that says of what it is one")
+
 
 class TicketGroup(Shape):
     """Tickets of one group, opened in the window; times in days since the opening."""
@@ -156,13 +162,7 @@ def tickets(session: Session[OfTickets], asked: AskTickets) -> list[TicketGroup]
 def each(
     session: Session[OfTickets], asked: AskTicketsBehind
 ) -> tuple[list[TicketBehind], str | None]:
-    """The tickets behind a group, or behind all of them, by id.
-
-    Raises:
-        Unanswerable: when a group is named without what it is a group of.
-    """
-    if asked.by == "all" and asked.group is not None:
-        raise Unanswerable("group", "needs a by that says of what it is one")
+    """The tickets behind a group, or behind all of them, by id."""
     chosen = "true" if asked.by == "all" else of_group(_by(session, asked.by), asked.group)
     query = f"{EACH} SELECT * FROM each WHERE {_wanted(session)} AND {chosen}"
     rows, more = session.page(query, "ticket_id", asked)

@@ -71,6 +71,12 @@ class AskTiers(OfPurchases):
     premium_share: ShareOf = "0.8"
     ordinary_share: ShareOf = "0.95"
 
+    def check(self) -> None:
+        """See ``Asked``."""
+        super().check()
+        if Decimal(self.premium_share) > Decimal(self.ordinary_share):
+            raise Unanswerable("ordinary_share", "must not lie below premium_share")
+
 
 class AskTiered(AskTiers, Paged):
     """What may be asked of customers with their tiers."""
@@ -151,8 +157,6 @@ def customers(
 
 def _prepare(session: Session[OfPurchases], asked: AskTiers) -> None:
     premium, ordinary = Decimal(asked.premium_share), Decimal(asked.ordinary_share)
-    if premium > ordinary:
-        raise Unanswerable("ordinary_share", "must not lie below premium_share")
     session.run(EACH, {"premium": premium, "ordinary": ordinary})
 
 

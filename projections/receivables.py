@@ -45,6 +45,16 @@ class AskAgeing(AskedAt):
         ),
     ] = "30,60,90"
 
+    def edges(self) -> list[int]:
+        """The last day of each bucket but the last one."""
+        return [int(part) for part in self.buckets.split(",")]
+
+    def check(self) -> None:
+        """See ``Asked``."""
+        edges = self.edges()
+        if edges != sorted(set(edges)) or edges[0] == 0:
+            raise Unanswerable("buckets", "must rise, like 30,60,90")
+
 
 class Sums(Shape):
     """receivable = billed - received + refunded; overdue: what was due before today."""
@@ -298,15 +308,9 @@ class _Late(Shape):
 
 
 def ageing(view: View, asked: AskAgeing) -> Ageing:
-    """What is owed by days past due: by customer and currency, the largest first; and in all.
-
-    Raises:
-        Unanswerable: when the buckets do not rise.
-    """
+    """What is owed by days past due: by customer and currency, the largest first; and in all."""
     conn, when = view.conn, view.when
-    buckets = [int(part) for part in asked.buckets.split(",")]
-    if buckets != sorted(set(buckets)) or buckets[0] == 0:
-        raise Unanswerable("buckets", "must rise, like 30,60,90")
+    buckets = asked.edges()
     steps, more_values = accounts(conn, when, asked.customer_id)
     select = f"{steps}{AGEING.format(name=name_at(when, 'w'))}"
     edges = [1, *(days + 1 for days in buckets)]

@@ -14,7 +14,6 @@ from events.opportunity import CustomerIdentified, OpportunityEvent, Opportunity
 from events.order import OrderEvent, OrderPlaced
 from events.payment import CreditNoteIssued, PaymentEvent, PaymentReceived
 from events.ticket import TicketEvent, TicketOpened
-from projections import customers
 from projections.asking.listing import By, Listed, Listing, Time, Where, Word
 from projections.asking.shape import Shape
 from projections.engine.model import ReadModel
@@ -123,6 +122,9 @@ SELECT * FROM (
     ) mine JOIN timeline_entries e USING (stream_id)
 ) x WHERE true
 """
+WHOSE = """
+SELECT FROM timeline_entries WHERE stream_id = %(id)s AND stream_type = 'customer' LIMIT 1
+"""
 
 
 def streams_of(conn: Connection, customer_id: UUID) -> list[UUID]:
@@ -138,10 +140,10 @@ LIST = Listing(
     says="Everything around a customer, latest first.",
     asks=AskTimeline,
     shape=EntryShape,
-    needs=(MODEL, customers.MODEL),
+    needs=(MODEL,),
     select=lambda _: MINE,
     order=(By("occurred_at"), By("position")),
     is_descending=True,
-    whose="SELECT FROM customers WHERE customer_id = %(id)s AND registered_at IS NOT NULL",
+    whose=WHOSE,
 )
 QUESTIONS = (LIST.question(),)

@@ -9,8 +9,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from functools import lru_cache
 from http import HTTPStatus
-from types import NoneType, UnionType
-from typing import Any, get_args, get_origin
+from typing import Any, get_args
 from uuid import UUID
 
 import orjson
@@ -26,6 +25,7 @@ from starlette.exceptions import HTTPException
 from events.values import Money
 from projections.asking.clocks import Unanswerable
 from projections.asking.money import Balance
+from projections.asking.rows import plain
 from projections.asking.shape import Shape
 from projections.engine.folding import Poison
 from read_api.reading import NotThereYet
@@ -84,7 +84,8 @@ def told(request: Request, page: Any, *, is_ranked: bool = False) -> Response:
     link = None
     if page.next is not None:
         pinned = {"known_at": page.position} if is_ranked else {}
-        link = str(request.url.include_query_params(cursor=page.next, **pinned))
+        again = request.url.include_query_params(cursor=page.next, **pinned)
+        link = str(again.remove_query_params("count"))
     answer = {**_fields_of(page), "next": link}
     return _as_table(request, answer, page.items, link) or as_json(answer)
 
@@ -101,7 +102,7 @@ def _as_table(
     accepted = request.headers.get("accept", "")
     headers = {
         f"Pledge-{name.title().replace('_', '-')}": str(head[name])
-        for name in ("position", "as_of", "known_at")
+        for name in ("position", "as_of", "known_at", "count")
         if head.get(name) is not None
     }
     if link is not None:
@@ -136,8 +137,7 @@ def as_parquet(items: Iterable[Any], model: Any) -> bytes:
 
 def _fields(model: Any, prefix: str = "") -> Iterator[pa.Field]:
     for name, field in model.model_fields.items():
-        kinds = [kind for kind in get_args(field.annotation) if kind is not NoneType]
-        kind = kinds[0] if kinds and get_origin(field.annotation) is UnionType else field.annotation
+        kind = plain(field.annotation)
         column = prefix + (field.alias or name)
         if kind in (Money, Balance):
             yield pa.field(f"{column}.amount", pa.decimal128(38, 4))

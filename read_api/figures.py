@@ -1,6 +1,7 @@
 """Routes made of declared figures, and of the state of the facts that answer them."""
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -9,7 +10,7 @@ from analytics.facts.asking import Snapshot
 from analytics.facts.store import Manifest
 from analytics.figure import Figure
 from events.ledger import ledger
-from projections.asking.clocks import moment, time_zone
+from projections.asking.clocks import Moment, moment, time_zone
 from projections.asking.listing import Asked, AskedAt
 from projections.asking.shape import Shape
 from projections.asking.view import Caller
@@ -66,6 +67,7 @@ def add_routes(routes: APIRouter, reader: Reader, figures: Sequence[Figure[Any, 
 
 def _add(routes: APIRouter, reader: Reader, figure: Figure[Any, Any]) -> None:
     def route(request: Request, asked: Any) -> Response:
+        asked.check()
         on, position = _snapshot(reader, caller_of(request), asked)
         found = figure.asked(on, asked, position)
         if figure.is_one:
@@ -93,7 +95,8 @@ def _snapshot(reader: Reader, _: Caller, asked: AskedAt) -> tuple[Snapshot, int]
     if found.position == 0 and not is_empty and when.known_at != 0:
         raise NotThereYet("the facts are being written", (), 1, is_final=found.halted is not None)
 
-    def another(as_of: str) -> Any:
+    @cache
+    def another(as_of: str) -> Moment:
         with reader.connection() as conn:
             return moment(conn, as_of, asked.known_at)
 

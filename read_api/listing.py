@@ -8,7 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 from starlette.exceptions import HTTPException
 
-from projections.asking.listing import Question
+from projections.asking.listing import Asked, Question
 from projections.asking.shape import Page
 from read_api.answers import as_json, told
 from read_api.reading import Reader, caller_of
@@ -18,7 +18,8 @@ from read_api.shapes import MISSING
 def add(routes: APIRouter, reader: Reader, question: Question[Any, Any]) -> None:
     """Give the routes one that answers the question."""
 
-    def answered(request: Request, asked: Any, *about: UUID) -> Response:
+    def answered(request: Request, asked: Asked, *about: UUID) -> Response:
+        asked.check()
         with reader.view(caller_of(request), question.needs, asked) as view:
             found = question.answer(view, *about, asked)
             if found is None:

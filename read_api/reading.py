@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from select import POLLIN, poll
 from uuid import UUID
 
@@ -122,7 +123,8 @@ class Reader:
     def ledger(self, caller: Caller) -> Iterator[View]:
         """A snapshot of the ledger itself, which no read model can lag behind."""
         with self.connection() as conn:
-            when = moment(conn, None, None)
+            now = datetime.now(UTC)
+            when = Moment(None, None, now, now.date())
             yield View(conn, caller, when, ledger.head(conn), [])
 
     @contextmanager

@@ -5,8 +5,7 @@ from __future__ import annotations
 from datetime import date
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, Field, create_model
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, Field, create_model
 
 from events.values import COINS
 from projections.asking.clocks import Unanswerable
@@ -31,12 +30,6 @@ Group = Annotated[
         description="As the figure names it; left out, the group without a name.",
     ),
 ]
-
-
-def _known(code: str | None) -> str | None:
-    if code is not None and code not in COINS:
-        raise PydanticCustomError("currency", "is no currency of ISO 4217")
-    return code
 
 
 class Scope(AskedAt):
@@ -84,6 +77,12 @@ class Windowed(Scope):
         """See ``Scope``."""
         return self.to
 
+    def check(self) -> None:
+        """See ``Asked``."""
+        super().check()
+        if self.from_ is not None and self.to is not None and self.from_ > self.to:
+            raise Unanswerable("to", "must not lie before from")
+
 
 class OfCustomers(Scope):
     """Whose facts, of customers with which tag, about which product.
@@ -106,8 +105,13 @@ class OfMoney(OfCustomers):
             examples=["EUR"],
             description="Needed where there are several.",
         ),
-        AfterValidator(_known),
     ] = None
+
+    def check(self) -> None:
+        """See ``Asked``."""
+        super().check()
+        if self.currency is not None and self.currency not in COINS:
+            raise Unanswerable("currency", "is no currency of ISO 4217")
 
 
 class OfLeads(Windowed):
@@ -146,16 +150,6 @@ class OfLives(OfMoney):
         """The same purchases, by day."""
         asked = {name: self.__dict__[name] for name in OfLives.model_fields}
         return OfPurchases(merge_by_day=True, **asked)
-
-
-def refuse_backwards(scope: Scope) -> None:
-    """Refuse a window that ends before it begins.
-
-    Raises:
-        Unanswerable: naming the parameter.
-    """
-    if scope.start is not None and scope.end is not None and scope.start > scope.end:
-        raise Unanswerable("to", "must not lie before from")
 
 
 FAMILIES = (OfLeads, OfTickets, OfSales, OfPurchases, OfLives)

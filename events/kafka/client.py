@@ -32,7 +32,7 @@ Listener = Callable[[], None]
 
 LARGEST_RECORD = 4_000_000
 """Bytes; the ledger takes no event near to that."""
-REACH_SECONDS = 3.0
+REACH_SECONDS = 1.0
 ANSWER_SECONDS = 5.0
 """How long a question about a topic may take."""
 CLOSE_SECONDS = 5.0

@@ -190,6 +190,7 @@ class Relay:
     ) -> None:
         if topic.id() != topic_id:
             raise Lost(f"the topic {self._topic} was made anew while this relay stood by")
+        conn.execute("SELECT 1")
         tail = tail_of(self._bootstrap, self._topic, lambda: conn.execute("SELECT 1"))
         checkpoint = take_lead(conn, topic_id, tail)
         if checkpoint.halted is not None:

@@ -105,6 +105,7 @@ def tail_of(bootstrap: str, name: str, beat: Callable[[], object]) -> Tail:
     with closing(Topic(bootstrap, name)) as topic:
         beat()
         found = topic.ends(PARTITIONS)
+    beat()
     ends = {Partition(name, n): end for n, end in enumerate(found) if end > 0}
     if not ends:
         return Tail()
@@ -113,6 +114,7 @@ def tail_of(bootstrap: str, name: str, beat: Callable[[], object]) -> Tail:
         consumer.assign([*ends])
         for partition, end in ends.items():
             consumer.seek(partition, max(0, end - TAIL))
+        beat()
         tail = Tail()
         while any(consumer.position(partition) < end for partition, end in ends.items()):
             beat()

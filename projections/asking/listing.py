@@ -13,14 +13,15 @@ from functools import lru_cache
 from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 from events import values
 from events.values import Instant
 from projections.asking.clocks import Moment
 from projections.asking.pages import LIMIT, MAX_LIMIT, closed, opened
 from projections.asking.rows import maker, plain
-from projections.asking.shape import Page, PageAt, Shape
+from projections.asking.shape import CountedPage, Page, PageAt, Shape
 from projections.asking.view import View
 from projections.engine.model import ReadModel
 from projections.engine.tables import Connection
@@ -43,12 +44,21 @@ Word = Annotated[str | None, Field(min_length=1, max_length=200, pattern=r"^[^\x
 Time = Instant | None
 Day = values.Day | None
 UUID_TEXT = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+UUIDS = f"{UUID_TEXT}(,{UUID_TEXT}){{0,99}}"
+
+
+def _uuids(text: str) -> str:
+    if not re.fullmatch(UUIDS, text):
+        raise PydanticCustomError("ids", "must be 1 to 100 ids with commas between them")
+    return text
+
+
 Ids = Annotated[
-    str | None,
-    Field(
-        pattern=f"^{UUID_TEXT}(,{UUID_TEXT}){{0,99}}$",
-        description="Only these, with commas between them; at most a hundred.",
-    ),
+    Annotated[
+        str, AfterValidator(_uuids), WithJsonSchema({"type": "string", "pattern": f"^{UUIDS}$"})
+    ]
+    | None,
+    Field(description="Only these, with commas between them; at most a hundred."),
 ]
 
 
@@ -71,6 +81,13 @@ class Asked(BaseModel):
         int | None,
         Field(ge=0, le=2**62, description="Wait until the answer reflects this position."),
     ] = None
+
+    def check(self) -> None:
+        """Refuse what no answer could be given to, before anything is waited for or read.
+
+        Raises:
+            Unanswerable: naming the parameter.
+        """
 
 
 class AskedAt(Asked):
@@ -272,7 +289,7 @@ class Listing(Generic[L, S]):
             return PageAt.of(view.head_at, items=items, next=more)
         if isinstance(asked, Counted) and asked.count:
             count = self._count(view, asked, of)
-            return Page.of(view.head, items=items, next=more, count=count)
+            return CountedPage.of(view.head, items=items, next=more, count=count)
         return Page.of(view.head, items=items, next=more)
 
     def _count(self, view: View, asked: L, of: Mapping[str, Any]) -> int:
@@ -296,6 +313,8 @@ class Listing(Generic[L, S]):
     def question(self) -> Question[L, Page[S]]:
         """The list as a question."""
         pages: Any = PageAt if self._has_clocks else Page
+        if Counted in self.asks.__mro__:
+            pages = CountedPage
         return Question(
             path=self.path,
             name=self.name,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
 from operator import itemgetter
 from types import NoneType
-from typing import Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from psycopg import Cursor
 from psycopg.rows import RowMaker, no_result
@@ -105,6 +105,8 @@ def _maker(shape: type[S], columns: Sequence[str], prefix: str) -> tuple[RowMake
 
 
 def plain(annotation: Any) -> Any:
-    """The type of a field, which may also be null."""
+    """The type of a field, which may also be null or annotated."""
     kinds = [kind for kind in get_args(annotation) if kind is not NoneType]
-    return kinds[0] if len(kinds) == 1 and NoneType in get_args(annotation) else annotation
+    if len(kinds) == 1 and NoneType in get_args(annotation):
+        annotation = kinds[0]
+    return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation

@@ -75,7 +75,12 @@ class Page(Head, Generic[T]):
 
     items: list[T]
     next: str | None
-    count: int | None = Field(None, description="How many there are in all, where that is asked.")
+
+
+class CountedPage(Page[T], Generic[T]):
+    """One page of a list that says how many there are in all, where that is asked."""
+
+    count: int | None = None
 
 
 class PageAt(Page[T], HeadAt, Generic[T]):

@@ -30,7 +30,7 @@ class Piece(NamedTuple):
         offset: in a topic, from where on to read next time; None of the ledger, and where nothing
             could be taken.
         watermark: in a topic, up to where nothing of this partition is missing; None of the ledger.
-        strange: why checkpoints that lie below ``strange_up_to`` cannot go on.
+        strange: why checkpoints that are not as far as ``strange_up_to`` cannot go on.
     """
 
     partition: int

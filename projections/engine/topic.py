@@ -271,7 +271,7 @@ class FromTopic:
             f"follows {self._topic}, which knows of an event at position {position} that this "
             "ledger does not have (was it restored from a backup?)"
         )
-        return Piece(piece.partition, [], strange=strange, strange_up_to=position)
+        return Piece(piece.partition, [], strange=strange, strange_up_to=position + 1)
 
     def rest(self, stop: threading.Event) -> None:
         """See ``Source``: reading waits by itself."""

@@ -276,6 +276,29 @@ def test_figures_as_csv_and_parquet(company: World) -> None:
         assert pq.read_table(io.BytesIO(listed.content)).num_columns > 3, listed.text
 
 
+def test_a_stage_that_nobody_knows_is_refused_and_one_of_a_lost_deal_is_not(
+    company: World,
+) -> None:
+    company.do("opportunities/open", ORDERS[0], day("2026-01-10"), title="Pumps", owner="ada")
+    company.write_facts()
+    for path in ("deals", "deals/conversion/deals", "deals/stages/deals"):
+        assert company.get(f"/analytics/{path}", stage="lost")["items"] == []
+        answer = company.ask(f"/analytics/{path}", stage="proposaal")
+        assert answer.status_code == 422
+        assert "discovery, intent, lost," in answer.json()["errors"][0]["message"]
+
+
+def test_the_columns_of_a_figure_of_one_row(company: World) -> None:
+    company.write_facts()
+    accepted = {"accept": "application/vnd.apache.parquet"}
+    answer = company.ask("/analytics/customers", headers=accepted)
+    table = pq.read_table(io.BytesIO(answer.content))
+    names = table.column_names
+    assert names[:5] == ["position", "as_of", "known_at", "today", "parameters.owner"]
+    assert str(table.schema.field("parameters.from").type) == "date32[day]"
+    assert names.index("parameters.time_zone") < names.index("customers_ever")
+
+
 # Any history: the same questions answered from the events, in plain Python.
 
 KINDS = (
