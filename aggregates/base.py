@@ -30,7 +30,7 @@ class Unknown(Refused):
 
 
 class IdTaken(Refused):
-    """Something of another kind has this id already."""
+    """This id belongs to a stream of another kind."""
 
     fields = ("id",)
 
@@ -52,7 +52,7 @@ class StageUnknown(Refused):
 
 
 class StageCloses(Refused):
-    """Won and lost stages are reached by winning or losing, not by moving."""
+    """A deal is closed with win or lose, not by moving it to a won or lost stage."""
 
     fields = ("stage",)
 
@@ -72,7 +72,7 @@ class CustomerOwned(Refused):
 
 
 class CustomerUnowned(Refused):
-    """Nobody owns this customer; it lies in the public sea."""
+    """The customer has no owner; it is in the public sea."""
 
 
 class ContactExists(Refused):
@@ -116,7 +116,7 @@ class LeadExists(Refused):
 
 
 class LeadClosed(Refused):
-    """The lead was disqualified or converted; nothing more happens to it."""
+    """The lead is closed: disqualified or converted."""
 
 
 class LeadOwned(Refused):
@@ -124,7 +124,7 @@ class LeadOwned(Refused):
 
 
 class LeadUnowned(Refused):
-    """Nobody owns this lead; it lies in the pool."""
+    """The lead has no owner; it is in the pool."""
 
 
 class LeadAlreadyQualified(Refused):
@@ -154,7 +154,7 @@ class OpportunityStillOpen(Refused):
 
 
 class OpportunityHasCustomer(Refused):
-    """It is known already that this is another customer's deal."""
+    """The opportunity belongs to another customer."""
 
     fields = ("customer_id",)
 
@@ -184,17 +184,17 @@ class OrderIsComplete(Refused):
 
 
 class OrderInOrder(Refused):
-    """The order is neither held nor disputed."""
+    """The order is neither on hold nor disputed."""
 
 
 class CurrencyDiffers(Refused):
-    """The amount is in another currency than what it is an amount of."""
+    """The amount's currency differs from that of the order or payment."""
 
     fields = ("amount",)
 
 
 class AmountTooLarge(Refused):
-    """So large an amount cannot be written down."""
+    """The amount is too large."""
 
     fields = ("amount",)
 
@@ -206,7 +206,7 @@ class PlanDoesNotAddUp(Refused):
 
 
 class ReturnTooLarge(Refused):
-    """More would be given back than is billed for the order."""
+    """The returned amount exceeds what is billed for the order."""
 
     fields = ("amount",)
 
@@ -222,19 +222,19 @@ class PaymentExists(Refused):
 
 
 class AllocationTooLarge(Refused):
-    """More would be allocated than is left of the payment."""
+    """The allocation exceeds what is left of the payment."""
 
     fields = ("allocations",)
 
 
 class ReleaseTooLarge(Refused):
-    """The order has not so much of the payment."""
+    """Less than that is allocated to this order."""
 
     fields = ("amount",)
 
 
 class RefundTooLarge(Refused):
-    """More would be refunded than the order, or the credit, has of the payment."""
+    """The refund exceeds what is allocated to the order, or the credit."""
 
     fields = ("amount",)
 
@@ -262,11 +262,11 @@ class TicketUnresolved(Refused):
 
 
 class TicketUndispatched(Refused):
-    """No technician was named for this ticket."""
+    """The ticket is not dispatched to anybody."""
 
 
 class TicketElsewhere(Refused):
-    """Another technician was named for this ticket."""
+    """The ticket is dispatched to another technician."""
 
 
 class ComplaintUnresolved(Refused):

@@ -17,7 +17,7 @@ class Pipeline:
     stages: tuple[Stage, ...]
 
     def first(self) -> str:
-        """Where a new deal stands."""
+        """The stage in which a new deal begins."""
         return next(stage.name for stage in self.stages if stage.kind is StageKind.OPEN)
 
     def open_stage(self, name: str) -> str:
@@ -60,14 +60,14 @@ class Company:
             raise PipelineUnknown from None
 
     def define_pipeline(self, name: str, stages: tuple[Stage, ...]) -> list[CompanyEvent]:
-        """Sell through these stages from now on."""
+        """Define a pipeline."""
         known = self.pipelines.get(name)
         if known is not None and known.stages == stages:
             return []
         return [PipelineDefined(name=name, stages=stages)]
 
     def set_time_zone(self, time_zone: str) -> list[CompanyEvent]:
-        """Let business days begin and end in this zone."""
+        """Set the time zone of business days."""
         return [] if time_zone == self.time_zone else [TimeZoneSet(time_zone=time_zone)]
 
     def evolve(self, event: CompanyEvent) -> Company:

@@ -46,15 +46,15 @@ class Customer:
     promises: Mapping[UUID, bool] = field(default_factory=dict)
 
     def register(self, details: CustomerRegistered) -> list[CustomerEvent]:
-        """Keep a record of the customer."""
+        """Register the customer."""
         return [details]
 
     def change_details(self, changes: CustomerDetailsChanged) -> list[CustomerEvent]:
-        """Correct or complete the record."""
+        """Change details."""
         return [changes]
 
     def add_contact(self, contact: ContactAdded) -> list[CustomerEvent]:
-        """Let a person speak for the customer.
+        """Add a contact.
 
         Raises:
             ContactExists: when the id is taken.
@@ -64,7 +64,7 @@ class Customer:
         return [contact]
 
     def claim(self, owner: str) -> list[CustomerEvent]:
-        """Take the customer from the public sea; nothing happens when it is one's own already.
+        """Claim the customer; nothing happens when it is one's own already.
 
         Raises:
             CustomerOwned: when another rep was first.
@@ -76,7 +76,7 @@ class Customer:
         return [CustomerClaimed(owner=owner)]
 
     def release(self, reason: str) -> list[CustomerEvent]:
-        """Put the customer back into the public sea.
+        """Release the customer to the public sea.
 
         Raises:
             CustomerUnowned: when it lies there already.
@@ -86,7 +86,7 @@ class Customer:
         return [CustomerReleased(previous_owner=self.owner, reason=reason)]
 
     def hand_over(self, owner: str, reason: str | None) -> list[CustomerEvent]:
-        """Let another rep answer for the customer.
+        """Hand the customer over to another rep.
 
         Raises:
             CustomerUnowned: when nobody answers for it now.
@@ -98,15 +98,15 @@ class Customer:
         return [CustomerHandedOver(previous_owner=self.owner, owner=owner, reason=reason)]
 
     def tag(self, tag: str) -> list[CustomerEvent]:
-        """Put the customer among those whom a word names; nothing happens when it is there."""
+        """Tag the customer; nothing happens when it has the tag."""
         return [] if tag in self.tags else [CustomerTagged(tag=tag)]
 
     def untag(self, tag: str) -> list[CustomerEvent]:
-        """Take the customer out of those whom a word names; nothing happens when it is not one."""
+        """Remove a tag; nothing happens when the customer does not have it."""
         return [CustomerUntagged(tag=tag)] if tag in self.tags else []
 
     def log_interaction(self, interaction: InteractionLogged) -> list[CustomerEvent]:
-        """Remember that somebody was in touch with the customer.
+        """Log an interaction.
 
         Raises:
             ContactUnknown: when the contact is not one of the customer's.
@@ -115,7 +115,7 @@ class Customer:
         return [interaction]
 
     def make_promise(self, promise: PromiseMade) -> list[CustomerEvent]:
-        """Give the customer one's word.
+        """Make a promise.
 
         Raises:
             PromiseExists: when the id is taken.
@@ -127,7 +127,7 @@ class Customer:
         return [promise]
 
     def keep_promise(self, promise_id: UUID, note: str | None) -> list[CustomerEvent]:
-        """Do what was promised.
+        """Mark the promise as kept.
 
         Raises:
             PromiseUnknown: when it was never made.
@@ -137,7 +137,7 @@ class Customer:
         return [PromiseKept(promise_id=promise_id, note=note)]
 
     def break_promise(self, promise_id: UUID, reason: str) -> list[CustomerEvent]:
-        """Own up to not doing what was promised.
+        """Mark the promise as broken.
 
         Raises:
             PromiseUnknown: when it was never made.
@@ -147,7 +147,7 @@ class Customer:
         return [PromiseBroken(promise_id=promise_id, reason=reason)]
 
     def withdraw_promise(self, promise_id: UUID, reason: str) -> list[CustomerEvent]:
-        """Take the promise back, with the customer's knowledge.
+        """Withdraw the promise, with the customer's knowledge.
 
         Raises:
             PromiseUnknown: when it was never made.

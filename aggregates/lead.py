@@ -41,11 +41,11 @@ class Lead:
     owner: str | None = None
 
     def capture(self, details: LeadCaptured) -> list[LeadEvent]:
-        """Let somebody who showed interest into the pool."""
+        """Capture the lead."""
         return [details]
 
     def claim(self, owner: str) -> list[LeadEvent]:
-        """Take the lead from the pool; nothing happens when it is one's own already.
+        """Claim the lead; nothing happens when it is one's own already.
 
         Raises:
             LeadClosed: when nothing can come of it any more.
@@ -71,7 +71,7 @@ class Lead:
         return [LeadReturned(previous_owner=self.owner, reason=reason)]
 
     def qualify(self, budget: Money | None, note: str | None) -> list[LeadEvent]:
-        """Find the lead worth a deal.
+        """Qualify the lead.
 
         Raises:
             LeadClosed: when nothing can come of it any more.
@@ -86,7 +86,7 @@ class Lead:
         return [LeadQualified(budget=budget, note=note)]
 
     def disqualify(self, reason: str, note: str | None) -> list[LeadEvent]:
-        """Give the lead up.
+        """Disqualify the lead.
 
         Raises:
             LeadClosed: when it was given up or converted already.
@@ -102,7 +102,7 @@ class Lead:
         new_customer: bool,
         new_opportunity: bool,
     ) -> list[LeadEvent]:
-        """Make the lead a customer with a deal to win.
+        """Convert the lead into a customer and an opportunity.
 
         Raises:
             LeadClosed: when it was given up or converted already.

@@ -41,11 +41,11 @@ class Opportunity:
     quotes: frozenset[UUID] = frozenset()
 
     def open(self, details: OpportunityOpened) -> list[OpportunityEvent]:
-        """Begin to work on a deal."""
+        """Open the opportunity."""
         return [details]
 
     def identify_customer(self, customer_id: UUID) -> list[OpportunityEvent]:
-        """Say whose deal this is.
+        """Name the customer.
 
         Raises:
             OpportunityHasCustomer: when it is known to be another's.
@@ -57,7 +57,7 @@ class Opportunity:
         return [CustomerIdentified(customer_id=customer_id)]
 
     def move_stage(self, stage: str, pipeline: Pipeline) -> list[OpportunityEvent]:
-        """Put the deal into another open stage of its pipeline.
+        """Move to another open stage of the pipeline.
 
         Raises:
             OpportunityClosed: when it was won or lost.
@@ -71,7 +71,7 @@ class Opportunity:
         return [StageMoved(previous_stage=self.stage, stage=stage)]
 
     def quote(self, quote: QuoteGiven) -> list[OpportunityEvent]:
-        """Name a price in writing.
+        """Give a quote.
 
         Raises:
             OpportunityClosed: when it was won or lost.
@@ -83,7 +83,7 @@ class Opportunity:
         return [quote]
 
     def win(self, amount: Money | None, pipeline: Pipeline) -> list[OpportunityEvent]:
-        """Close the deal with a yes.
+        """Close as won.
 
         Raises:
             OpportunityClosed: when it was won or lost.
@@ -92,7 +92,7 @@ class Opportunity:
         return [OpportunityWon(stage=pipeline.closing(StageKind.WON), amount=amount)]
 
     def lose(self, reason: str, comment: str | None, pipeline: Pipeline) -> list[OpportunityEvent]:
-        """Close the deal with a no.
+        """Close as lost.
 
         Raises:
             OpportunityClosed: when it was won or lost.
@@ -102,7 +102,7 @@ class Opportunity:
         return [OpportunityLost(stage=stage, reason=reason, comment=comment)]
 
     def reopen(self, stage: str | None, reason: str, pipeline: Pipeline) -> list[OpportunityEvent]:
-        """Work on a closed deal again, where it last stood or in the stage given.
+        """Reopen, in the last open stage or in the stage given.
 
         Raises:
             OpportunityStillOpen: when it is not closed.

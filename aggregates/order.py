@@ -67,15 +67,15 @@ class Order:
 
     @property
     def billed(self) -> Decimal:
-        """What is to be paid in all."""
+        """The amount that is to be paid in all."""
         return NOTHING if self.status is Status.CANCELLED else self.ordered - self.returned
 
     def place(self, details: OrderPlaced) -> list[OrderEvent]:
-        """Take a customer's order."""
+        """Place the order."""
         return [details]
 
     def add_line(self, line: PricedLine) -> list[OrderEvent]:
-        """Let the customer buy one thing more.
+        """Add a line.
 
         Raises:
             OrderIsCancelled, OrderIsComplete: when nothing more can be added.
@@ -88,7 +88,7 @@ class Order:
         return [OrderLineAdded(line=line)]
 
     def plan_payments(self, instalments: tuple[Instalment, ...]) -> list[OrderEvent]:
-        """Say by when which part is to be paid.
+        """Set the payment plan.
 
         Raises:
             OrderIsCancelled: when there is nothing to be paid.
@@ -101,7 +101,7 @@ class Order:
         return [PaymentsPlanned(instalments=instalments)]
 
     def ship(self, carrier: str | None) -> list[OrderEvent]:
-        """Send the goods; nothing happens when they were sent already.
+        """Mark as shipped; nothing happens when it was shipped already.
 
         Raises:
             OrderIsCancelled, OrderIsComplete: when there is nothing to send.
@@ -110,7 +110,7 @@ class Order:
         return [] if self.shipped else [OrderShipped(carrier=carrier)]
 
     def hold(self, reason: str) -> list[OrderEvent]:
-        """Let the order wait.
+        """Put on hold.
 
         Raises:
             OrderIsCancelled, OrderIsComplete: when nothing is left to wait.
@@ -119,7 +119,7 @@ class Order:
         return [OrderHeld(reason=reason, customer_id=self.customer_id)]
 
     def dispute(self, reason: str) -> list[OrderEvent]:
-        """Note that the customer does not agree, also after completion.
+        """Mark as disputed, also after completion.
 
         Raises:
             OrderIsCancelled: when there is nothing to disagree about.
@@ -128,7 +128,7 @@ class Order:
         return [OrderDisputed(reason=reason, customer_id=self.customer_id)]
 
     def resolve(self, outcome: str | None) -> list[OrderEvent]:
-        """Settle what was disputed or held up.
+        """Resolve the dispute or hold.
 
         Raises:
             OrderInOrder: when it was neither held nor disputed.
@@ -138,7 +138,7 @@ class Order:
         return [OrderResolved(outcome=outcome, customer_id=self.customer_id)]
 
     def complete(self) -> list[OrderEvent]:
-        """Say that all is delivered; nothing happens when that was said before.
+        """Mark as completed; nothing happens when it was completed already.
 
         Raises:
             OrderIsCancelled: when it was called off.
@@ -147,7 +147,7 @@ class Order:
         return [] if self.status is Status.COMPLETED else [OrderCompleted()]
 
     def cancel(self, reason: str) -> list[OrderEvent]:
-        """Call the order off.
+        """Cancel the order.
 
         Raises:
             OrderIsCancelled, OrderIsComplete: when it is too late.
@@ -156,7 +156,7 @@ class Order:
         return [OrderCancelled(reason=reason, customer_id=self.customer_id)]
 
     def return_goods(self, amount: Money, reason: str, product: str | None) -> list[OrderEvent]:
-        """Take goods back; their amount is not billed any more.
+        """Record returned goods; their amount is not billed any more.
 
         Raises:
             OrderIsCancelled: when it was called off.

@@ -44,7 +44,7 @@ class Payment:
     def receive(
         self, details: PaymentReceived | CreditNoteIssued, allocations: Iterable[tuple[UUID, Money]]
     ) -> list[PaymentEvent]:
-        """Take the money in, or credit it, and say at once what it is for as far as that is known.
+        """Receive a payment or credit note, with its allocations as far as they are known.
 
         Raises:
             CurrencyDiffers: when an allocation is in another currency.
@@ -53,7 +53,7 @@ class Payment:
         return [details, *self.evolve(details).allocate(allocations)]
 
     def allocate(self, allocations: Iterable[tuple[UUID, Money]]) -> list[PaymentEvent]:
-        """Say for which orders how much of it is.
+        """Allocate the payment to orders.
 
         Raises:
             CurrencyDiffers: when an allocation is in another currency.
@@ -69,7 +69,7 @@ class Payment:
         return events
 
     def release(self, order_id: UUID, amount: Money) -> list[PaymentEvent]:
-        """Take back that so much is for this order.
+        """Release an amount that was allocated to an order.
 
         Raises:
             CurrencyDiffers: when the payment is in another currency.
@@ -82,7 +82,7 @@ class Payment:
     def refund(
         self, amount: Money, order_id: UUID | None, reason: str | None
     ) -> list[PaymentEvent]:
-        """Give money back.
+        """Refund an amount.
 
         Raises:
             CurrencyDiffers: when the payment is in another currency.

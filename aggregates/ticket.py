@@ -60,21 +60,21 @@ class Ticket:
     customer_id: UUID | None = None
 
     def open(self, details: TicketOpened) -> list[TicketEvent]:
-        """Take in what somebody needs."""
+        """Open the ticket."""
         return [details]
 
     def classify(self, judged: TicketClassified) -> list[TicketEvent]:
-        """Judge what it is about and how soon it must be looked at."""
+        """Classify: kind, priority, product."""
         return [judged]
 
     def dispatch(self, technician: str) -> list[TicketEvent]:
-        """Name a technician; nothing happens when they were named before."""
+        """Dispatch to a technician; nothing happens when it is dispatched to them already."""
         if self.technician == technician:
             return []
         return [*self._begun_again(), TicketDispatched(technician=technician)]
 
     def confirm(self, technician: str) -> list[TicketEvent]:
-        """Say yes; nothing happens when one said so before.
+        """Confirm the dispatch; nothing happens when it is confirmed already.
 
         Raises:
             TicketIsClosed, TicketUndispatched: when there is nothing to say yes to.
@@ -84,7 +84,7 @@ class Ticket:
         return [] if self.confirmed else [DispatchConfirmed(technician=technician)]
 
     def decline(self, technician: str, reason: str) -> list[TicketEvent]:
-        """Say no, or no longer; somebody else must be named.
+        """Decline the dispatch, also after it was confirmed.
 
         Raises:
             TicketIsClosed, TicketUndispatched: when there is nothing to say no to.
@@ -94,38 +94,38 @@ class Ticket:
         return [DispatchDeclined(technician=technician, reason=reason)]
 
     def take(self, technician: str) -> list[TicketEvent]:
-        """Take it in hand oneself, from whomever it was with."""
+        """Take the ticket oneself, from whomever it is dispatched to."""
         named = self.dispatch(technician) or self._begun_again()
         return [*named, DispatchConfirmed(technician=technician)]
 
     def reply(self, text: str, *, inbound: bool) -> list[TicketEvent]:
-        """Keep what was written to the customer or by them, which begins a closed one again."""
+        """Record a reply; one of the customer reopens a closed ticket."""
         begun = self._begun_again() if inbound else []
         return [*begun, TicketReplied(text=text, inbound=inbound, customer_id=self.customer_id)]
 
     def note(self, text: str) -> list[TicketEvent]:
-        """Keep something to remember."""
+        """Add an internal note."""
         return [TicketNoted(text=text, customer_id=self.customer_id)]
 
     def log_work(self, minutes: int, text: str | None) -> list[TicketEvent]:
-        """Keep how long was worked on it."""
+        """Log work."""
         return [WorkLogged(minutes=minutes, text=text, customer_id=self.customer_id)]
 
     def wait(self, reason: str | None) -> list[TicketEvent]:
-        """Let it rest until somebody else has acted."""
+        """Mark as waiting for somebody else."""
         return [*self._begun_again(), TicketWaiting(reason=reason)]
 
     def escalate(self, reason: str) -> list[TicketEvent]:
-        """Call for more."""
+        """Escalate."""
         return [*self._begun_again(), TicketEscalated(reason=reason)]
 
     def resolve(self, text: str | None) -> list[TicketEvent]:
-        """Say that it is done, perhaps once more and better."""
+        """Resolve, also once more."""
         resolved = TicketResolved(text=text, customer_id=self.customer_id)
         return [*self._begun_again(), resolved]
 
     def close(self) -> list[TicketEvent]:
-        """Be done with it.
+        """Close the ticket.
 
         Raises:
             TicketIsClosed: when it was closed before.
@@ -137,7 +137,7 @@ class Ticket:
         return [TicketClosed()]
 
     def reopen(self, reason: str) -> list[TicketEvent]:
-        """Begin again.
+        """Reopen the ticket.
 
         Raises:
             TicketStillOpen: when it was neither resolved nor closed.
@@ -147,7 +147,7 @@ class Ticket:
         return [TicketReopened(reason=reason)]
 
     def rate(self, score: int, text: str | None) -> list[TicketEvent]:
-        """Keep what the customer thinks of it.
+        """Rate the ticket.
 
         Raises:
             TicketUnresolved: when there is nothing to think of yet.

@@ -42,7 +42,7 @@ def _known_zone(name: str) -> str:
 
 
 class StageAsked(Stage):
-    """One step of a pipeline."""
+    """A stage of a pipeline."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -50,7 +50,7 @@ class StageAsked(Stage):
 
 
 class DefinePipeline(Command[Company, CompanyEvent]):
-    """Sell through these stages from now on."""
+    """Define a sales pipeline: its stages, in order."""
 
     name: Line
     stages: Annotated[
@@ -67,7 +67,7 @@ class DefinePipeline(Command[Company, CompanyEvent]):
 
 
 class SetTimeZone(Command[Company, CompanyEvent]):
-    """Let business days begin and end in this zone."""
+    """Set the time zone in which business days begin and end."""
 
     time_zone: Annotated[Line, AfterValidator(_known_zone)]
 

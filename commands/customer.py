@@ -44,7 +44,7 @@ Minutes = Annotated[int, Field(ge=0, le=100_000, strict=True)]
 
 
 class RegisterCustomer(Command[Customer, CustomerEvent]):
-    """Keep a record of a customer."""
+    """Register a customer."""
 
     name: Line
     kind: CustomerKind = CustomerKind.CUSTOMER
@@ -67,7 +67,7 @@ class RegisterCustomer(Command[Customer, CustomerEvent]):
 
 
 class ChangeCustomerDetails(Command[Customer, CustomerEvent]):
-    """Correct or complete a customer's record; what is not given stays as it is."""
+    """Change a customer's details; what is not given stays as it is."""
 
     name: Line | None = None
     kind: CustomerKind | None = None
@@ -95,7 +95,7 @@ class ChangeCustomerDetails(Command[Customer, CustomerEvent]):
 
 
 class AddContact(Command[Customer, CustomerEvent]):
-    """Let a person speak for the customer."""
+    """Add a contact to a customer."""
 
     rules = (ContactExists,)
 
@@ -112,7 +112,7 @@ class AddContact(Command[Customer, CustomerEvent]):
 
 
 class ClaimCustomer(Command[Customer, CustomerEvent]):
-    """Take a customer from the public sea."""
+    """Claim a customer that has no owner (the public sea)."""
 
     rules = (CustomerOwned,)
 
@@ -121,7 +121,7 @@ class ClaimCustomer(Command[Customer, CustomerEvent]):
 
 
 class ReleaseCustomer(Command[Customer, CustomerEvent]):
-    """Put a customer back into the public sea."""
+    """Release a customer to the public sea, where any rep may claim it."""
 
     rules = (CustomerUnowned,)
 
@@ -132,7 +132,7 @@ class ReleaseCustomer(Command[Customer, CustomerEvent]):
 
 
 class HandOverCustomer(Command[Customer, CustomerEvent]):
-    """Let another rep answer for a customer."""
+    """Hand a customer over to another rep."""
 
     rules = (CustomerUnowned,)
 
@@ -144,7 +144,7 @@ class HandOverCustomer(Command[Customer, CustomerEvent]):
 
 
 class TagCustomer(Command[Customer, CustomerEvent]):
-    """Put a customer among those whom a word names, such as `value seeker`.
+    """Tag a customer, for instance as `value seeker`.
 
     A tag is no place for what is personal: it is stored in the clear and outlives an erasure.
     """
@@ -156,7 +156,7 @@ class TagCustomer(Command[Customer, CustomerEvent]):
 
 
 class UntagCustomer(Command[Customer, CustomerEvent]):
-    """Take a customer out of those whom a word names."""
+    """Remove a tag from a customer."""
 
     tag: Tag
 
@@ -165,7 +165,7 @@ class UntagCustomer(Command[Customer, CustomerEvent]):
 
 
 class LogInteraction(Command[Customer, CustomerEvent]):
-    """Remember that somebody was in touch with the customer."""
+    """Log an interaction with a customer: a call, a visit, a mail."""
 
     rules = (ContactUnknown,)
 
@@ -180,7 +180,7 @@ class LogInteraction(Command[Customer, CustomerEvent]):
 
 
 class MakePromise(Command[Customer, CustomerEvent]):
-    """Give the customer one's word; `promised_by` is the actor unless another is named.
+    """Make a promise to a customer; `promised_by` is the actor unless another is named.
 
     Promises on one `topic` are held against each other: two open ones that differ in amount or
     in due date contradict.
@@ -207,7 +207,7 @@ class MakePromise(Command[Customer, CustomerEvent]):
 
 
 class KeepPromise(Command[Customer, CustomerEvent]):
-    """Say that what was promised was done."""
+    """Mark a promise as kept."""
 
     rules = (PromiseSettled, PromiseUnknown)
 
@@ -219,7 +219,7 @@ class KeepPromise(Command[Customer, CustomerEvent]):
 
 
 class BreakPromise(Command[Customer, CustomerEvent]):
-    """Own up to not doing what was promised."""
+    """Mark a promise as broken."""
 
     rules = (PromiseSettled, PromiseUnknown)
 
@@ -231,7 +231,7 @@ class BreakPromise(Command[Customer, CustomerEvent]):
 
 
 class WithdrawPromise(Command[Customer, CustomerEvent]):
-    """Take a promise back, with the customer's knowledge."""
+    """Withdraw a promise, with the customer's knowledge."""
 
     rules = (PromiseSettled, PromiseUnknown)
 

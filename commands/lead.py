@@ -19,7 +19,7 @@ from events.values import ActorId, Email, Line, Money, Text
 
 
 class CaptureLead(Command[Lead, LeadEvent]):
-    """Let somebody who showed interest into the pool, or straight to an owner."""
+    """Capture a lead, into the pool or for an owner."""
 
     name: Line
     email: Email | None = None
@@ -37,7 +37,7 @@ class CaptureLead(Command[Lead, LeadEvent]):
 
 
 class ClaimLead(Command[Lead, LeadEvent]):
-    """Take a lead from the pool."""
+    """Claim a lead from the pool."""
 
     rules = (LeadClosed, LeadOwned)
 
@@ -46,7 +46,7 @@ class ClaimLead(Command[Lead, LeadEvent]):
 
 
 class ReturnLead(Command[Lead, LeadEvent]):
-    """Put a lead back into the pool."""
+    """Return a lead to the pool."""
 
     rules = (LeadClosed, LeadUnowned)
 
@@ -57,7 +57,7 @@ class ReturnLead(Command[Lead, LeadEvent]):
 
 
 class QualifyLead(Command[Lead, LeadEvent]):
-    """Find a lead worth a deal."""
+    """Qualify a lead: it has the budget and the need for a deal."""
 
     rules = (LeadAlreadyQualified, LeadClosed, LeadUnowned)
 
@@ -69,7 +69,7 @@ class QualifyLead(Command[Lead, LeadEvent]):
 
 
 class DisqualifyLead(Command[Lead, LeadEvent]):
-    """Give a lead up."""
+    """Disqualify a lead."""
 
     rules = (LeadClosed,)
 
@@ -81,7 +81,7 @@ class DisqualifyLead(Command[Lead, LeadEvent]):
 
 
 class ConvertLead(Command[Lead, LeadEvent]):
-    """Make a lead a customer with a deal to win; what is not known already is made anew."""
+    """Convert a lead into a customer and an opportunity; each is created unless its id is given."""
 
     rules = (LeadClosed, LeadNotQualified)
 

@@ -12,7 +12,7 @@ from events.values import Line, Money, Percent, Quantity
 
 
 class AskedLine(BaseModel):
-    """So many of a product at a price each, less a discount in per cent."""
+    """A line: a product, its quantity, its unit price, and a discount in per cent."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

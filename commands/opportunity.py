@@ -22,7 +22,7 @@ from events.values import ActorId, Day, Line, Money, Text
 
 
 class OpenOpportunity(Command[Opportunity, OpportunityEvent]):
-    """Begin to work on a deal; its owner is the actor unless another is named."""
+    """Open an opportunity; its owner is the actor unless another is named."""
 
     rules = (PipelineUnknown, StageCloses, StageUnknown)
 
@@ -43,7 +43,7 @@ class OpenOpportunity(Command[Opportunity, OpportunityEvent]):
 
 
 class IdentifyCustomer(Command[Opportunity, OpportunityEvent]):
-    """Say whose deal this is."""
+    """Name the customer of an opportunity."""
 
     rules = (OpportunityHasCustomer,)
 
@@ -54,7 +54,7 @@ class IdentifyCustomer(Command[Opportunity, OpportunityEvent]):
 
 
 class MoveStage(Command[Opportunity, OpportunityEvent]):
-    """Put a deal into another open stage of its pipeline."""
+    """Move an opportunity to another open stage of its pipeline."""
 
     rules = (OpportunityClosed, StageCloses, StageUnknown)
 
@@ -65,7 +65,7 @@ class MoveStage(Command[Opportunity, OpportunityEvent]):
 
 
 class GiveQuote(Command[Opportunity, OpportunityEvent]):
-    """Name a price in writing."""
+    """Give a quote."""
 
     rules = (OpportunityClosed, QuoteExists)
 
@@ -87,7 +87,7 @@ class GiveQuote(Command[Opportunity, OpportunityEvent]):
 
 
 class WinOpportunity(Command[Opportunity, OpportunityEvent]):
-    """Close a deal with a yes."""
+    """Close an opportunity as won."""
 
     rules = (OpportunityClosed,)
 
@@ -98,7 +98,7 @@ class WinOpportunity(Command[Opportunity, OpportunityEvent]):
 
 
 class LoseOpportunity(Command[Opportunity, OpportunityEvent]):
-    """Close a deal with a no."""
+    """Close an opportunity as lost."""
 
     rules = (OpportunityClosed,)
 
@@ -111,7 +111,7 @@ class LoseOpportunity(Command[Opportunity, OpportunityEvent]):
 
 
 class ReopenOpportunity(Command[Opportunity, OpportunityEvent]):
-    """Work on a closed deal again, where it last stood or in the stage given."""
+    """Reopen a closed opportunity, in its last open stage or in the stage given."""
 
     rules = (OpportunityStillOpen, StageCloses, StageUnknown)
 

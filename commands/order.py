@@ -22,7 +22,7 @@ from events.values import ActorId, Day, Line, Money, Text
 
 
 class PlaceOrder(Command[Order, OrderEvent]):
-    """Take a customer's order; its owner is the actor unless another is named.
+    """Place an order; its owner is the actor unless another is named.
 
     The amount follows from the lines; without lines it is given.
     """
@@ -51,7 +51,7 @@ class PlaceOrder(Command[Order, OrderEvent]):
 
 
 class AddOrderLine(Command[Order, OrderEvent]):
-    """Let the customer buy one thing more."""
+    """Add a line to an order."""
 
     rules = (AmountTooLarge, CurrencyDiffers, OrderIsCancelled, OrderIsComplete)
 
@@ -67,7 +67,7 @@ class AddOrderLine(Command[Order, OrderEvent]):
 
 
 class InstalmentAsked(BaseModel):
-    """A part of an order's amount and the day by which it is to be paid."""
+    """An instalment: a part of an order's amount, and its due date."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -76,7 +76,7 @@ class InstalmentAsked(BaseModel):
 
 
 class PlanPayments(Command[Order, OrderEvent]):
-    """Say by when which part of what is billed is to be paid; the parts must add up to it."""
+    """Set the payment plan of an order; the instalments must add up to what is billed."""
 
     rules = (CurrencyDiffers, OrderIsCancelled, PlanDoesNotAddUp)
 
@@ -95,7 +95,7 @@ class PlanPayments(Command[Order, OrderEvent]):
 
 
 class ShipOrder(Command[Order, OrderEvent]):
-    """Send the goods."""
+    """Mark an order as shipped."""
 
     rules = (OrderIsCancelled, OrderIsComplete)
 
@@ -106,7 +106,7 @@ class ShipOrder(Command[Order, OrderEvent]):
 
 
 class HoldOrder(Command[Order, OrderEvent]):
-    """Let an order wait until something is cleared."""
+    """Put an order on hold."""
 
     rules = (OrderIsCancelled, OrderIsComplete)
 
@@ -117,7 +117,7 @@ class HoldOrder(Command[Order, OrderEvent]):
 
 
 class DisputeOrder(Command[Order, OrderEvent]):
-    """Note that the customer does not agree with what was delivered or billed."""
+    """Mark an order as disputed by the customer."""
 
     rules = (OrderIsCancelled,)
 
@@ -128,7 +128,7 @@ class DisputeOrder(Command[Order, OrderEvent]):
 
 
 class ResolveOrder(Command[Order, OrderEvent]):
-    """Settle what was disputed or held up."""
+    """Resolve an order's dispute or hold."""
 
     rules = (OrderInOrder,)
 
@@ -139,7 +139,7 @@ class ResolveOrder(Command[Order, OrderEvent]):
 
 
 class CompleteOrder(Command[Order, OrderEvent]):
-    """Say that all that was ordered is delivered."""
+    """Mark an order as completed: all that was ordered is delivered."""
 
     rules = (OrderIsCancelled,)
 
@@ -148,7 +148,7 @@ class CompleteOrder(Command[Order, OrderEvent]):
 
 
 class CancelOrder(Command[Order, OrderEvent]):
-    """Call an order off; nothing of it is billed any more."""
+    """Cancel an order; nothing of it is billed any more."""
 
     rules = (OrderIsCancelled, OrderIsComplete)
 
@@ -159,7 +159,7 @@ class CancelOrder(Command[Order, OrderEvent]):
 
 
 class ReturnGoods(Command[Order, OrderEvent]):
-    """Take goods back; their amount is not billed any more."""
+    """Record returned goods; their amount is not billed any more."""
 
     rules = (CurrencyDiffers, OrderIsCancelled, ReturnTooLarge)
 

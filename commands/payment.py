@@ -22,7 +22,7 @@ Sum = Annotated[Money, AfterValidator(_more_than_nothing)]
 
 
 class AllocationAsked(BaseModel):
-    """So much of a payment for an order."""
+    """An amount of a payment that is allocated to an order."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -31,7 +31,7 @@ class AllocationAsked(BaseModel):
 
 
 class ReceivePayment(Command[Payment, PaymentEvent]):
-    """Take money in from a customer; what is allocated to no order is the customer's credit.
+    """Receive a payment from a customer; what is not allocated to orders is credit.
 
     A `credit-note` brings no money: so much less is billed, for goods that came back without their
     order, say, or as a bonus. It can be allocated to orders and paid out like money that came in.
@@ -54,7 +54,7 @@ class ReceivePayment(Command[Payment, PaymentEvent]):
 
 
 class AllocatePayment(Command[Payment, PaymentEvent]):
-    """Say for which orders how much of a payment is."""
+    """Allocate a payment to orders."""
 
     rules = (AllocationTooLarge, CurrencyDiffers)
 
@@ -65,7 +65,7 @@ class AllocatePayment(Command[Payment, PaymentEvent]):
 
 
 class ReleaseAllocation(Command[Payment, PaymentEvent]):
-    """Take back that so much of a payment is for an order."""
+    """Release an amount that was allocated to an order; it becomes credit again."""
 
     rules = (CurrencyDiffers, ReleaseTooLarge)
 
@@ -77,7 +77,7 @@ class ReleaseAllocation(Command[Payment, PaymentEvent]):
 
 
 class RefundPayment(Command[Payment, PaymentEvent]):
-    """Give money back: of what an order got of it, or else of the customer's credit."""
+    """Refund a payment: of what is allocated to an order, or of the customer's credit."""
 
     rules = (CurrencyDiffers, RefundTooLarge)
 

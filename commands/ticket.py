@@ -24,7 +24,7 @@ Score = Annotated[int, Field(ge=1, le=5, strict=True)]
 
 
 class OpenTicket(Command[Ticket, TicketEvent]):
-    """Take in what somebody needs of us."""
+    """Open a ticket."""
 
     subject: Line
     text: Text | None = None
@@ -42,7 +42,7 @@ class OpenTicket(Command[Ticket, TicketEvent]):
 
 
 class ClassifyTicket(Command[Ticket, TicketEvent]):
-    """Judge what a ticket is about and how soon it must be looked at."""
+    """Classify a ticket: its kind, priority and product."""
 
     kind: TicketKind | None = None
     priority: Priority | None = None
@@ -59,7 +59,7 @@ class ClassifyTicket(Command[Ticket, TicketEvent]):
 
 
 class DispatchTicket(Command[Ticket, TicketEvent]):
-    """Name the technician who is to look at a ticket."""
+    """Dispatch a ticket to a technician, who has yet to confirm."""
 
     technician: ActorId
 
@@ -68,7 +68,7 @@ class DispatchTicket(Command[Ticket, TicketEvent]):
 
 
 class ConfirmDispatch(Command[Ticket, TicketEvent]):
-    """Say yes to a ticket that one was named for."""
+    """Confirm a dispatch, as the technician who was named."""
 
     rules = (TicketElsewhere, TicketIsClosed, TicketUndispatched)
 
@@ -77,7 +77,7 @@ class ConfirmDispatch(Command[Ticket, TicketEvent]):
 
 
 class DeclineDispatch(Command[Ticket, TicketEvent]):
-    """Say no to a ticket that one was named for."""
+    """Decline a dispatch, as the technician who was named."""
 
     rules = (TicketElsewhere, TicketIsClosed, TicketUndispatched)
 
@@ -88,14 +88,14 @@ class DeclineDispatch(Command[Ticket, TicketEvent]):
 
 
 class TakeTicket(Command[Ticket, TicketEvent]):
-    """Take a ticket in hand oneself."""
+    """Take a ticket oneself: dispatched and confirmed at once."""
 
     def decide(self, ticket: Ticket, context: Context, /) -> list[TicketEvent]:
         return ticket.take(context.actor.id)
 
 
 class ReplyToTicket(Command[Ticket, TicketEvent]):
-    """Keep what was written to the customer, or (inbound) by them."""
+    """Record a reply to the customer or, with `inbound`, from the customer."""
 
     text: Text
     inbound: StrictBool = False
@@ -105,7 +105,7 @@ class ReplyToTicket(Command[Ticket, TicketEvent]):
 
 
 class NoteOnTicket(Command[Ticket, TicketEvent]):
-    """Keep something to remember, for us alone."""
+    """Add an internal note to a ticket."""
 
     text: Text
 
@@ -114,7 +114,7 @@ class NoteOnTicket(Command[Ticket, TicketEvent]):
 
 
 class LogWork(Command[Ticket, TicketEvent]):
-    """Keep how long was worked on a ticket, and what was done."""
+    """Log work on a ticket, in minutes."""
 
     minutes: Minutes
     text: Text | None = None
@@ -124,7 +124,7 @@ class LogWork(Command[Ticket, TicketEvent]):
 
 
 class LetTicketWait(Command[Ticket, TicketEvent]):
-    """Let a ticket rest until somebody else has acted."""
+    """Mark a ticket as waiting for somebody else."""
 
     reason: Line | None = None
 
@@ -133,7 +133,7 @@ class LetTicketWait(Command[Ticket, TicketEvent]):
 
 
 class EscalateTicket(Command[Ticket, TicketEvent]):
-    """Call for more than one can give."""
+    """Escalate a ticket."""
 
     reason: Line
 
@@ -142,7 +142,7 @@ class EscalateTicket(Command[Ticket, TicketEvent]):
 
 
 class ResolveTicket(Command[Ticket, TicketEvent]):
-    """Say that what was asked for is done."""
+    """Resolve a ticket."""
 
     text: Text | None = None
 
@@ -151,7 +151,7 @@ class ResolveTicket(Command[Ticket, TicketEvent]):
 
 
 class CloseTicket(Command[Ticket, TicketEvent]):
-    """Be done with a ticket."""
+    """Close a ticket."""
 
     rules = (ComplaintUnresolved, TicketIsClosed)
 
@@ -160,7 +160,7 @@ class CloseTicket(Command[Ticket, TicketEvent]):
 
 
 class ReopenTicket(Command[Ticket, TicketEvent]):
-    """Begin again with a ticket that was resolved or closed."""
+    """Reopen a ticket that was resolved or closed."""
 
     rules = (TicketStillOpen,)
 
@@ -171,7 +171,7 @@ class ReopenTicket(Command[Ticket, TicketEvent]):
 
 
 class RateTicket(Command[Ticket, TicketEvent]):
-    """Keep what the customer thinks of what was done, from 1 (bad) to 5 (good)."""
+    """Rate a resolved ticket, from 1 (bad) to 5 (good)."""
 
     rules = (TicketUnresolved,)
 

@@ -102,13 +102,13 @@ class CustomerHandedOver(Event, type="customer.handed-over"):
 
 
 class CustomerTagged(Event, type="customer.tagged"):
-    """The customer is one of those whom this word names."""
+    """The customer was tagged."""
 
     tag: str
 
 
 class CustomerUntagged(Event, type="customer.untagged"):
-    """The customer is none of those any more."""
+    """A tag was removed from the customer."""
 
     tag: str
 
