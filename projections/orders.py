@@ -336,7 +336,6 @@ def order(view: View, order_id: UUID, _: AskedAt) -> OrderDetail | None:
     of = {**when.values, "id": order_id}
     for found in fetch(conn, OrderShape, f"{select(when)} AND o.order_id = %(id)s", of):
         facts = when.counts("s")
-        lines = conn.execute(LINES_OF.format(facts=facts).encode(), of)
         history = fetch(conn, _Fact, HISTORY_OF.format(facts=facts), of)
         placed = found.placed_at.astimezone(time_zone(conn, when.known_at)).date()
         currency = found.billed.currency
@@ -344,7 +343,7 @@ def order(view: View, order_id: UUID, _: AskedAt) -> OrderDetail | None:
         return OrderDetail.of(
             view.head_at,
             found,
-            lines=[line for (line,) in lines],
+            lines=[line for (line,) in conn.execute(LINES_OF.format(facts=facts).encode(), of)],
             history=_history(history, currency),
             instalments=instalments(
                 plan_of(conn, order_id, when), placed, billed, billed - balance_, currency
