@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import shutil
 import signal
 import socket
@@ -49,6 +50,9 @@ auto.create.topics.enable=false
 """
 READY_SECONDS = 120
 STOP_SECONDS = 30
+PORTS = range(15_000, 32_000)
+"""Below those that systems give to outgoing connections, any of which may hold a node's port while
+the node is down."""
 
 
 class BrokerFailed(RuntimeError):
@@ -231,7 +235,10 @@ def _tool(java: list[str], *args: str) -> str:
 
 
 def _free_ports(count: int) -> list[int]:
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    probes: list[socket.socket] = []
+    while len(probes) < count:
+        with suppress(OSError):
+            probes.append(socket.create_server(("127.0.0.1", secrets.choice(PORTS))))
     ports = [int(probe.getsockname()[1]) for probe in probes]
     for probe in probes:
         probe.close()

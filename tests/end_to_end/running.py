@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -18,6 +19,7 @@ import httpx2
 import orjson
 
 from commands.http.routes import takes
+from pledge.broker import PORTS
 
 READY_SECONDS = 60
 STOP_SECONDS = 40
@@ -25,8 +27,11 @@ CHECKED_OUT = Path(__file__).parents[2]
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
+    """One that no outgoing connection takes before, or between, the runs of a process."""
+    while True:
+        port = secrets.choice(PORTS)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def environment(home: Path, database_url: str | None = None, **settings: str) -> dict[str, str]:
