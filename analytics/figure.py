@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import cached_property
+from types import GenericAlias
 from typing import Any, Generic, TypeVar
 
 from pydantic import create_model
@@ -91,7 +92,7 @@ class Figure(Generic[Q, S]):
         if self.is_one:
             bases = (self.row, *bases)
         else:
-            fields = {"items": (list[self.row], ...), "next": (str | None, ...)}  # type: ignore[name-defined]
+            fields = {"items": (GenericAlias(list, self.row), ...), "next": (str | None, ...)}
         return create_model(f"{name}Figure", __base__=bases, __doc__=self.says, **fields)
 
     def asked(self, on: Snapshot, asked: Q, position: int) -> Shape:

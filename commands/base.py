@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -83,13 +84,13 @@ class Command(BaseModel, Generic[A, E]):
                 for field, stream_type in inner.items():
                     yield f"{name}.{place}.{field}", stream_type, getattr(item, field)
 
+    @abstractmethod
     def decide(self, state: A, context: Context, /) -> list[E]:
         """The events that follow; none when what is asked is so already.
 
         Raises:
             Refused: when a rule says no.
         """
-        raise NotImplementedError
 
 
 def _references(model: type[BaseModel]) -> dict[str, str]:

@@ -73,7 +73,7 @@ class Runner:
             except (psycopg.OperationalError, Overtaken, SourceAway) as error:
                 log.warning("projectors begin again", error=str(error).strip())
                 stop.wait(AWAY_SECONDS)
-            except Exception:
+            except Exception:  # logged whole; projectors that end would bring nothing up to date
                 log.exception("projectors begin again after something unforeseen")
                 stop.wait(AWAY_SECONDS)
 

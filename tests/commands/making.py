@@ -215,8 +215,9 @@ def fragile(url: str, fate: Fate) -> Connect:
     """Sessions whose appends meet this fate."""
 
     def connect() -> ledger.Connection:
-        conn = ledger.connect(url)
-        conn.fate = fate  # type: ignore[attr-defined]
-        return conn
+        conn: Any = ledger.connect(url)
+        conn.fate = fate
+        session: ledger.Connection = conn
+        return session
 
     return connect

@@ -190,7 +190,7 @@ def test_nothing_is_lost_and_nothing_is_there_twice_whatever_dies(
         for how in ((), ("--shuffle", "seven")):
             done = deployment.run("audit", "replay", *how)
             assert done.returncode == 0, done.stdout + done.stderr
-    print(  # noqa: T201
+    print(  # noqa: T201 - what an hour of faults did is its result
         f"{sent} commands, {head} events; killed {dict(breaking.killed)}; {lost} answers lost; "
         f"{reading.answered} questions answered, {reading.fulfilled} with what was just written"
     )

@@ -234,7 +234,8 @@ class Killer:
         if victim == "database":
             assert self.service.stop() == 0, self.service.said()
         if victim in ("api", "database"):
-            self.service.process.wait(40)  # type: ignore[union-attr]
+            assert self.service.process is not None
+            self.service.process.wait(40)
             self.service.start()
 
 
@@ -283,7 +284,7 @@ def send_all(service: Service, told: Story, kills: dict[int, tuple[str, float]])
 @pytest.fixture
 def at_random() -> random.Random:
     seed = int(os.environ.get("PLEDGE_TEST_SEED") or time.time_ns() % 1_000_000)
-    print(f"PLEDGE_TEST_SEED={seed} makes the same history and the same deaths")  # noqa: T201
+    print(f"PLEDGE_TEST_SEED={seed} makes the same history and the same deaths")  # noqa: T201 - shown by pytest when the test fails
     return random.Random(seed)
 
 
