@@ -126,7 +126,7 @@ class _Leading:
     last: list[int]
     stop: threading.Event
     batches: deque[Batch] = field(default_factory=deque)
-    marks: Marks | None = None
+    marks: deque[Marks] = field(default_factory=deque)
     beaten: float = 0.0
     looked: float = 0.0
     sent_at: float = 0.0
@@ -210,6 +210,8 @@ class Relay:
             self._turn(leading)
         while leading.batches:
             self._settle(leading)
+        for marks in leading.marks:
+            self._await(leading, marks.acks)
         self._move(leading)
 
     def _turn(self, leading: _Leading) -> None:
@@ -223,8 +225,7 @@ class Relay:
         if leading.batches and (not rows or len(leading.batches) >= room):
             self._settle(leading)
         elif not rows:
-            if leading.marks is not None and all(ack.is_done for ack in leading.marks.acks):
-                self._move(leading)
+            self._move(leading)
             is_busy = time.monotonic() < leading.sent_at + BUSY_SECONDS
             leading.stop.wait(BUSY_POLL_SECONDS if is_busy else POLL_SECONDS)
 
@@ -261,9 +262,11 @@ class Relay:
         """
         batch = leading.batches[0]
         self._await(leading, batch.acks)
-        self._move(leading)
         self._mark(leading, batch)
         leading.batches.popleft()
+        if len(leading.marks) > IN_FLIGHT:
+            self._await(leading, leading.marks[0].acks)
+        self._move(leading)
 
     def _mark(self, leading: _Leading, batch: Batch) -> None:
         """Say in every partition that nothing of it is missing up to the batch's end."""
@@ -273,22 +276,24 @@ class Relay:
                 value = watermark_record(position, previous, leading.source, partition)
                 acks.append(self._produce(leading, value, partition, batch.recorded_ms))
                 leading.last[partition] = max(leading.last[partition], position)
-        leading.marks = Marks(acks, position, batch.event_id)
+        leading.marks.append(Marks(acks, position, batch.event_id))
 
     def _move(self, leading: _Leading) -> None:
-        """Move the checkpoint to the last watermarks, once every partition has them.
+        """Move the checkpoint to the last watermarks that every partition has; waits for none.
 
         So the chain of every partition is acknowledged up to the checkpoint, and whoever leads next
-        names the checkpoint's position as the one before its first record of each.
+        names the checkpoint's position as the one before its first record of each. Watermarks stand
+        behind all that was sent before them: to wait for each would empty the pipeline each time.
         """
-        marks = leading.marks
-        if marks is None:
-            return
-        self._await(leading, marks.acks)
-        new = replace(leading.checkpoint, position=marks.position, event_id=marks.event_id)
-        checkpoints.move(leading.conn, leading.checkpoint, new)
-        leading.checkpoint, leading.marks = new, None
-        self._refusals = 0
+        new = leading.checkpoint
+        while leading.marks and all(ack.is_done for ack in leading.marks[0].acks):
+            marks = leading.marks.popleft()
+            self._await(leading, marks.acks)
+            new = replace(new, position=marks.position, event_id=marks.event_id)
+        if new is not leading.checkpoint:
+            checkpoints.move(leading.conn, leading.checkpoint, new)
+            leading.checkpoint = new
+            self._refusals = 0
 
     def _await(self, leading: _Leading, acks: Sequence[Any]) -> None:
         for ack in acks:
