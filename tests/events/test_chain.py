@@ -15,6 +15,7 @@ import pytest
 from events.kafka import leading, relay
 from events.kafka.records import (
     PARTITIONS,
+    WATERMARK,
     Foreign,
     event_record,
     link_of,
@@ -224,3 +225,50 @@ def test_whatever_fails_a_reader_takes_each_event_once_and_no_hole_stays(
     for partition in range(PARTITIONS):
         mine = [position for at, position in taken if at == partition]
         assert mine == [row[0] for row in rows if partition_of(row[3]) == partition]
+
+
+class Held:
+    """What a producer says of a watermark that is long under way; nobody may wait for it."""
+
+    exception = None
+    is_done = False
+
+    def get(self, timeout: float) -> None:
+        pytest.fail(f"it was waited for, {timeout} s")
+
+
+def test_events_are_sent_while_watermarks_are_under_way_and_the_checkpoint_stays_behind_them(
+    ledger_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay, "BATCH", 7)
+    with writer_on(ledger_url) as writer:
+        for _ in range(6 * relay.IN_FLIGHT):
+            assert tell(writer, capture(uuid4())).status == 201
+    held: list[Held] = []
+    events = 0
+
+    def send(_topic: str, value: bytes, *_: Any) -> Ack | Held:
+        nonlocal events
+        if json.loads(value)["type"] == WATERMARK:
+            held.append(Held())
+            return held[-1]
+        events += 1
+        return Ack(None, 0)
+
+    relays = Relays(ledger_url, random.Random(0))
+    leading = relays._lead()
+    leading.send = send
+    with leading.conn:
+        for _ in range(20):
+            relays._relay._turn(leading)
+        assert events == 6 * relay.IN_FLIGHT
+        assert leading.checkpoint.position == 0
+        first = leading.marks[0]
+        for ack in held[: len(first.acks)]:
+            ack.is_done = True
+        relays._relay._turn(leading)
+        assert leading.checkpoint.position == first.position == 7
+        for ack in held:
+            ack.is_done = True
+        relays._relay._turn(leading)
+        assert leading.checkpoint.position == events
