@@ -1,1 +1,1 @@
-"""What it means: figures computed over facts."""
+"""Figures, computed over facts."""

@@ -47,7 +47,12 @@ class AskCohort(OfPurchases, Paged):
 
     cohort: Month
     month: Annotated[
-        int | None, Field(ge=0, le=12_000, description="Who bought so many months later.")
+        int | None,
+        Field(
+            ge=0,
+            le=12_000,
+            description="Only those who bought in this month after their first purchase.",
+        ),
     ] = None
 
 

@@ -1,4 +1,4 @@
-"""How deals move, close and stand still: figures over the sales pipeline.
+"""Figures over the sales pipeline: open deals, closings, and each deal.
 
 A deal stands where its last stage put it, in the order of its own events. Lengths of time are days,
 with their fractions.
@@ -131,7 +131,10 @@ class AskEach(AskDeals, Paged):
     stage: Word = None
     reason: Word = None
     idle_days: Annotated[
-        int | None, Field(ge=0, le=36600, description="Nothing happened to them for longer.")
+        int | None,
+        Field(
+            ge=0, le=36600, description="Only deals without any event for more than this many days."
+        ),
     ] = None
 
 

@@ -1,4 +1,4 @@
-"""Where leads come from and what becomes of them."""
+"""The sources of leads, and what becomes of them."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ FIGURES: tuple[Figure[Any, Any], ...] = (
     Figure(
         name="leads/list",
         operation="leads_behind",
-        says="The leads behind a group, or all that were captured in the window.",
+        says="The leads of a group, or all that were captured in the window.",
         asks=AskLeadsBehind,
         row=LeadBehind,
         answer=each,

@@ -76,16 +76,14 @@ class AskLives(OfLives):
 
     calibrate_to: Annotated[
         Day,
-        Field(description="The last day that the models know; what came later judges them."),
+        Field(description="The last day of calibration; later purchases are the holdout."),
     ] = None
     horizon_days: Annotated[
-        int, Field(ge=1, le=3660, description="How far ahead expectations reach.")
+        int, Field(ge=1, le=3660, description="The horizon of expectations, in days.")
     ] = 364
     discount_rate: Annotated[
         str,
-        Field(
-            pattern=r"^(0(\.[0-9]{1,4})?|1)$", description="By which a year makes money worth less."
-        ),
+        Field(pattern=r"^(0(\.[0-9]{1,4})?|1)$", description="The yearly discount rate, 0 to 1."),
     ] = "0.1"
 
 
@@ -375,7 +373,7 @@ FIGURES: tuple[Figure[Any, Any], ...] = (
     Figure(
         name="lifetime",
         operation="lifetimes",
-        says="BG/NBD and Gamma-Gamma: their parameters, how well they fit, what came instead.",
+        says="BG/NBD and Gamma-Gamma: parameters, goodness of fit, and the holdout.",
         asks=AskLives,
         row=Lifetime,
         answer=lifetime,
@@ -387,7 +385,7 @@ FIGURES: tuple[Figure[Any, Any], ...] = (
     Figure(
         name="lifetime/customers",
         operation="customer_outlooks",
-        says="Whether each customer is still one, what they will buy, what that is worth today.",
+        says="Of each customer: the probability to be alive, expected purchases, lifetime value.",
         asks=AskOutlooks,
         row=CustomerOutlook,
         answer=customers,

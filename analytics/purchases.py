@@ -1,4 +1,4 @@
-"""Who buys, who comes back, and when: figures over purchases.
+"""Figures over purchases: who buys, who comes back, and when.
 
 An empty denominator gives None, never 0. Rates are fractions of 1; times are in days, between the
 business days of purchases; both are rounded to six digits after the point.

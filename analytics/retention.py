@@ -206,7 +206,7 @@ FIGURES: tuple[Figure[Any, Any], ...] = (
     Figure(
         name="retention/customers",
         operation="changes",
-        says="Who was kept, lost, won or won back in a month.",
+        says="The customers of a month: kept, lost, new or regained.",
         asks=AskChanges,
         row=ChangeShape,
         answer=customers,

@@ -1,4 +1,4 @@
-"""What was asked of us, how long it took, and what is left undone."""
+"""Figures over tickets: backlog, times, reopenings, ratings."""
 
 from __future__ import annotations
 
@@ -216,7 +216,7 @@ FIGURES: tuple[Figure[Any, Any], ...] = (
     Figure(
         name="tickets/list",
         operation="tickets_behind",
-        says="The tickets behind a group, or all that were opened in the window.",
+        says="The tickets of a group, or all that were opened in the window.",
         asks=AskTicketsBehind,
         row=TicketBehind,
         answer=each,

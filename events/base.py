@@ -31,7 +31,7 @@ class Personal:
 
 
 class Event(BaseModel):
-    """A fact. Its type name and schema version are its identity for ever.
+    """A fact that happened. Its type name and schema version never change.
 
     ``class LeadQualified(Event, type="lead.qualified", version=1)``. Unknown fields are ignored
     when read, so that a newer writer does not break an older reader.

@@ -13,7 +13,7 @@ COMPANY = UUID("00000000-0000-0000-0000-000000000001")
 
 
 class Stage(BaseModel):
-    """One step of a pipeline, with the share of deals that are won from there."""
+    """A stage of a pipeline, with the probability that a deal in it is won."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -47,14 +47,14 @@ DEFAULT_PIPELINES: dict[str, tuple[Stage, ...]] = {
 
 
 class PipelineDefined(Event, type="company.pipeline-defined"):
-    """The company sells through these stages, in this order."""
+    """The stages of a pipeline were defined, in their order."""
 
     name: str
     stages: tuple[Stage, ...]
 
 
 class TimeZoneSet(Event, type="company.time-zone-set"):
-    """Business days begin and end in this zone."""
+    """The time zone of the company's business days was set."""
 
     time_zone: str
 

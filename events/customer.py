@@ -10,7 +10,7 @@ from events.values import Money, PersonalText, PersonalTextOrNone
 
 
 class CustomerKind(StrEnum):
-    """What an account is to the company."""
+    """The kind of a customer."""
 
     CUSTOMER = "customer"
     COMPETITOR = "competitor"
@@ -19,7 +19,7 @@ class CustomerKind(StrEnum):
 
 
 class Channel(StrEnum):
-    """The way in which one reaches the other."""
+    """The channel of an interaction."""
 
     CALL = "call"
     EMAIL = "email"
@@ -31,7 +31,7 @@ class Channel(StrEnum):
 
 
 class CustomerRegistered(Event, type="customer.registered"):
-    """The company keeps a record of this customer from now on."""
+    """The customer was registered."""
 
     name: PersonalText
     kind: CustomerKind = CustomerKind.CUSTOMER
@@ -51,7 +51,7 @@ class CustomerRegistered(Event, type="customer.registered"):
 
 
 class CustomerDetailsChanged(Event, type="customer.details-changed"):
-    """The given details hold from now on; what is not given stays as it was."""
+    """The details that are given changed; the others stay as they were."""
 
     name: PersonalTextOrNone = None
     kind: CustomerKind | None = None
@@ -70,7 +70,7 @@ class CustomerDetailsChanged(Event, type="customer.details-changed"):
 
 
 class ContactAdded(Event, type="customer.contact-added"):
-    """This person speaks for the customer."""
+    """A contact person was added to the customer."""
 
     contact_id: UUID
     name: Annotated[str, Personal(of="contact_id")]
@@ -94,7 +94,7 @@ class CustomerReleased(Event, type="customer.released"):
 
 
 class CustomerHandedOver(Event, type="customer.handed-over"):
-    """Another rep answers for the customer from now on."""
+    """The customer was handed over to another rep."""
 
     previous_owner: str
     owner: str
@@ -114,7 +114,7 @@ class CustomerUntagged(Event, type="customer.untagged"):
 
 
 class InteractionLogged(Event, type="customer.interaction-logged"):
-    """Somebody of ours was in touch with the customer."""
+    """An interaction with the customer took place: a call, a mail, a meeting."""
 
     channel: Channel
     summary: PersonalText
@@ -124,7 +124,7 @@ class InteractionLogged(Event, type="customer.interaction-logged"):
 
 
 class PromiseMade(Event, type="customer.promise-made"):
-    """Somebody of ours gave the customer their word."""
+    """Somebody of the company promised the customer something."""
 
     promise_id: UUID
     promised_by: str
@@ -136,21 +136,21 @@ class PromiseMade(Event, type="customer.promise-made"):
 
 
 class PromiseKept(Event, type="customer.promise-kept"):
-    """What was promised was done."""
+    """The promise was kept."""
 
     promise_id: UUID
     note: PersonalTextOrNone = None
 
 
 class PromiseBroken(Event, type="customer.promise-broken"):
-    """What was promised will not be done, or was done too late to count."""
+    """The promise was broken: it will not be kept, or was kept too late."""
 
     promise_id: UUID
     reason: PersonalText
 
 
 class PromiseWithdrawn(Event, type="customer.promise-withdrawn"):
-    """The promise was taken back before it fell due, and the customer knows."""
+    """The promise was withdrawn before it fell due, and the customer knows."""
 
     promise_id: UUID
     reason: PersonalText

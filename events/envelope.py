@@ -1,4 +1,4 @@
-"""What surrounds a fact: who, when, in whose stream, because of what."""
+"""The envelope of an event: its actor, time, stream and cause."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from events.base import Event
 
 
 class Actor(NamedTuple):
-    """Who acts: ``kind`` is user, service, policy or import."""
+    """The actor of a command: ``kind`` is user, service, policy or import."""
 
     id: str
     kind: str = "user"
@@ -20,10 +20,10 @@ class Recorded(NamedTuple):
     """An event as the ledger holds it; every field but the event is a column of its own.
 
     Attributes:
-        position: gapless place in the whole ledger, from 1; position order is commit order.
-        version: gapless place in the stream, from 1.
+        position: its gapless number in the whole ledger, from 1; the order of commits.
+        version: its gapless number in the stream, from 1.
         occurred_at: business time, as the caller gave it, in UTC.
-        recorded_at: when the ledger took it, in UTC; never falls as the position rises.
+        recorded_at: when the ledger recorded it, in UTC; never falls as the position rises.
     """
 
     position: int

@@ -7,7 +7,7 @@ from events.values import Money, PersonalText, PersonalTextOrNone
 
 
 class LeadCaptured(Event, type="lead.captured"):
-    """Somebody showed interest and came into the pool."""
+    """A lead was captured: somebody showed interest. Without an owner it is in the pool."""
 
     name: PersonalText
     email: PersonalTextOrNone = None
@@ -28,28 +28,28 @@ class LeadClaimed(Event, type="lead.claimed"):
 
 
 class LeadReturned(Event, type="lead.returned"):
-    """The owner put the lead back into the pool."""
+    """The owner returned the lead to the pool."""
 
     previous_owner: str
     reason: str
 
 
 class LeadQualified(Event, type="lead.qualified"):
-    """The lead has the budget and the need to be worth a deal."""
+    """The lead was qualified: it has the budget and the need."""
 
     budget: Money | None = None
     note: PersonalTextOrNone = None
 
 
 class LeadDisqualified(Event, type="lead.disqualified"):
-    """The lead will never be a customer."""
+    """The lead was disqualified: it will not become a customer."""
 
     reason: str
     note: PersonalTextOrNone = None
 
 
 class LeadConverted(Event, type="lead.converted", version=2):
-    """The lead became a customer with a deal to win; either may have been known before."""
+    """The lead was converted into a customer and a deal; either may have existed before."""
 
     customer_id: UUID
     new_customer: bool

@@ -1,4 +1,4 @@
-"""What is quoted and sold, line by line."""
+"""The lines of quotes and orders."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from events.values import Money, Percent, Quantity
 
 
 class PricedLine(BaseModel):
-    """So many of a product at a price each, less a discount in per cent."""
+    """A quantity of a product at a unit price, less a discount in per cent."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -22,5 +22,5 @@ class PricedLine(BaseModel):
 
 
 def total_of(lines: tuple[PricedLine, ...]) -> Money:
-    """The sum of some lines, which share one currency."""
+    """The sum of lines of one currency."""
     return reduce(Money.plus, (line.total for line in lines))

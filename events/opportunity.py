@@ -9,7 +9,7 @@ from events.values import Money, PersonalTextOrNone
 
 
 class OpportunityOpened(Event, type="opportunity.opened"):
-    """There is a deal to win, for a customer who may still be unknown."""
+    """A deal was opened, for a customer who may still be unknown."""
 
     title: str
     pipeline: str
@@ -22,20 +22,20 @@ class OpportunityOpened(Event, type="opportunity.opened"):
 
 
 class CustomerIdentified(Event, type="opportunity.customer-identified"):
-    """It is known now whose deal this is."""
+    """The customer of the deal became known."""
 
     customer_id: UUID
 
 
 class StageMoved(Event, type="opportunity.stage-moved"):
-    """The deal stands in another open stage of its pipeline."""
+    """The deal moved to another open stage of its pipeline."""
 
     previous_stage: str
     stage: str
 
 
 class QuoteGiven(Event, type="opportunity.quote-given"):
-    """We named a price in writing."""
+    """A quote was given for the deal."""
 
     quote_id: UUID
     lines: tuple[PricedLine, ...]
@@ -44,14 +44,14 @@ class QuoteGiven(Event, type="opportunity.quote-given"):
 
 
 class OpportunityWon(Event, type="opportunity.won"):
-    """The customer said yes."""
+    """The deal was won."""
 
     stage: str
     amount: Money | None = None
 
 
 class OpportunityLost(Event, type="opportunity.lost"):
-    """The customer said no, or went silent for good."""
+    """The deal was lost: the customer refused, or stopped answering."""
 
     stage: str
     reason: str
@@ -59,7 +59,7 @@ class OpportunityLost(Event, type="opportunity.lost"):
 
 
 class OpportunityReopened(Event, type="opportunity.reopened"):
-    """A closed deal is worked on again."""
+    """A closed deal was reopened."""
 
     stage: str
     reason: str

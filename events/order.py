@@ -11,7 +11,7 @@ from events.values import CustomersText, CustomersTextOrNone, Money
 
 
 class Instalment(BaseModel):
-    """A part of an order's amount and the day by which it is to be paid."""
+    """An instalment: a part of an order's amount and its due date."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -20,7 +20,7 @@ class Instalment(BaseModel):
 
 
 class OrderPlaced(Event, type="order.placed"):
-    """The customer has bought: from now on this amount is billed."""
+    """The order was placed: its amount is billed."""
 
     customer_id: UUID
     owner: str
@@ -33,57 +33,57 @@ class OrderPlaced(Event, type="order.placed"):
 
 
 class OrderLineAdded(Event, type="order.line-added"):
-    """The customer has bought this too."""
+    """A line was added to the order."""
 
     line: PricedLine
 
 
 class PaymentsPlanned(Event, type="order.payments-planned"):
-    """The order is to be paid in these parts; an earlier plan holds no more."""
+    """A payment plan was set; it replaces an earlier one."""
 
     instalments: tuple[Instalment, ...]
 
 
 class OrderShipped(Event, type="order.shipped"):
-    """The goods are on their way."""
+    """The order was shipped."""
 
     carrier: str | None = None
 
 
 class OrderHeld(Event, type="order.held"):
-    """The order waits until something is cleared."""
+    """The order was put on hold."""
 
     reason: CustomersText
     customer_id: UUID | None = None
 
 
 class OrderDisputed(Event, type="order.disputed"):
-    """The customer does not agree with what was delivered or billed."""
+    """The customer disputes what was delivered or billed."""
 
     reason: CustomersText
     customer_id: UUID | None = None
 
 
 class OrderResolved(Event, type="order.resolved"):
-    """What held the order up, or was disputed, is settled."""
+    """The hold or the dispute was resolved."""
 
     outcome: CustomersTextOrNone = None
     customer_id: UUID | None = None
 
 
 class OrderCompleted(Event, type="order.completed"):
-    """All that was ordered is delivered."""
+    """The order was completed: everything is delivered."""
 
 
 class OrderCancelled(Event, type="order.cancelled"):
-    """The order is called off: nothing of it is billed any more."""
+    """The order was cancelled: nothing of it is billed any more."""
 
     reason: CustomersText
     customer_id: UUID | None = None
 
 
 class GoodsReturned(Event, type="order.goods-returned"):
-    """The customer gave goods back; so much of the order is not billed any more."""
+    """The customer returned goods; their amount is not billed any more."""
 
     amount: Money
     reason: CustomersText

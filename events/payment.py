@@ -8,14 +8,14 @@ from events.values import CustomersTextOrNone, Money
 
 
 class PaymentKind(StrEnum):
-    """Whether money came in, or the customer is credited with it all the same."""
+    """Whether it is money that came in, or a credit note."""
 
     MONEY = "money"
     CREDIT_NOTE = "credit-note"
 
 
 class PaymentReceived(Event, type="payment.received"):
-    """Money came in from a customer; what is not allocated to orders is the customer's credit."""
+    """A payment came in; what is not allocated to orders is the customer's credit."""
 
     customer_id: UUID
     amount: Money
@@ -25,7 +25,7 @@ class PaymentReceived(Event, type="payment.received"):
 
 
 class CreditNoteIssued(Event, type="payment.credit-note-issued"):
-    """So much is not billed after all, of no order in particular; no money came in for it."""
+    """A credit note was issued: less is billed, of no order in particular."""
 
     customer_id: UUID
     amount: Money
@@ -35,21 +35,21 @@ class CreditNoteIssued(Event, type="payment.credit-note-issued"):
 
 
 class PaymentAllocated(Event, type="payment.allocated"):
-    """So much of the payment is for this order."""
+    """A part of the payment was allocated to an order."""
 
     order_id: UUID
     amount: Money
 
 
 class AllocationReleased(Event, type="payment.allocation-released"):
-    """So much of the payment is not for this order after all, but the customer's credit again."""
+    """A part of an allocation was released; it is the customer's credit again."""
 
     order_id: UUID
     amount: Money
 
 
 class PaymentRefunded(Event, type="payment.refunded"):
-    """So much of the payment went back: of what an order had got, or else of the credit."""
+    """A part of the payment was refunded: of what an order had, or else of the credit."""
 
     amount: Money
     order_id: UUID | None = None

@@ -9,7 +9,7 @@ from events.values import CustomersText, CustomersTextOrNone
 
 
 class TicketKind(StrEnum):
-    """What a ticket is about."""
+    """The kind of a ticket."""
 
     QUESTION = "question"
     COMPLAINT = "complaint"
@@ -21,7 +21,7 @@ class TicketKind(StrEnum):
 
 
 class Priority(StrEnum):
-    """How soon somebody must look at it."""
+    """The priority of a ticket."""
 
     LOW = "low"
     NORMAL = "normal"
@@ -30,7 +30,7 @@ class Priority(StrEnum):
 
 
 class TicketOpened(Event, type="ticket.opened"):
-    """Somebody needs something of us."""
+    """A ticket was opened."""
 
     subject: CustomersText
     text: CustomersTextOrNone = None
@@ -45,7 +45,7 @@ class TicketOpened(Event, type="ticket.opened"):
 
 
 class TicketClassified(Event, type="ticket.classified"):
-    """It was judged what the ticket is about and how soon it must be looked at."""
+    """The kind and the priority of the ticket were set."""
 
     kind: TicketKind | None = None
     priority: Priority | None = None
@@ -53,26 +53,26 @@ class TicketClassified(Event, type="ticket.classified"):
 
 
 class TicketDispatched(Event, type="ticket.dispatched"):
-    """A technician is to look at it, and has not said yes yet."""
+    """The ticket was dispatched to a technician, who has not confirmed yet."""
 
     technician: str
 
 
 class DispatchConfirmed(Event, type="ticket.dispatch-confirmed"):
-    """The technician has it in hand."""
+    """The technician confirmed the dispatch."""
 
     technician: str
 
 
 class DispatchDeclined(Event, type="ticket.dispatch-declined"):
-    """The technician cannot do it; nobody is named any more."""
+    """The technician declined; the ticket has no technician any more."""
 
     technician: str
     reason: str
 
 
 class TicketReplied(Event, type="ticket.replied"):
-    """We answered the customer, or (inbound) they wrote to us again."""
+    """A reply to the customer or, if inbound, from the customer."""
 
     text: CustomersText
     inbound: bool = False
@@ -80,14 +80,14 @@ class TicketReplied(Event, type="ticket.replied"):
 
 
 class TicketNoted(Event, type="ticket.noted"):
-    """Something to remember, for us alone."""
+    """An internal note was added; the customer does not see it."""
 
     text: CustomersText
     customer_id: UUID | None = None
 
 
 class WorkLogged(Event, type="ticket.work-logged"):
-    """So many minutes were spent on it."""
+    """Minutes of work were logged."""
 
     minutes: int
     text: CustomersTextOrNone = None
@@ -95,36 +95,36 @@ class WorkLogged(Event, type="ticket.work-logged"):
 
 
 class TicketWaiting(Event, type="ticket.waiting"):
-    """Nothing can be done until somebody else has acted."""
+    """The ticket waits for somebody else."""
 
     reason: str | None = None
 
 
 class TicketEscalated(Event, type="ticket.escalated"):
-    """It took too long, or needs more than we can give."""
+    """The ticket was escalated."""
 
     reason: str
 
 
 class TicketResolved(Event, type="ticket.resolved"):
-    """What was asked for is done; the customer may still disagree."""
+    """The ticket was resolved; the customer may still disagree."""
 
     text: CustomersTextOrNone = None
     customer_id: UUID | None = None
 
 
 class TicketClosed(Event, type="ticket.closed"):
-    """Nothing more is to be done."""
+    """The ticket was closed."""
 
 
 class TicketReopened(Event, type="ticket.reopened"):
-    """It was not done after all."""
+    """The ticket was reopened."""
 
     reason: str
 
 
 class TicketRated(Event, type="ticket.rated"):
-    """The customer said how it was, from 1 (bad) to 5 (good)."""
+    """The customer rated the ticket, from 1 (bad) to 5 (good)."""
 
     score: int
     text: CustomersTextOrNone = None

@@ -1,4 +1,4 @@
-"""The values that facts are made of: instants, texts, money."""
+"""The values that events are made of: instants, texts, money."""
 
 from __future__ import annotations
 

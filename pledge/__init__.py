@@ -1,1 +1,1 @@
-"""The front door: CLI, settings, embedded PostgreSQL, the wiring of each process."""
+"""The command line, the settings, the embedded PostgreSQL, and the wiring of each process."""

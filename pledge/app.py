@@ -97,7 +97,7 @@ def whole(writer: Writer, reader: Reader) -> Pledge:
 
 
 def questions_only(reader: Reader) -> Pledge:
-    """The read side, with the document of both; whoever brings a command is told where to go."""
+    """The read side, with the OpenAPI document of both; refuses commands, saying where to go."""
     return Pledge(None, _questions(reader))
 
 

@@ -68,7 +68,7 @@ def migrate() -> None:
 
 @app.command(name="commands")
 def commands_() -> None:
-    """Take commands over HTTP, and nothing else (PLEDGE_PORT)."""
+    """Run the write API alone (PLEDGE_PORT)."""
     from pledge import serving
 
     serving.serve_commands(Settings(), err)
@@ -76,7 +76,7 @@ def commands_() -> None:
 
 @app.command(name="read-api")
 def read_api() -> None:
-    """Answer questions over HTTP, and nothing else (PLEDGE_PORT)."""
+    """Run the read API alone (PLEDGE_PORT)."""
     from pledge import serving
 
     serving.serve_questions(Settings(), err)
@@ -102,7 +102,7 @@ def relay(
 def healthy(
     part: Annotated[str, typer.Argument(help="relay, projections, policies or analytics.")],
 ) -> None:
-    """For health checks: end with 1, and say why, if a part that speaks no HTTP stands still."""
+    """Check the parts that have no HTTP: exit with 1 and say why if one is halted."""
     from read_api import health
 
     looks: dict[str, Callable[[Connection], str | None]] = {
@@ -181,7 +181,7 @@ def demo_(
         bool, typer.Option("--print", help="Write the commands to standard output, send nothing.")
     ] = False,
 ) -> None:
-    """Make a believable company of two years in a running Pledge. Safe to repeat."""
+    """Fill a running Pledge with two years of a sample company. Safe to repeat."""
     from pledge import demo
     from pledge.importing import ImportFailedError
     from pledge.importing.sending import Sender
@@ -217,7 +217,7 @@ def export_events(
     to: Annotated[Path | None, typer.Option(help="A file; standard output if none.")] = None,
     after: Annotated[int, typer.Option(help="Only events above this position.")] = 0,
 ) -> None:
-    """Every event with its envelope, one JSON object a line, in the order of the ledger."""
+    """Write every event with its envelope as NDJSON, in the order of the ledger."""
     from events.ledger import ledger
     from projections.engine.folding import readable
 

@@ -29,7 +29,7 @@ REBUILD_TRIES = 20
 
 @project.command()
 def status() -> None:
-    """How far each read model is behind the ledger, whether it halted, what it parked."""
+    """Show the lag of each read model, whether it is halted, and the streams that it parked."""
     from read_api.health import projections
 
     with parts(Settings()) as found, found.connect() as conn:
@@ -53,7 +53,7 @@ def status() -> None:
 def rebuild(
     names: Annotated[list[str] | None, typer.Argument(help="Read models; all if none.")] = None,
 ) -> None:
-    """Build read models anew from the first event, beside the live ones, and swap."""
+    """Rebuild read models from the first event, beside the live ones, then swap them in."""
     from projections.engine.building import CannotBuild
     from projections.engine.rebuild import rebuild as build
 
@@ -75,7 +75,7 @@ def rebuild(
 
 @project.command()
 def resume(name: str) -> None:
-    """Let a halted read model try again, after what was wrong was mended."""
+    """Resume a halted read model, after the cause was mended."""
     from projections.engine import progress
 
     with parts(Settings()) as found, found.connect() as conn:
@@ -90,7 +90,7 @@ def skip(
     actor: Annotated[str, typer.Option(help="Who decides this.")],
     reason: Annotated[str, typer.Option(help="Why; it stays on record.")],
 ) -> None:
-    """Tell a halted read model to pass over one event, and let it go on. This is on record."""
+    """Let a halted read model skip one event and resume. The skip is recorded."""
     from events.ledger import checkpoints
     from projections.engine import progress
 
@@ -110,7 +110,7 @@ def skip(
 
 @policies.command("status")
 def policies_status() -> None:
-    """Show what policies wanted done and a rule refused."""
+    """List the policies' commands that a rule refused."""
     from read_api.health import policies as found_of
 
     with parts(Settings()) as found, found.connect() as conn:
@@ -136,7 +136,7 @@ def policies_retry(
     position: Annotated[int, typer.Argument(help="Of the event that the policy answered.")],
     actor: Annotated[str, typer.Option(help="Who asks for it.")],
 ) -> None:
-    """Have a policy's refused command tried again, after its cause was mended."""
+    """Retry a policy's refused command, after its cause was mended."""
     from commands.policies import retry
 
     with parts(Settings()) as found, found.connect() as conn:
@@ -148,7 +148,7 @@ def policies_retry(
 
 @policies.command("resume")
 def policies_resume() -> None:
-    """Let halted policies answer what comes from now on."""
+    """Resume halted policies with the events that come from now on."""
     from commands.policies import begin_at_the_end
 
     with parts(Settings()) as found, found.connect() as conn:
@@ -158,7 +158,7 @@ def policies_resume() -> None:
 
 @policies.command("run")
 def policies_run() -> None:
-    """Do what follows from events; of several such processes one acts."""
+    """Run the policies, which answer events with commands; of several such processes one acts."""
     from pledge import serving
 
     stop = threading.Event()
@@ -181,7 +181,7 @@ def analytics_show(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print the API's own answer.")] = False,
 ) -> None:
-    """Compute a figure, with the parameters of GET /analytics/FIGURE, and show it."""
+    """Show a figure; it takes the parameters of GET /analytics/FIGURE."""
     from pledge import figures
 
     pairs = [pair.partition("=") for pair in asked or ()]
@@ -218,7 +218,7 @@ def analytics_show(
 
 @analytics.command("run")
 def analytics_run() -> None:
-    """Keep the facts behind figures up to the ledger; of several such processes one acts."""
+    """Keep the facts behind figures up to date; of several such processes one acts."""
     from pledge import serving
 
     stop = threading.Event()
@@ -228,7 +228,7 @@ def analytics_run() -> None:
 
 @analytics.command("rebuild")
 def analytics_rebuild() -> None:
-    """Have the facts written again from the first event on, by the process that writes them."""
+    """Have the process that writes the facts rewrite them from the first event."""
     from analytics.facts.store import WrittenByOthers
     from analytics.facts.writing import begin_anew
 

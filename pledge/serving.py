@@ -77,7 +77,7 @@ def serve(settings: Settings, console: Console) -> None:
 
 
 def serve_commands(settings: Settings, console: Console) -> None:
-    """Take commands over HTTP, and nothing else, until SIGINT or SIGTERM.
+    """Run the write API alone until SIGINT or SIGTERM.
 
     Raises:
         Misconfigured: as ``serve``.
@@ -90,7 +90,7 @@ def serve_commands(settings: Settings, console: Console) -> None:
 
 
 def serve_questions(settings: Settings, console: Console) -> None:
-    """Answer questions over HTTP, and nothing else, until SIGINT or SIGTERM.
+    """Run the read API alone until SIGINT or SIGTERM.
 
     Raises:
         Misconfigured: as ``serve``.
@@ -151,7 +151,7 @@ def write_facts(settings: Settings, stop: threading.Event) -> None:
 
 
 def follow(settings: Settings, stop: threading.Event) -> None:
-    """Do what the policies say until told to stop."""
+    """Run the policies until told to stop."""
     with parts(settings) as found:
         _follow(found, stop)
 
@@ -309,7 +309,7 @@ def refuse_taken_port(settings: Settings) -> None:
 
 
 def fill_if_empty(found: Parts, console: Console) -> None:
-    """Give an empty ledger its sample company; one that was cut short is completed."""
+    """Fill an empty ledger with the sample company; one that was interrupted is completed."""
     with found.connect() as conn:
         begun = demo.cut_short(conn)
         if ledger.head(conn) > 0 and begun is None:

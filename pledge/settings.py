@@ -1,4 +1,4 @@
-"""What operators decide, read once from the environment by the front door."""
+"""The operator's settings, read once from the environment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read model ``customers``: the record, the contacts, the owners and every interaction."""
+"""Read model ``customers``: records, contacts, owners and interactions."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class CustomerRow(Row):
 
 @dataclass(slots=True)
 class ContactRow(Row):
-    """A person who speaks for the customer."""
+    """A contact person of the customer."""
 
     customer_id: UUID
     contact_id: UUID
@@ -82,7 +82,7 @@ class ContactRow(Row):
 
 @dataclass(slots=True)
 class InteractionRow(Row):
-    """Once that somebody of ours was in touch."""
+    """An interaction with the customer: a call, a mail, a meeting."""
 
     customer_id: UUID
     version: int
@@ -98,7 +98,7 @@ class InteractionRow(Row):
 
 @dataclass(slots=True)
 class OwnerRow(Row):
-    """A fact, never changed: from here on this rep, or nobody, answered for the customer."""
+    """A fact, never changed: from here on this rep, or nobody, owned the customer."""
 
     customer_id: UUID
     version: int
@@ -111,7 +111,7 @@ class OwnerRow(Row):
 
 @dataclass(slots=True)
 class NameRow(Row):
-    """A fact, never changed: from here on the customer bore this name."""
+    """A fact, never changed: from here on the customer had this name."""
 
     customer_id: UUID
     version: int
@@ -269,7 +269,7 @@ class CustomerShape(Shape):
     version: int
     name: str | None
     kind: str
-    owner: str | None = Field(description="The rep who answers for it; null in the public sea.")
+    owner: str | None = Field(description="The rep who owns the customer; null in the public sea.")
     email: str | None
     phone: str | None
     address: str | None
@@ -289,7 +289,7 @@ class CustomerShape(Shape):
 
 
 class ContactShape(Shape):
-    """A person who speaks for the customer."""
+    """A contact person of the customer."""
 
     id: UUID
     name: str | None
@@ -301,7 +301,7 @@ class ContactShape(Shape):
 
 
 class OwnerShape(Shape):
-    """From when on which rep, or nobody, answered for the customer."""
+    """From when on a rep, or nobody, owned the customer."""
 
     owner: str | None
     since: datetime
@@ -310,7 +310,7 @@ class OwnerShape(Shape):
 
 
 class InteractionShape(Shape):
-    """Once that somebody of ours was in touch."""
+    """An interaction with the customer: a call, a mail, a meeting."""
 
     version: int
     occurred_at: datetime
@@ -380,7 +380,7 @@ LIST = Listing(
     path="/customers",
     name="list_customers",
     tag="customers",
-    says="Customers by the time of their registration.",
+    says="Customers, in the order of their registration.",
     asks=AskCustomers,
     shape=CustomerShape,
     needs=(MODEL,),

@@ -1,4 +1,4 @@
-"""Read model ``leads``: each lead from its first appearance to its end."""
+"""Read model ``leads``: each lead, from its capture to its qualification or disqualification."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ POOL = "(owner IS NULL AND status IN ('open', 'qualified')) = %(in_pool)s"
 
 
 class AskLeads(Counted):
-    """What may be asked of leads; ``in_pool`` are those that are open and nobody's."""
+    """What may be asked of leads; ``in_pool`` are those that are open and have no owner."""
 
     ids: Annotated[Ids, Where("lead_id = ANY (%(ids)s)", each)] = None
     status: Annotated[Status | None, Where("status = %(status)s")] = None
@@ -131,7 +131,7 @@ class AskLeads(Counted):
 
 
 class LeadShape(Shape):
-    """A lead from its first appearance to its end."""
+    """A lead, from its capture to its qualification or disqualification."""
 
     id: UUID
     version: int
@@ -188,7 +188,7 @@ LIST = Listing(
     path="/leads",
     name="list_leads",
     tag="leads",
-    says="Leads by the time of their capture.",
+    says="Leads, in the order of their capture.",
     asks=AskLeads,
     shape=LeadShape,
     needs=(MODEL,),

@@ -1,4 +1,4 @@
-"""Read model ``opportunities``: deals, each stage they stood in, quotes, pipelines."""
+"""Read model ``opportunities``: deals, their stages, quotes and pipelines."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class OpportunityRow(Row):
 
 @dataclass(slots=True)
 class StageRow(Row):
-    """A fact, never changed: the deal came to stand in this stage."""
+    """A fact, never changed: the deal entered this stage."""
 
     opportunity_id: UUID
     version: int
@@ -85,7 +85,7 @@ class StageRow(Row):
 
 @dataclass(slots=True)
 class AmountRow(Row):
-    """A fact, never changed: the deal came to be worth this."""
+    """A fact, never changed: the deal's amount became this."""
 
     opportunity_id: UUID
     version: int
@@ -113,7 +113,7 @@ class QuoteRow(Row):
 
 @dataclass(slots=True)
 class PipelineRow(Row):
-    """A fact, never changed: from here on the company sold through these stages."""
+    """A fact, never changed: from here on the pipeline had these stages."""
 
     company_id: UUID
     version: int
@@ -267,7 +267,7 @@ class OpportunityShape(Shape):
 
 
 class StageShape(Shape):
-    """When the deal came to stand in a stage, and by whom."""
+    """When the deal entered a stage, and who moved it."""
 
     version: int
     stage: str
@@ -279,7 +279,7 @@ class StageShape(Shape):
 
 
 class OpportunityDetail(OpportunityShape, Head):
-    """A deal with every stage it stood in and every quote given."""
+    """A deal with all its stages and quotes."""
 
     stages: list[StageShape]
     quotes: list[QuoteShape]
@@ -299,7 +299,7 @@ SELECT version, stage, kind, occurred_at, recorded_at, actor, position
 
 
 def opportunity(view: View, opportunity_id: UUID, _: Asked) -> OpportunityDetail | None:
-    """One deal with every stage it stood in and every quote given, or None."""
+    """One deal with all its stages and quotes, or None."""
     of = {"id": opportunity_id}
     one = f"{SELECT} AND o.opportunity_id = %(id)s"
     for found in fetch(view.conn, OpportunityShape, one, of):
@@ -316,7 +316,7 @@ LIST = Listing(
     path="/opportunities",
     name="list_opportunities",
     tag="opportunities",
-    says="Deals by the time of their opening.",
+    says="Deals, in the order of their opening.",
     asks=AskOpportunities,
     shape=OpportunityShape,
     needs=(MODEL, customers.MODEL),
@@ -331,7 +331,7 @@ QUESTIONS = (
         path="/opportunities/{id}",
         name="one_opportunity",
         tag="opportunities",
-        says="One deal with every stage it stood in and every quote; its ETag is its version.",
+        says="One deal with its stages and quotes; its ETag is its version.",
         asks=Asked,
         shape=OpportunityDetail,
         needs=(MODEL, customers.MODEL),

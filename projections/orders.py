@@ -237,7 +237,7 @@ class OrderShape(Shape):
         description="The same without what was returned; 0 when cancelled. "
         "Below 0 as of a day that lies between a return and what came back by it."
     )
-    credited: Balance = Field(description="By credit notes that were allocated to it.")
+    credited: Balance = Field(description="The amount of credit notes allocated to it.")
     received: Money
     refunded: Money
     balance: Balance

@@ -1,4 +1,4 @@
-"""Read model ``promises``: who promised what to which customer, until when, and what came of it."""
+"""Read model ``promises``: who promised what to which customer, its due date and its status."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ class AskPromises(ListedAt):
 
 
 class PromiseShape(Shape):
-    """Who promised what to whom, until when, and what came of it."""
+    """A promise: who made it to whom, its due date and its status."""
 
     id: UUID
     version: int
@@ -159,7 +159,9 @@ class PromiseShape(Shape):
     settled_at: datetime | None
     settled_by: str | None
     note: str | None
-    contradicts: list[UUID] = Field(description="Open promises on the same topic that differ.")
+    contradicts: list[UUID] = Field(
+        description="Open promises to the customer on the same topic that differ."
+    )
 
 
 LIVE = "SELECT * FROM promises WHERE made_position > 0"
@@ -209,7 +211,7 @@ LIST = Listing(
     path="/promises",
     name="list_promises",
     tag="promises",
-    says="Who promised what to which customer, until when, and where promises contradict.",
+    says="Promises: who promised what to which customer, until when, and which contradict.",
     asks=AskPromises,
     shape=PromiseShape,
     needs=(MODEL, customers.MODEL),

@@ -1,4 +1,4 @@
-"""Read model ``tickets``: what was asked of us, who has it in hand, how long it takes."""
+"""Read model ``tickets``: requests and complaints, who works on them, and how long they take."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ from projections.engine.tables import Row, Rows, Table
 
 @dataclass(slots=True)
 class TicketRow(Row):
-    """What a ticket began with; ``opened_position`` is 0 where that is not among the events."""
+    """What a ticket was opened with; ``opened_position`` is 0 where the opening is missing."""
 
     ticket_id: UUID
     version: int = 0
@@ -182,7 +182,7 @@ class AskTickets(ListedAt):
 
 
 class TicketShape(Shape):
-    """A ticket: who has it in hand and how long it takes."""
+    """A ticket: who works on it and how long it takes."""
 
     id: UUID
     version: int
@@ -199,12 +199,12 @@ class TicketShape(Shape):
     kind: str | None
     priority: str
     product: str | None
-    score: int | None = Field(description="What the customer thinks, 1 (bad) to 5 (good).")
-    minutes: int = Field(description="Worked on it in all.")
+    score: int | None = Field(description="The customer's rating, 1 (bad) to 5 (good).")
+    minutes: int = Field(description="Minutes of work in all.")
     opened_at: datetime
-    first_taken_at: datetime | None = Field(description="First confirmed by a technician.")
+    first_taken_at: datetime | None = Field(description="When a technician first confirmed.")
     first_reply_at: datetime | None
-    resolved_at: datetime | None = Field(description="The last time.")
+    resolved_at: datetime | None = Field(description="When it was last resolved.")
     closed_at: datetime | None
     changed_at: datetime
     waits: int
@@ -310,7 +310,7 @@ LIST = Listing(
     path="/tickets",
     name="list_tickets",
     tag="tickets",
-    says="Tickets by the time of their opening, with who has them and how long they take.",
+    says="Tickets, in the order of their opening, with technician, status and times.",
     asks=AskTickets,
     shape=TicketShape,
     needs=(MODEL, customers.MODEL),
@@ -323,7 +323,7 @@ QUESTIONS = (
         path="/tickets/{id}",
         name="one_ticket",
         tag="tickets",
-        says="One ticket with all that was done and written; now, its ETag is its version.",
+        says="One ticket with its history; of the present state the ETag is the version.",
         asks=AskedAt,
         shape=TicketDetail,
         needs=(MODEL, customers.MODEL),

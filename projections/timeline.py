@@ -1,4 +1,4 @@
-"""Read model ``timeline``: everything that happened around a customer, in one line."""
+"""Read model ``timeline``: every event around a customer, in order."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ LIST = Listing(
     path="/customers/{id}/timeline",
     name="customer_timeline",
     tag="customers",
-    says="Everything around a customer, latest first.",
+    says="Every event around a customer, latest first.",
     asks=AskTimeline,
     shape=EntryShape,
     needs=(MODEL,),

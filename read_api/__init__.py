@@ -1,1 +1,1 @@
-"""Who is asking: query and audit endpoints, pages."""
+"""The read API: queries, figures, the audit and health over HTTP."""

@@ -1,4 +1,4 @@
-"""How answers look on the wire: JSON, CSV for whoever accepts it, RFC 9457 problems."""
+"""Representations of answers: JSON, CSV, Parquet, and problems as in RFC 9457."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What auditors ask. The ledger itself answers, never a read model that could lag or halt."""
+"""Audit queries. The ledger itself answers, never a read model that could lag or halt."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def add_routes(routes: APIRouter, reader: Reader) -> None:
 
     @routes.get("/audit/refusals", tags=["audit"], response_model=Page[RefusalShape])
     def audit_refusals(request: Request, asked: Annotated[AskRefusals, Query()]) -> Response:
-        """Who tried what in vain, at which version, and which rule said no; newest first."""
+        """Refused commands, newest first, each with its sender, version and the rule."""
         _refuse_backwards(asked.recorded_from, asked.recorded_to, "recorded_to")
         pages = Pages("refusals", RefusalShape, BY_TIME, is_descending=True)
         conditions, values = chosen(asked)

@@ -57,7 +57,7 @@ class CustomerView(Card, HeadAt):
     tickets: list[TicketShape]
     timeline: list[EntryShape] = Field(description="The latest 50 events.")
     rfm: Standing | None = Field(
-        description="Where the customer stands among all; null where the facts do not tell yet."
+        description="The customer's RFM segments; null where there are no facts yet."
     )
 
 

@@ -1,4 +1,4 @@
-"""How far each part of the service is behind the ledger, and why one stands still."""
+"""The lag of each part of the service behind the ledger, and why one is halted."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STALLED_SECONDS = 15.0
 
 
 class ProjectionShape(Shape):
-    """How far a read model is behind the ledger."""
+    """The lag of a read model behind the ledger."""
 
     name: str
     position: int
@@ -32,14 +32,14 @@ class ProjectionShape(Shape):
 
 
 class Projections(Shape):
-    """Every read model against the ledger's end."""
+    """The lag of every read model behind the ledger."""
 
     position: int
     items: list[ProjectionShape]
 
 
 class RelayShape(Shape):
-    """How far the relay has carried the ledger to Kafka; nulls where none ever ran.
+    """The relay's checkpoint and its lag behind the ledger; nulls where no relay ever ran.
 
     ``epoch`` rises with each relay that takes the lead.
     """
@@ -55,7 +55,7 @@ class RelayShape(Shape):
 
 
 class ParkedPolicy(Shape):
-    """What a policy wanted done in answer to an event, and which rule refused it."""
+    """A command that a policy gave in answer to an event, and the rule that refused it."""
 
     policy: str
     position: int
@@ -66,11 +66,11 @@ class ParkedPolicy(Shape):
     detail: str
     attempts: int
     parked_at: datetime
-    is_retried: bool = Field(description="Whether an operator has asked to try it again.")
+    is_retried: bool = Field(description="Whether an operator asked for a retry.")
 
 
 class PoliciesShape(Shape):
-    """Up to where policies have acted, why they stand still if they do, and what was refused."""
+    """The policies' checkpoint, why they are halted if they are, and their refused commands."""
 
     position: int
     halted: str | None
@@ -124,7 +124,7 @@ SELECT extract(epoch FROM clock_timestamp() - recorded_at)::float8
 
 
 def projections(conn: Connection) -> Projections:
-    """Every read model against the ledger's end."""
+    """The lag of every read model behind the ledger."""
     asked = {"stalled": STALLED_SECONDS, "names": [model.name for model in MODELS]}
     items = fetch(conn, ProjectionShape, STATUS, asked)
     return Projections.of(position=ledger.head(conn), items=items)
@@ -137,7 +137,7 @@ def relay(conn: Connection) -> RelayShape:
 
 
 def policies(conn: Connection) -> PoliciesShape:
-    """How far the policies have acted, and what of it a rule refused."""
+    """The checkpoint of the policies, and their commands that a rule refused."""
     position, halted = conn.execute(POLICIES_AT).fetchone() or (0, None)
     items = fetch(conn, ParkedPolicy, PARKED_POLICIES, {})
     return PoliciesShape.of(position=position, halted=halted, items=items)

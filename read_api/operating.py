@@ -1,4 +1,4 @@
-"""What operators ask: whether the service lives and is ready, and how far each part of it is."""
+"""Routes for operators: liveness, readiness, the lag of each part, and metrics."""
 
 from __future__ import annotations
 
@@ -42,19 +42,19 @@ def router(reader: Reader) -> APIRouter:
 
     @routes.get("/projections", response_model=Projections, responses=AWAY)
     def list_projections() -> Response:
-        """How far each read model is behind, whether it halted, what it parked."""
+        """The lag of each read model, whether it is halted, and the streams that it parked."""
         with reader.connection() as conn:
             return as_json(health.projections(conn))
 
     @routes.get("/policies", response_model=PoliciesShape, responses=AWAY)
     def list_policies() -> Response:
-        """Up to where policies have acted, and what they wanted done and a rule refused."""
+        """The checkpoint of the policies, and their commands that a rule refused."""
         with reader.connection() as conn:
             return as_json(health.policies(conn))
 
     @routes.get("/relay", response_model=RelayShape, responses=AWAY)
     def show_relay() -> Response:
-        """How far the ledger has been carried to Kafka, where a relay is at work."""
+        """The relay's checkpoint and its lag behind the ledger, where a relay runs."""
         with reader.connection() as conn:
             return as_json(health.relay(conn))
 

@@ -1,4 +1,4 @@
-"""One consistent look at the read models: a snapshot, its position, the moment meant."""
+"""One consistent snapshot of the read models: its position, and the moment asked about."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class NotThereYet(RuntimeError):
 
 
 def caller_of(request: Request) -> Caller:
-    """Who asks: whom the request names, believed as for commands."""
+    """The caller of a request: the actor that it names, trusted as for commands."""
     return Caller(request.headers.get("x-actor") or ANONYMOUS)
 
 
@@ -165,7 +165,7 @@ class Reader:
             yield View(conn, caller, when, shown, parked_streams(conn, *models))
 
     def standing(self, customer: UUID, when: Moment) -> Standing | None:
-        """Where a customer stands among all; None where the facts do not tell.
+        """A customer's RFM segments; None where there are no facts yet.
 
         Raises:
             NotThereYet: when the facts have not reached ``known_at`` yet.

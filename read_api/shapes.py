@@ -1,4 +1,4 @@
-"""What is answered where a question cannot be."""
+"""The answer to a question that cannot be answered."""
 
 from __future__ import annotations
 

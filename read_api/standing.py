@@ -1,4 +1,4 @@
-"""Where each customer stands among all: the segment that the 360° view shows.
+"""The RFM segment of each customer, which the 360° view shows.
 
 Scores compare a customer with every other one, so they are computed for all at once and kept for a
 while: a view of one customer costs a look-up, however many there are.
@@ -55,7 +55,7 @@ class StandingIn(Shape):
 
 
 class Standing(Shape):
-    """Where a customer stands among all: by all its purchases, compared with everybody's."""
+    """A customer's RFM segments: its purchases compared with those of all customers."""
 
     position: int
     items: list[StandingIn]

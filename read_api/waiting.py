@@ -1,4 +1,4 @@
-"""Questions that wait for a position wait without holding a thread or a connection."""
+"""A question waits for a position without holding a thread or a connection."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ Group = Annotated[
         min_length=1,
         max_length=200,
         pattern=r"^[^\x00]*$",
-        description="As the figure names it; left out, the group without a name.",
+        description="The group, as the figure names it; without it, the group without a name.",
     ),
 ]
 
@@ -103,7 +103,7 @@ class OfMoney(OfCustomers):
         Field(
             pattern="^[A-Z]{3}$",
             examples=["EUR"],
-            description="Needed where there are several.",
+            description="Required where amounts are in several currencies.",
         ),
     ] = None
 
@@ -138,13 +138,19 @@ class OfPurchases(OfSales):
     merge_by_day: Annotated[
         bool, Field(description="Count a customer's purchases of one day as one.")
     ] = False
-    basis: Annotated[Basis, Field(description="What a purchase's amount is.")] = "ordered"
+    basis: Annotated[
+        Basis,
+        Field(description="Which amount counts: ordered, received, or net of returns and credit."),
+    ] = "ordered"
 
 
 class OfLives(OfMoney):
     """Which purchases a model knows: a customer's days of purchase from the first one on."""
 
-    basis: Annotated[Basis, Field(description="What a purchase's amount is.")] = "ordered"
+    basis: Annotated[
+        Basis,
+        Field(description="Which amount counts: ordered, received, or net of returns and credit."),
+    ] = "ordered"
 
     def purchases(self) -> OfPurchases:
         """The same purchases, by day."""

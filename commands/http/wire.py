@@ -70,11 +70,14 @@ def _entry(plural: str, verb: str, streams: Streams[Any, Any]) -> Entry:
     extra: dict[str, Any] = {
         "occurred_at": (
             Instant | None,
-            Field(None, description="When it happened, if not now: business time."),
+            Field(None, description="When it happened, if not now (business time)."),
         )
     }
     if creates:
-        extra["id"] = (UUID | None, Field(None, description="The new stream's id; one is made."))
+        extra["id"] = (
+            UUID | None,
+            Field(None, description="The id of the new stream; without it one is made."),
+        )
     return Entry(
         f"{plural}/{verb}",
         streams,

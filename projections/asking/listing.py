@@ -118,7 +118,11 @@ class Paged(BaseModel):
 
     cursor: Annotated[
         str | None,
-        Field(max_length=500, pattern=r"^[\w-]*$", description="From a page's next link."),
+        Field(
+            max_length=500,
+            pattern=r"^[\w-]*$",
+            description="The cursor of the next page, from a page's `next`.",
+        ),
     ] = None
     limit: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = LIMIT
 
@@ -130,7 +134,9 @@ class Listed(Asked, Paged):
 class Counted(Listed):
     """What may be asked of every list that is cheap to count."""
 
-    count: Annotated[bool, Field(description="Say how many there are in all.")] = False
+    count: Annotated[bool, Field(description="Also give the number of all items of the list.")] = (
+        False
+    )
 
 
 class ListedAt(Listed, AskedAt):

@@ -57,7 +57,9 @@ class Head(Shape):
     """What every answer begins with."""
 
     position: int
-    parked: list[UUID] = Field(description="Streams whose later events are missing here.")
+    parked: list[UUID] = Field(
+        description="Streams that are parked: their later events are missing in this answer."
+    )
 
 
 class HeadAt(Head):
