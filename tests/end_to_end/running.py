@@ -163,13 +163,18 @@ class Service:
         return int(self.get("/projections")["position"])
 
     def wait_until_shown(self, seconds: float = READY_SECONDS) -> int:
-        """Wait until all read models reflect the whole ledger; its position."""
-        deadline = time.monotonic() + seconds
+        """Wait until all read models reflect the whole ledger; its position.
+
+        However long that takes: only when none of them moves for so many seconds do they stand.
+        """
+        deadline, reached = time.monotonic() + seconds, -1
         while time.monotonic() < deadline:
             found = self.get("/projections")
             assert not [item for item in found["items"] if item["halted"]], found
             if all(item["position"] == found["position"] for item in found["items"]):
                 return int(found["position"])
+            if (now := sum(item["position"] for item in found["items"])) > reached:
+                deadline, reached = time.monotonic() + seconds, now
             time.sleep(0.05)
         raise AssertionError(f"the read models do not catch up: {found}")
 
