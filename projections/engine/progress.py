@@ -12,12 +12,15 @@ from events.ledger import checkpoints
 from events.ledger.checkpoints import LEDGER, Checkpoint
 from projections.engine.model import ReadModel
 
-FAR = 100_000
+FAR = 20_000
+ENOUGH = 1_000
+"""Of how many events the next ones are looked at, and how many of these. Events were taken in their
+order, so the first ones tell; each partition of each read model is looked at when it is assigned.
+"""
 NEXT = """
 SELECT stream_id FROM ledger.events WHERE position > %s AND position <= %s AND type = ANY (%s)
- GROUP BY stream_id ORDER BY min(position)
+ ORDER BY position LIMIT %s
 """
-ENOUGH = 1_000
 
 Connection = psycopg.Connection[Any]
 
@@ -38,12 +41,12 @@ def set_back(conn: Connection, model: ReadModel, checkpoint: Checkpoint) -> str 
     Rows that know the events behind their checkpoint would take them twice.
     """
     types = list(model.types)
-    found = conn.execute(NEXT, (checkpoint.taken, checkpoint.taken + FAR, types))
+    found = conn.execute(NEXT, (checkpoint.taken, checkpoint.taken + FAR, types, ENOUGH))
     streams = [
-        row[0]
-        for row in found
-        if checkpoint.source == LEDGER or partition_of(row[0]) == checkpoint.partition
-    ][:ENOUGH]
+        stream
+        for stream in {row[0] for row in found}
+        if checkpoint.source == LEDGER or partition_of(stream) == checkpoint.partition
+    ]
     for table in model.tables if streams else ():
         if "position" not in table.columns:
             continue
