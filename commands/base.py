@@ -6,17 +6,20 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar, Generic, TypeVar, get_args
+from types import NoneType, UnionType
+from typing import Annotated, Any, ClassVar, Generic, TypeVar, Union, get_args, get_origin
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
 from aggregates.base import Refused
 from aggregates.company import Company
+from events.base import Event
 from events.envelope import Actor
 
 A = TypeVar("A")
 E = TypeVar("E")
+F = TypeVar("F", bound=Event)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,80 @@ class Context:
     fresh_id: Callable[[], UUID]
 
 
+class Records(Generic[F]):
+    """Declares the event that a command records its own fields as.
+
+    Fields of one name correspond. The declaration is checked when the command's class is made, so
+    ``of`` need not look at the values again.
+
+    Args:
+        event: the event's class.
+        without: fields of the command that the event does not have.
+        derived: fields of the event that ``decide`` gives, instead of the command's or beside them.
+    """
+
+    def __init__(
+        self, event: type[F], *, without: tuple[str, ...] = (), derived: tuple[str, ...] = ()
+    ) -> None:
+        self._event = event
+        self._without = frozenset(without)
+        self._derived = frozenset(derived)
+
+    def of(self, command: Command[Any, Any], /, **derived: Any) -> F:
+        """The event, made of the command's fields and of the derived ones.
+
+        Raises:
+            TypeError: when other fields are given than the declaration names.
+        """
+        if derived.keys() != self._derived:
+            raise TypeError(
+                f"{type(command).__name__} gives {self._event.__name__} the fields "
+                f"{sorted(derived)}, and declares {sorted(self._derived)}"
+            )
+        return self._event.of(command.__dict__, **derived)
+
+    def check(self, command: type[Command[Any, Any]]) -> None:
+        """Compare the fields of the command and of the event.
+
+        Raises:
+            TypeError: naming the command, the event and each field that does not fit.
+        """
+        faults = list(self._faults(command))
+        if faults:
+            raise TypeError("\n".join(faults))
+
+    def _faults(self, command: type[Command[Any, Any]]) -> Iterator[str]:
+        name, event = command.__name__, self._event.__name__
+        given, wanted = command.model_fields, self._event.model_fields
+        file = f"{self._event.__module__.replace('.', '/')}.py"
+        for field in sorted(self._without - given.keys()):
+            yield f"{name} leaves {field} out of {event}, but has no field {field}."
+        for field in sorted(self._without & wanted.keys()):
+            yield f"{name} leaves {field} out, but {event} has a field {field}."
+        for field in sorted(self._derived - wanted.keys()):
+            yield f"{name} derives {event}.{field}, but {event} has no field {field}."
+        for field in sorted(given.keys() - self._without - wanted.keys()):
+            yield (
+                f"{name}.{field} is no field of {event}: add it there ({file}), "
+                f"or name it in `without` of {name}'s Records."
+            )
+        for field, of_event in wanted.items():
+            if field in self._derived:
+                continue
+            if field in given:
+                others = _kinds(given[field].annotation) - _kinds(of_event.annotation)
+                if others:
+                    yield (
+                        f"{name}.{field} may be {' or '.join(sorted(map(_called, others)))}, "
+                        f"which {event}.{field} does not take ({file})."
+                    )
+            elif of_event.is_required():
+                yield (
+                    f"{event}.{field} is required, and {name} has no field {field}: add it, "
+                    f"or name it in `derived` of {name}'s Records."
+                )
+
+
 class Command(BaseModel, Generic[A, E]):
     """Something asked of one aggregate ``A``, whose answer is events ``E`` or a refusal.
 
@@ -60,8 +137,15 @@ class Command(BaseModel, Generic[A, E]):
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: object) -> None:
-        """Note which fields refer to other streams, in the command itself and in its lists."""
+        """Note which fields refer to other streams, and check what the command records.
+
+        Raises:
+            TypeError: when an event that it records has other fields.
+        """
         super().__pydantic_init_subclass__(**kwargs)
+        for declared in vars(cls).values():
+            if isinstance(declared, Records):
+                declared.check(cls)
         cls.references = _references(cls)
         cls.nested = {
             name: found
@@ -100,3 +184,18 @@ def _references(model: type[BaseModel]) -> dict[str, str]:
         for mark in field.metadata
         if isinstance(mark, Reference)
     }
+
+
+def _kinds(annotation: Any) -> frozenset[Any]:
+    """The types that a field's value may have."""
+    if get_origin(annotation) is Annotated:
+        return _kinds(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return frozenset().union(*map(_kinds, get_args(annotation)))
+    return frozenset([annotation])
+
+
+def _called(kind: Any) -> str:
+    if kind is NoneType:
+        return "null"
+    return kind.__name__ if isinstance(kind, type) else str(kind)

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 from uuid import UUID
 
 from pydantic import AfterValidator, Field, StrictBool, model_validator
@@ -15,7 +15,7 @@ from aggregates.base import (
     PromiseUnknown,
 )
 from aggregates.customer import Customer
-from commands.base import Command, Context
+from commands.base import Command, Context, Records
 from events.customer import (
     Channel,
     ContactAdded,
@@ -46,6 +46,8 @@ Minutes = Annotated[int, Field(ge=0, le=100_000, strict=True)]
 class RegisterCustomer(Command[Customer, CustomerEvent]):
     """Register a customer."""
 
+    registered: ClassVar = Records(CustomerRegistered)
+
     name: Line
     kind: CustomerKind = CustomerKind.CUSTOMER
     email: Email | None = None
@@ -63,11 +65,13 @@ class RegisterCustomer(Command[Customer, CustomerEvent]):
     owner: ActorId | None = None
 
     def decide(self, customer: Customer, context: Context, /) -> list[CustomerEvent]:
-        return customer.register(CustomerRegistered.of(self.__dict__))
+        return customer.register(self.registered.of(self))
 
 
 class ChangeCustomerDetails(Command[Customer, CustomerEvent]):
     """Change a customer's details; what is not given stays as it is."""
+
+    changed: ClassVar = Records(CustomerDetailsChanged)
 
     name: Line | None = None
     kind: CustomerKind | None = None
@@ -91,13 +95,14 @@ class ChangeCustomerDetails(Command[Customer, CustomerEvent]):
         return self
 
     def decide(self, customer: Customer, context: Context, /) -> list[CustomerEvent]:
-        return customer.change_details(CustomerDetailsChanged.of(self.__dict__))
+        return customer.change_details(self.changed.of(self))
 
 
 class AddContact(Command[Customer, CustomerEvent]):
     """Add a contact to a customer."""
 
     rules = (ContactExists,)
+    added: ClassVar = Records(ContactAdded, derived=("contact_id",))
 
     contact_id: UUID | None = None
     name: Line
@@ -108,7 +113,7 @@ class AddContact(Command[Customer, CustomerEvent]):
 
     def decide(self, customer: Customer, context: Context, /) -> list[CustomerEvent]:
         contact_id = self.contact_id or context.fresh_id()
-        return customer.add_contact(ContactAdded.of(self.__dict__, contact_id=contact_id))
+        return customer.add_contact(self.added.of(self, contact_id=contact_id))
 
 
 class ClaimCustomer(Command[Customer, CustomerEvent]):
@@ -168,6 +173,7 @@ class LogInteraction(Command[Customer, CustomerEvent]):
     """Log an interaction with a customer: a call, a visit, a mail."""
 
     rules = (ContactUnknown,)
+    logged: ClassVar = Records(InteractionLogged)
 
     channel: Channel
     summary: Text
@@ -176,7 +182,7 @@ class LogInteraction(Command[Customer, CustomerEvent]):
     minutes: Minutes | None = None
 
     def decide(self, customer: Customer, context: Context, /) -> list[CustomerEvent]:
-        return customer.log_interaction(InteractionLogged.of(self.__dict__))
+        return customer.log_interaction(self.logged.of(self))
 
 
 class MakePromise(Command[Customer, CustomerEvent]):
@@ -187,6 +193,7 @@ class MakePromise(Command[Customer, CustomerEvent]):
     """
 
     rules = (ContactUnknown, PromiseExists)
+    made: ClassVar = Records(PromiseMade, derived=("promise_id", "promised_by"))
 
     promise_id: UUID | None = None
     promised_by: ActorId | None = None
@@ -198,8 +205,8 @@ class MakePromise(Command[Customer, CustomerEvent]):
 
     def decide(self, customer: Customer, context: Context, /) -> list[CustomerEvent]:
         return customer.make_promise(
-            PromiseMade.of(
-                self.__dict__,
+            self.made.of(
+                self,
                 promise_id=self.promise_id or context.fresh_id(),
                 promised_by=self.promised_by or context.actor.id,
             )

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 from uuid import UUID
 
 from pydantic import model_validator
@@ -13,13 +13,15 @@ from aggregates.base import (
     LeadUnowned,
 )
 from aggregates.lead import Lead
-from commands.base import Command, Context, Reference
+from commands.base import Command, Context, Records, Reference
 from events.lead import LeadCaptured, LeadEvent
 from events.values import ActorId, Email, Line, Money, Text
 
 
 class CaptureLead(Command[Lead, LeadEvent]):
     """Capture a lead, into the pool or for an owner."""
+
+    captured: ClassVar = Records(LeadCaptured)
 
     name: Line
     email: Email | None = None
@@ -33,7 +35,7 @@ class CaptureLead(Command[Lead, LeadEvent]):
     owner: ActorId | None = None
 
     def decide(self, lead: Lead, context: Context, /) -> list[LeadEvent]:
-        return lead.capture(LeadCaptured.of(self.__dict__))
+        return lead.capture(self.captured.of(self))
 
 
 class ClaimLead(Command[Lead, LeadEvent]):

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 from uuid import UUID
 
 from pydantic import Field, model_validator
@@ -15,7 +15,7 @@ from aggregates.base import (
     StageUnknown,
 )
 from aggregates.opportunity import Opportunity
-from commands.base import Command, Context, Reference
+from commands.base import Command, Context, Records, Reference
 from commands.lines import AskedLine, priced
 from events.opportunity import OpportunityEvent, OpportunityOpened, QuoteGiven
 from events.values import ActorId, Day, Line, Money, Text
@@ -25,6 +25,7 @@ class OpenOpportunity(Command[Opportunity, OpportunityEvent]):
     """Open an opportunity; its owner is the actor unless another is named."""
 
     rules = (PipelineUnknown, StageCloses, StageUnknown)
+    opened: ClassVar = Records(OpportunityOpened, derived=("stage", "owner"))
 
     title: Line
     customer_id: Annotated[UUID | None, Reference("customer")] = None
@@ -39,7 +40,7 @@ class OpenOpportunity(Command[Opportunity, OpportunityEvent]):
         pipeline = context.settings.pipeline(self.pipeline)
         stage = pipeline.open_stage(self.stage) if self.stage else pipeline.first()
         owner = self.owner or context.actor.id
-        return opportunity.open(OpportunityOpened.of(self.__dict__, stage=stage, owner=owner))
+        return opportunity.open(self.opened.of(self, stage=stage, owner=owner))
 
 
 class IdentifyCustomer(Command[Opportunity, OpportunityEvent]):
@@ -68,6 +69,7 @@ class GiveQuote(Command[Opportunity, OpportunityEvent]):
     """Give a quote."""
 
     rules = (OpportunityClosed, QuoteExists)
+    given: ClassVar = Records(QuoteGiven, derived=("quote_id", "lines", "total"))
 
     quote_id: UUID | None = None
     lines: Annotated[tuple[AskedLine, ...], Field(min_length=1, max_length=500)]
@@ -81,9 +83,7 @@ class GiveQuote(Command[Opportunity, OpportunityEvent]):
     def decide(self, opportunity: Opportunity, context: Context, /) -> list[OpportunityEvent]:
         lines, total = priced(self.lines)
         quote_id = self.quote_id or context.fresh_id()
-        return opportunity.quote(
-            QuoteGiven.of(self.__dict__, quote_id=quote_id, lines=lines, total=total)
-        )
+        return opportunity.quote(self.given.of(self, quote_id=quote_id, lines=lines, total=total))
 
 
 class WinOpportunity(Command[Opportunity, OpportunityEvent]):

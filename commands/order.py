@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -15,7 +15,7 @@ from aggregates.base import (
     ReturnTooLarge,
 )
 from aggregates.order import Order
-from commands.base import Command, Context, Reference
+from commands.base import Command, Context, Records, Reference
 from commands.lines import AskedLine, priced
 from events.order import Instalment, OrderEvent, OrderPlaced
 from events.values import ActorId, Day, Line, Money, Text
@@ -26,6 +26,10 @@ class PlaceOrder(Command[Order, OrderEvent]):
 
     The amount follows from the lines; without lines it is given.
     """
+
+    placed: ClassVar = Records(
+        OrderPlaced, without=("amount",), derived=("lines", "total", "owner")
+    )
 
     customer_id: Annotated[UUID, Reference("customer")]
     opportunity_id: Annotated[UUID | None, Reference("opportunity")] = None
@@ -47,7 +51,7 @@ class PlaceOrder(Command[Order, OrderEvent]):
     def decide(self, order: Order, context: Context, /) -> list[OrderEvent]:
         lines, total = priced(self.lines) if self.lines else ((), self.amount)
         owner = self.owner or context.actor.id
-        return order.place(OrderPlaced.of(self.__dict__, lines=lines, total=total, owner=owner))
+        return order.place(self.placed.of(self, lines=lines, total=total, owner=owner))
 
 
 class AddOrderLine(Command[Order, OrderEvent]):

@@ -1,13 +1,13 @@
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from aggregates.base import AllocationTooLarge, CurrencyDiffers, RefundTooLarge, ReleaseTooLarge
 from aggregates.payment import Payment
-from commands.base import Command, Context, Reference
+from commands.base import Command, Context, Records, Reference
 from events.payment import CreditNoteIssued, PaymentEvent, PaymentKind, PaymentReceived
 from events.values import Line, Money, Text
 
@@ -38,6 +38,8 @@ class ReceivePayment(Command[Payment, PaymentEvent]):
     """
 
     rules = (AllocationTooLarge, CurrencyDiffers)
+    received: ClassVar = Records(PaymentReceived, without=("kind", "allocations"))
+    credited: ClassVar = Records(CreditNoteIssued, without=("kind", "allocations"))
 
     customer_id: Annotated[UUID, Reference("customer")]
     amount: Sum
@@ -49,8 +51,9 @@ class ReceivePayment(Command[Payment, PaymentEvent]):
 
     def decide(self, payment: Payment, context: Context, /) -> list[PaymentEvent]:
         allocations = [(each.order_id, each.amount) for each in self.allocations]
-        event = PaymentReceived if self.kind is PaymentKind.MONEY else CreditNoteIssued
-        return payment.receive(event.of(self.__dict__), allocations)
+        is_money = self.kind is PaymentKind.MONEY
+        event = self.received.of(self) if is_money else self.credited.of(self)
+        return payment.receive(event, allocations)
 
 
 class AllocatePayment(Command[Payment, PaymentEvent]):

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 from uuid import UUID
 
 from pydantic import Field, StrictBool, model_validator
@@ -14,7 +14,7 @@ from aggregates.base import (
     TicketUnresolved,
 )
 from aggregates.ticket import Ticket
-from commands.base import Command, Context, Reference
+from commands.base import Command, Context, Records, Reference
 from events.customer import Channel
 from events.ticket import Priority, TicketClassified, TicketEvent, TicketKind, TicketOpened
 from events.values import ActorId, Line, Text
@@ -25,6 +25,8 @@ Score = Annotated[int, Field(ge=1, le=5, strict=True)]
 
 class OpenTicket(Command[Ticket, TicketEvent]):
     """Open a ticket."""
+
+    opened: ClassVar = Records(TicketOpened)
 
     subject: Line
     text: Text | None = None
@@ -38,11 +40,13 @@ class OpenTicket(Command[Ticket, TicketEvent]):
     product: Line | None = None
 
     def decide(self, ticket: Ticket, context: Context, /) -> list[TicketEvent]:
-        return ticket.open(TicketOpened.of(self.__dict__))
+        return ticket.open(self.opened.of(self))
 
 
 class ClassifyTicket(Command[Ticket, TicketEvent]):
     """Classify a ticket: its kind, priority and product."""
+
+    classified: ClassVar = Records(TicketClassified)
 
     kind: TicketKind | None = None
     priority: Priority | None = None
@@ -55,7 +59,7 @@ class ClassifyTicket(Command[Ticket, TicketEvent]):
         return self
 
     def decide(self, ticket: Ticket, context: Context, /) -> list[TicketEvent]:
-        return ticket.classify(TicketClassified.of(self.__dict__))
+        return ticket.classify(self.classified.of(self))
 
 
 class DispatchTicket(Command[Ticket, TicketEvent]):

@@ -85,13 +85,21 @@ class Event(BaseModel):
 
     @classmethod
     def of(cls, values: Mapping[str, Any], /, **others: Any) -> Self:
-        """The fact that values which a command has validated already make, without a second look.
+        """The event made of values that a command has validated already, without a second look.
 
-        What is no field of the event is left out; a field that is not given has its default.
+        Of ``values`` only the event's fields are taken; a field that is not given has its default.
+        Commands call it through ``commands.base.Records``, which has compared the fields before.
+
+        Args:
+            values: by the name of the field.
+            others: more of them; each must be a field of the event.
 
         Raises:
             KeyError: when a field without a default has no value.
+            TypeError: when one of the others is no field of the event.
         """
+        if not others.keys() <= cls._defaults.keys():
+            raise TypeError(f"{cls.__name__} has no field {min(others.keys() - cls._defaults)}")
         fields = {
             name: others[name] if name in others else values.get(name, default)
             for name, default in cls._defaults.items()

@@ -159,3 +159,8 @@ def test_a_fact_of_validated_values_equals_the_validated_fact() -> None:
 def test_a_fact_without_a_needed_value_is_not_made() -> None:
     with pytest.raises(KeyError, match="LeadCaptured needs name"):
         LeadCaptured.of({"email": "grace@example.org"})
+
+
+def test_a_fact_is_not_made_of_what_it_has_no_field_for() -> None:
+    with pytest.raises(TypeError, match="LeadCaptured has no field shoe_size"):
+        LeadCaptured.of({"name": "Grace Hopper"}, shoe_size=38)
