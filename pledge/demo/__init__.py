@@ -11,8 +11,7 @@ from commands.handling.writer import Writer
 from commands.http.wire import from_line
 from events.envelope import Actor
 from events.ledger.ledger import Connection
-from pledge.demo import words
-from pledge.demo.company import Company
+from pledge.demo import company, words
 from pledge.demo.telling import Line, Telling
 
 SIZE = 120
@@ -43,7 +42,7 @@ def story(size: int, seed: int, until: date, key: str = "demo") -> list[Line]:
     """
     name = f"{key}:{size}:{seed}:{until}"
     telling = Telling(name, until)
-    Company(telling, size, seed).happen()
+    company.happen(telling, size, seed)
     return telling.lines(name)
 
 
