@@ -37,6 +37,9 @@ class Context:
         stream_id: the stream that the command is about.
         settings: the company's settings in force.
         fresh_id: makes a new id, another at each call.
+        keyed_hash: of a personal text and the id of its subject: what the state may remember of
+            it. Equal for texts that differ in case and spaces only; nobody can tell the text from
+            it once the subject's key is deleted.
     """
 
     stream_id: UUID
@@ -44,6 +47,7 @@ class Context:
     actor: Actor
     settings: Company
     fresh_id: Callable[[], UUID]
+    keyed_hash: Callable[[str, UUID], str]
 
 
 class Records(Generic[F]):

@@ -10,6 +10,7 @@ from http import HTTPStatus
 from typing import Any
 from uuid import UUID
 
+import psycopg
 import structlog
 from uuid_utils.compat import uuid7
 
@@ -19,12 +20,12 @@ from commands.base import Context
 from commands.catalog import BY_TYPE
 from commands.handling import request as answers
 from commands.handling.request import Answer, Request
-from events.base import Event
+from commands.handling.sealing import Decided, seal
 from events.company import COMPANY
 from events.ledger import ledger
-from events.ledger.codec import decode_sealed, encode, subjects
-from events.ledger.keys import Keyring, SubjectKey
-from events.ledger.ledger import Appending, Connection, NewEvent, Proposal, Verdict
+from events.ledger.codec import decode_sealed
+from events.ledger.keys import GroupKeys, Keyring, SubjectKey
+from events.ledger.ledger import Appending, Connection, Proposal, Verdict
 
 log = structlog.get_logger()
 
@@ -35,16 +36,6 @@ class Known:
 
     stream_type: str
     version: int
-    state: Any
-
-
-@dataclass(slots=True)
-class Decided:
-    """A request, what it would append, and the state that this would leave."""
-
-    request: Request
-    proposal: Proposal
-    events: list[Event]
     state: Any
 
 
@@ -128,18 +119,21 @@ class Decider:
         decided: list[Decided] = []
         done: Answers = []
         states: dict[UUID, Known] = {}
+        keys = GroupKeys(self._keyring, conn)
         for request in now:
             try:
-                decided.append(self._decide(request, states, settings.state))
+                decided.append(self._decide(request, states, settings.state, keys))
+            except psycopg.Error:  # of a key that was asked for; the whole group is tried again
+                raise
             except Exception:  # one command must not fail its neighbours; logged, and answered 500
                 log.exception("a command could not be decided", command=request.name)
                 done.append((request, answers.failed()))
                 states.pop(request.stream_id, None)
-        keys = self._seal(conn, decided)
+        created = seal(decided, keys)
         if any(_too_large(d.proposal) for d in decided):
             done += [(d.request, answers.too_large()) for d in decided if _too_large(d.proposal)]
             decided = [d for d in decided if not _too_large(d.proposal)]
-        return Plan(decided, keys, settings.version, done, later)
+        return Plan(decided, created, settings.version, done, later)
 
     def settle(self, conn: Connection, plan: Plan, verdicts: list[Verdict]) -> list[Request]:
         """Learn what became of a plan: its ``done`` is completed; what must be decided again.
@@ -257,7 +251,9 @@ class Decider:
             known.version = version
         return loaded
 
-    def _decide(self, request: Request, states: dict[UUID, Known], settings: Company) -> Decided:
+    def _decide(
+        self, request: Request, states: dict[UUID, Known], settings: Company, keys: GroupKeys
+    ) -> Decided:
         known = states.get(request.stream_id) or self._known.get(request.stream_id)
         if known is None:
             known = Known(request.streams.stream_type, 0, request.streams.blank)
@@ -281,7 +277,9 @@ class Decider:
             return decided
         try:
             self._refuse_what_cannot_be(request, known, proposal)
-            context = Context(request.stream_id, occurred_at, request.actor, settings, uuid7)
+            context = Context(
+                request.stream_id, occurred_at, request.actor, settings, uuid7, keys.hash_of
+            )
             decided.events = request.command.decide(known.state, context)
         except Refused as refusal:
             proposal.verdict = "refused"
@@ -314,37 +312,6 @@ class Decider:
                 proposal.fields = (name,)
                 proposal.absent = target if there is None else None
                 raise BY_TYPE[stream_type].unknown
-
-    def _seal(self, conn: Connection, decided: list[Decided]) -> Keys:
-        keys: dict[UUID, SubjectKey] = {}
-        wanted: set[UUID] = set()
-        fresh: set[UUID] = set()
-        for d in decided:
-            for event in d.events:
-                for subject in subjects(event, d.request.stream_id):
-                    wanted.add(subject)
-                    at_birth = d.proposal.expected == 0 and d.request.attempts == 0
-                    if at_birth and subject == d.request.stream_id:
-                        fresh.add(subject)
-        self._keyring.load(conn, wanted - fresh)
-        created: Keys = []
-        for subject in wanted:
-            known = self._keyring.get(subject) if subject not in fresh else None
-            if known is None:
-                known, wrapped = self._keyring.create(subject)
-                created.append((subject, known, wrapped))
-            keys[subject] = known
-        for d in decided:
-            version = d.proposal.expected or 0
-            stream_id = d.request.stream_id
-            for event in d.events:
-                version += 1
-                event_id = uuid7()
-                payload = encode(event, event_id, stream_id, keys)
-                d.proposal.events.append(
-                    NewEvent(event_id, event.event_type, event.schema_version, payload, version)
-                )
-        return created
 
     def _repeated(
         self, conn: Connection, repeats: list[Request]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import hmac
 import os
 import time
+import unicodedata
 from collections import OrderedDict
 from collections.abc import Callable, Collection
 from typing import Any
@@ -17,6 +19,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 NONCE_BYTES = 12
 TAG_BYTES = 4
+HASH_BYTES = 16
 CACHED_SECONDS = 60.0
 """How long a deleted key may still be known to a running process."""
 
@@ -36,9 +39,10 @@ class Tampered(ValueError):
 class SubjectKey:
     """One person's AES-256-GCM key."""
 
-    __slots__ = ("aead", "tag")
+    __slots__ = ("_secret", "aead", "tag")
 
     def __init__(self, secret: bytes) -> None:
+        self._secret = secret
         self.aead = AESGCM(secret)
         self.tag = hashlib.sha256(b"pledge subject key" + secret).digest()[:TAG_BYTES]
 
@@ -65,6 +69,20 @@ class SubjectKey:
             return self.aead.decrypt(nonce, body, context).decode()
         except (InvalidTag, ValueError):
             raise Tampered("a personal field does not match its event") from None
+
+    def hash_of(self, text: str) -> str:
+        """A keyed hash (HMAC-SHA-256) of the text, in hexadecimal: equal for ``plain`` texts only.
+
+        Without this key nobody can tell whether a hash is that of a text they guess.
+        """
+        key = hmac.digest(self._secret, b"pledge keyed hash", "sha256")
+        return hmac.digest(key, plain(text).encode(), "sha256")[:HASH_BYTES].hex()
+
+
+def plain(text: str) -> str:
+    """The text without what two people write differently: case, spaces, forms of a character."""
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    return " ".join(unicodedata.normalize("NFKC", folded).split())
 
 
 class Keyring:
@@ -153,3 +171,38 @@ class Keyring:
             return SubjectKey(self._master.decrypt(nonce, body, subject.bytes))
         except InvalidTag:
             raise WrongMasterKey(f"the key of subject {subject} does not unwrap") from None
+
+
+class GroupKeys:
+    """The keys that a group of commands needs; whoever has none gets a new one."""
+
+    def __init__(self, keyring: Keyring, conn: psycopg.Connection[Any]) -> None:
+        self._keyring = keyring
+        self._conn = conn
+        self._new: dict[UUID, tuple[SubjectKey, bytes]] = {}
+
+    def load(
+        self, subjects: Collection[UUID], newborn: Collection[UUID] = ()
+    ) -> dict[UUID, SubjectKey]:
+        """Each subject's key; the vault is not asked for those of the newborn.
+
+        Raises:
+            psycopg.Error: when the database fails.
+        """
+        old = [subject for subject in subjects if subject not in newborn]
+        self._keyring.load(self._conn, [subject for subject in old if subject not in self._new])
+        keys = {}
+        for subject in subjects:
+            known = None if subject in newborn else self._keyring.get(subject)
+            if known is None and subject not in self._new:
+                self._new[subject] = self._keyring.create(subject)
+            keys[subject] = known or self._new[subject][0]
+        return keys
+
+    def hash_of(self, text: str, subject: UUID) -> str:
+        """A keyed hash of a text about the subject, as of ``SubjectKey``."""
+        return self.load([subject])[subject].hash_of(text)
+
+    def created(self, subjects: Collection[UUID]) -> list[tuple[UUID, SubjectKey, bytes]]:
+        """Those of the subjects' keys that are new, plain and wrapped for the vault."""
+        return [(subject, *self._new[subject]) for subject in subjects if subject in self._new]

@@ -19,6 +19,7 @@ from commands.catalog import CATALOG, Streams
 from events.base import Event
 from events.company import COMPANY, CompanyEvent
 from events.envelope import Actor
+from events.ledger.keys import SubjectKey
 from events.values import Money
 
 STREAM = UUID("00000000-0000-0000-0000-00000000feed")
@@ -28,6 +29,11 @@ NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 def fresh(n: int) -> UUID:
     """The id that a decision gets when it asks for its n-th new one."""
     return UUID(int=n)
+
+
+def keyed_hash(text: str, subject: UUID) -> str:
+    """A hash that a decision gets, with a key that nobody has elsewhere."""
+    return SubjectKey(subject.bytes * 2).hash_of(text)
 
 
 def eur(amount: str) -> Money:
@@ -53,6 +59,7 @@ def context(
         actor=Actor(by),
         settings=settings or Company(),
         fresh_id=lambda: fresh(next(numbers)),
+        keyed_hash=keyed_hash,
     )
 
 

@@ -32,6 +32,7 @@ from events.envelope import Recorded
 from events.lead import LeadConverted
 from events.ledger import ledger
 from events.ledger.keys import Keyring
+from tests.aggregates.scenario import keyed_hash
 from tests.commands.making import fails
 
 BLANK: dict[str, Any] = {
@@ -143,6 +144,7 @@ class World:
                 asked.actor,
                 self.settings(),
                 lambda: next(fresh),
+                keyed_hash,
             )
             return asked.command.decide(state, context)
         except Refused as refusal:

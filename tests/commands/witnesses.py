@@ -17,7 +17,7 @@ from aggregates.company import Company
 from commands.base import Command, Context
 from commands.catalog import CATALOG, Streams
 from events.envelope import Actor
-from tests.aggregates.scenario import NOON
+from tests.aggregates.scenario import NOON, keyed_hash
 
 CUSTOMERS = [UUID(int=n + (4 << 76) + (1 << 63)) for n in (0xC1, 0xC2)]
 ORDERS = [UUID(int=n + (4 << 76) + (1 << 63)) for n in (0x01, 0x02)]
@@ -119,6 +119,7 @@ def _life(
             actor=Actor(asked.actor),
             settings=Company(),
             fresh_id=lambda: UUID(int=next(numbers)),
+            keyed_hash=keyed_hash,
         )
         try:
             events = command.decide(state, context)

@@ -1,9 +1,18 @@
 import base64
+import hashlib
 from uuid import UUID
 
 import pytest
 
-from events.ledger.keys import CACHED_SECONDS, Keyring, SubjectKey, Tampered, WrongMasterKey
+from events.ledger.keys import (
+    CACHED_SECONDS,
+    HASH_BYTES,
+    GroupKeys,
+    Keyring,
+    SubjectKey,
+    Tampered,
+    WrongMasterKey,
+)
 from events.ledger.ledger import Connection
 
 GRACE, ADA = UUID(int=1), UUID(int=2)
@@ -199,3 +208,45 @@ def test_a_changed_text_does_not_open() -> None:
 def test_any_text_can_be_sealed(text: str) -> None:
     key, _ = Keyring(MASTER).create(GRACE)
     assert key.open(key.seal(text, b""), b"") == text
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        "Asks for the Straße plan",
+        "asks for the STRASSE plan",
+        " Asks  for\nthe\tStraße plan ",
+        "\uff21sks for the Straße plan",
+    ],
+)
+def test_a_keyed_hash_knows_a_text_whatever_its_case_spaces_and_forms(same: str) -> None:
+    key = SubjectKey(MASTER)
+    assert key.hash_of(same) == key.hash_of("Asks for the Straße plan")
+    assert key.hash_of("e\u0301te\u0301") == key.hash_of("\u00e9t\u00e9")
+
+
+def test_a_keyed_hash_tells_other_texts_apart() -> None:
+    key = SubjectKey(MASTER)
+    assert len({key.hash_of(text) for text in ("a b", "ab", "a-b", "b a", "")}) == 5
+
+
+def test_one_text_has_another_hash_under_every_key() -> None:
+    first, again = (SubjectKey(bytes(range(n, n + 32))).hash_of("hello") for n in (0, 1))
+    assert first != again
+    assert len(first) == 2 * HASH_BYTES
+    assert hashlib.sha256(b"hello").hexdigest()[: len(first)] not in (first, again)
+
+
+def test_a_group_makes_one_key_for_who_has_none_and_says_which(service: Connection) -> None:
+    there = made(service, GRACE, Keyring(MASTER))
+    keys = GroupKeys(Keyring(MASTER), service)
+    assert keys.hash_of("hello", GRACE) == there.hash_of("hello")
+    assert keys.hash_of("hello", ADA) == keys.hash_of("Hello", ADA)
+    assert keys.load([GRACE, ADA], newborn=[ADA])[ADA].hash_of("hello") == keys.hash_of(
+        "hello", ADA
+    )
+    [(subject, key, wrapped)] = keys.created([GRACE, ADA])
+    put(service, subject, wrapped)
+    assert subject == ADA
+    assert GroupKeys(Keyring(MASTER), service).hash_of("hello", ADA) == key.hash_of("hello")
+    assert keys.created([GRACE]) == []
