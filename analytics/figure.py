@@ -17,11 +17,15 @@ from pydantic import create_model
 
 from analytics.facts.asking import Session, Snapshot, facts, purchases
 from analytics.facts.scope import OfLives, OfPurchases, Scope, parameters
+from analytics.facts.tables import TABLES
 from projections.asking.listing import Paged
 from projections.asking.shape import Shape, made
 
 Q = TypeVar("Q", bound=Scope)
 S = TypeVar("S", bound=Shape)
+
+NAMES = frozenset(table.name for table in TABLES)
+"""Of the tables of facts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,8 @@ class Figure(Generic[Q, S]):
         row: the shape of a row; of the whole answer where ``is_one``.
         answer: called with a session and what was asked: the rows; with the cursor of the next page
             where it is a list; the one row where ``is_one``.
-        tables: the facts that it needs; without them it is one of purchases.
+        tables: the facts that it needs; without them it is one of purchases, whose session has the
+            views ``kept`` and ``bought``.
         head: what the answer says before its rows, beside ``Told`` and the parameters.
         heads: makes that.
         is_one: whether the answer is one row.
@@ -80,6 +85,25 @@ class Figure(Generic[Q, S]):
     is_one: bool = False
     is_ranked: bool = False
     chart: Chart | None = None
+
+    def __post_init__(self) -> None:
+        """Check what the declaration says of the facts that are read.
+
+        Raises:
+            TypeError: saying what does not fit.
+        """
+        strange = sorted({*self.tables} - NAMES)
+        if strange:
+            raise TypeError(
+                f"The figure {self.name} needs the facts {', '.join(strange)}, which there are "
+                f"not; analytics/facts/tables.py has {', '.join(sorted(NAMES))}."
+            )
+        if not self.tables and not issubclass(self.asks, OfPurchases | OfLives):
+            raise TypeError(
+                f"The figure {self.name} names no tables, so it is one of purchases, and "
+                f"{self.asks.__name__} is no subclass of OfPurchases or OfLives: "
+                "name the facts that it reads in `tables`."
+            )
 
     @cached_property
     def shape(self) -> type[Shape]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -131,6 +131,51 @@ class Streams(Generic[A, E]):
     creates: str | None = None
     exists: type[Refused] | None = None
 
+    @property
+    def reading(self) -> str:
+        """The name of the question ``GET /{plural}/{id}``, to which answers of commands link."""
+        return f"one_{self.stream_type}"
+
+
+def check(catalog: Mapping[str, Streams[Any, Any]]) -> None:
+    """Hold the declarations against each other.
+
+    Raises:
+        TypeError: saying what does not fit, and what to put where.
+    """
+    faults = list(_faults(catalog))
+    if faults:
+        raise TypeError("\n".join(faults))
+
+
+def _faults(catalog: Mapping[str, Streams[Any, Any]]) -> Iterator[str]:
+    types = {streams.stream_type for streams in catalog.values()}
+    places: dict[str, str] = {}
+    for plural, streams in catalog.items():
+        if streams.creates is not None and streams.creates not in streams.commands:
+            yield (
+                f"{plural} are created by {streams.creates!r}, which is none of their commands: "
+                f"add it to the commands of {plural!r} in commands/catalog.py."
+            )
+        if (streams.creates is None) != (streams.exists is None):
+            yield f"{plural} need both `creates` and `exists`, or neither, in commands/catalog.py."
+        for verb, command in streams.commands.items():
+            place = places.setdefault(command.__name__, f"{plural}/{verb}")
+            if place != f"{plural}/{verb}":
+                yield (
+                    f"{command.__name__} is both {place} and {plural}/{verb}: write a class for "
+                    "each, with a name of its own, for the API's schemas are named after them."
+                )
+            fields = {**command.references}
+            for name, inner in command.nested.items():
+                fields |= {f"{name}.{field}": kind for field, kind in inner.items()}
+            for field, kind in fields.items():
+                if kind not in types:
+                    yield (
+                        f"{command.__name__}.{field} refers to a stream of type {kind!r}, which "
+                        f"commands/catalog.py does not have; it has {', '.join(sorted(types))}."
+                    )
+
 
 CATALOG: Mapping[str, Streams[Any, Any]] = {
     "companies": Streams[Company, CompanyEvent](
@@ -256,6 +301,7 @@ CATALOG: Mapping[str, Streams[Any, Any]] = {
         },
     ),
 }
+check(CATALOG)
 
 BY_TYPE: Mapping[str, Streams[Any, Any]] = {
     streams.stream_type: streams for streams in CATALOG.values()

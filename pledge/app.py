@@ -14,10 +14,12 @@ from fastapi import FastAPI, Response
 from fastapi.openapi.utils import get_openapi
 from fastapi_offline import FastAPIOffline
 
+from commands.catalog import CATALOG
 from commands.handling.request import problem, stopping
 from commands.handling.writer import Writer
 from commands.http.openapi import catalog, document
 from commands.http.routes import Receive, Scope, Send, WriteApi, respond, takes
+from pledge import catalogs
 from read_api import operating, pages
 from read_api.answers import as_json, handle_problems
 from read_api.app import install
@@ -116,7 +118,7 @@ def openapi_of(reader: Reader) -> dict[str, Any]:
 
 def _questions(reader: Reader) -> FastAPI:
     app = _application(reader)
-    install(app, reader)
+    catalogs.check(CATALOG, install(app, reader))
     pages.install(app, reader)
     return app
 

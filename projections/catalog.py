@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
+from events.values import EARLIEST
 from projections import (
     customers,
     funnel,
@@ -17,6 +21,7 @@ from projections import (
     timeline,
     turnover,
 )
+from projections.asking.clocks import Moment
 from projections.asking.listing import Question
 from projections.engine.model import ReadModel
 
@@ -46,3 +51,64 @@ QUESTIONS: tuple[Question[Any, Any], ...] = (
     *payments.QUESTIONS,
     *tickets.QUESTIONS,
 )
+
+READ = re.compile(r"\b(?:FROM|JOIN)\s+(\w+)", re.IGNORECASE)
+MOMENTS = (
+    Moment(None, None, EARLIEST, EARLIEST.date()),
+    Moment(EARLIEST, 0, EARLIEST, EARLIEST.date()),
+)
+"""The present and a past: the SQL of a list may differ between them."""
+
+
+def check(models: tuple[ReadModel, ...], questions: tuple[Question[Any, Any], ...]) -> None:
+    """Hold the declarations against each other.
+
+    Raises:
+        TypeError: saying what does not fit, and what to put where.
+    """
+    faults = [*_faults_of_tables(models), *_faults_of_questions(models, questions)]
+    if faults:
+        raise TypeError("\n".join(faults))
+
+
+def _faults_of_tables(models: tuple[ReadModel, ...]) -> Iterator[str]:
+    owners: dict[str, str] = {}
+    for model in models:
+        for table in model.tables:
+            other = owners.setdefault(table.name, model.name)
+            if other != model.name:
+                yield (
+                    f"The read models {other} and {model.name} both have a table {table.name}: "
+                    "give one of them another name, for queries name tables without a schema."
+                )
+
+
+def _faults_of_questions(
+    models: tuple[ReadModel, ...], questions: tuple[Question[Any, Any], ...]
+) -> Iterator[str]:
+    owners = {table.name: model for model in models for table in model.tables}
+    names = Counter(f"name {question.name}" for question in questions)
+    paths = Counter(f"path {question.path}" for question in questions)
+    for what, number in (names + paths).items():
+        if number > 1:
+            yield f"{number} questions have the {what}: change one of them."
+    for question in questions:
+        for model in question.needs:
+            if model not in models:
+                yield (
+                    f"{question.name} needs the read model {model.name}, which nobody builds: "
+                    "add it to MODELS in projections/catalog.py."
+                )
+        read = question.reads
+        texts = [] if read is None else [read(when) for when in MOMENTS]
+        for table in sorted({name for text in texts for name in READ.findall(text)}):
+            owner = owners.get(table)
+            if owner is not None and owner not in question.needs:
+                file = question.asks.__module__.replace(".", "/")
+                yield (
+                    f"{question.name} reads the table {table} of the read model {owner.name}: "
+                    f"add that model to its `needs` in {file}.py, so that answers wait for it."
+                )
+
+
+check(MODELS, QUESTIONS)

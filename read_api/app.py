@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fastapi import APIRouter, FastAPI
+from starlette.routing import BaseRoute
 
 from analytics.catalog import FIGURES
 from projections.catalog import QUESTIONS
@@ -25,8 +28,14 @@ def router(reader: Reader) -> APIRouter:
     return routes
 
 
-def install(app: FastAPI, reader: Reader) -> None:
-    """Give an application the read API, its health checks and its problems."""
-    app.include_router(router(reader))
+def install(app: FastAPI, reader: Reader) -> Sequence[BaseRoute]:
+    """Give an application the read API, its health checks and its problems.
+
+    Returns:
+        The routes of the questions.
+    """
+    questions = router(reader)
+    app.include_router(questions)
     app.include_router(operating.router(reader))
     handle_problems(app)
+    return questions.routes

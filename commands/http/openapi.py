@@ -226,7 +226,7 @@ def _links(entry: Entry) -> dict[str, Any]:
     if entry.streams.creates is None:
         return {}
     acting = [e for e in ENTRIES.values() if e.streams is entry.streams and not e.creates]
-    names = [f"one_{entry.streams.stream_type}", *map(_operation_id, acting)]
+    names = [entry.streams.reading, *map(_operation_id, acting)]
     return {
         name: {"operationId": name, "parameters": {"id": "$response.body#/id"}} for name in names
     }

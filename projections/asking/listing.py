@@ -163,6 +163,8 @@ class Question(Generic[Q, A]):
         needs: the read models that it reads.
         answer: called with the view, then the id where the path has one, then what was asked;
             None where there is no such thing.
+        reads: the SQL that the answer may run, where it is known before it is asked; the catalog
+            holds it against ``needs``.
     """
 
     path: str
@@ -173,6 +175,7 @@ class Question(Generic[Q, A]):
     shape: type[A]
     needs: tuple[ReadModel, ...]
     answer: Callable[..., A | None]
+    reads: Callable[[Moment], str] | None = None
 
     @property
     def is_about_one(self) -> bool:
@@ -330,7 +333,13 @@ class Listing(Generic[L, S]):
             shape=pages[self.shape],
             needs=self.needs,
             answer=self.page,
+            reads=self._sql,
         )
+
+    def _sql(self, when: Moment) -> str:
+        """The list's SQL with the condition of every parameter."""
+        conditions = [where.sql for where in _wheres(self.asks).values()]
+        return " AND ".join([self.select(when), *conditions, self.whose or ""])
 
 
 def chosen(asked: BaseModel) -> tuple[list[str], dict[str, Any]]:

@@ -68,9 +68,13 @@ def test_a_question_needs_every_read_model_that_its_query_reads(
     company.get(path_of(question))
     if issubclass(question.asks, AskedAt):
         company.get(path_of(question), as_of="2026-03-31")
-    read = {TABLES[name] for text in said for name in READ.findall(text) if name in TABLES}
+    read = {name: TABLES[name] for text in said for name in READ.findall(text) if name in TABLES}
     assert read
-    assert {model.name for model in read} <= {model.name for model in question.needs}
+    for table, model in read.items():
+        assert model in question.needs, (
+            f"{question.name} reads the table {table} of the read model {model.name}: "
+            f"add that model to its `needs` in {question.answer.__module__.replace('.', '/')}.py"
+        )
 
 
 @every_question

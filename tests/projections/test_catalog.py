@@ -1,0 +1,87 @@
+"""The catalog of questions is held against the read models when it is built."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
+from uuid import UUID
+
+import pytest
+
+from events.lead import LeadEvent
+from projections import customers, leads, tickets
+from projections.asking.listing import Listed, Listing, Question, Where, Word
+from projections.catalog import MODELS, QUESTIONS, check
+from projections.engine.model import ReadModel
+from projections.engine.tables import Row, Table
+
+
+@dataclass(slots=True)
+class VisitRow(Row):
+    visit_id: UUID
+
+
+def visits(table: str) -> ReadModel:
+    return ReadModel("visits", (Table(table, VisitRow, key=("visit_id",)),), LeadEvent, leads.apply)
+
+
+def asking(listing: Listing[Any, Any]) -> tuple[Question[Any, Any], ...]:
+    return (listing.question(),)
+
+
+def test_every_list_says_what_it_reads() -> None:
+    read = [question.reads for question in QUESTIONS]
+    assert len([one for one in read if one is not None]) >= 8
+    check(MODELS, QUESTIONS)
+
+
+def test_a_list_that_joins_a_read_model_must_need_it() -> None:
+    hasty = asking(replace(tickets.LIST, needs=(tickets.MODEL,)))
+    said = (
+        f"{tickets.LIST.name} reads the table customers of the read model customers: "
+        r"add that model to its `needs` in projections/tickets\.py"
+    )
+    with pytest.raises(TypeError, match=said):
+        check(MODELS, hasty)
+    check(MODELS, asking(tickets.LIST))
+
+
+def test_a_read_model_that_only_the_past_reads_is_needed_too() -> None:
+    hasty = replace(
+        leads.LIST,
+        select=lambda when: leads.SELECT if when.is_live else f"{leads.SELECT} -- JOIN tickets",
+    )
+    with pytest.raises(TypeError, match="reads the table tickets of the read model tickets"):
+        check(MODELS, asking(hasty))
+
+
+def test_a_read_model_that_only_a_filter_reads_is_needed_too() -> None:
+    class AskLeadsOf(Listed):
+        tag: Annotated[
+            Word, Where("customer_id IN (SELECT customer_id FROM customers WHERE name = %(tag)s)")
+        ] = None
+
+    listing: Any = leads.LIST
+    hasty = replace(listing, asks=AskLeadsOf)
+    with pytest.raises(TypeError, match="reads the table customers"):
+        check(MODELS, asking(hasty))
+    check(MODELS, asking(replace(hasty, needs=(leads.MODEL, customers.MODEL))))
+
+
+def test_a_read_model_that_is_needed_must_be_built() -> None:
+    with pytest.raises(TypeError, match=r"needs the read model visits, .* projections/catalog\.py"):
+        check(MODELS, asking(replace(leads.LIST, needs=(leads.MODEL, visits("visits")))))
+
+
+def test_two_read_models_have_no_table_of_one_name() -> None:
+    with pytest.raises(TypeError, match="leads and visits both have a table leads"):
+        check((*MODELS, visits("leads")), QUESTIONS)
+
+
+def test_two_questions_have_neither_a_name_nor_a_path_in_common() -> None:
+    twice = (leads.LIST.question(), replace(tickets.LIST.question(), path="/leads"))
+    with pytest.raises(TypeError, match=r"^2 questions have the path /leads:"):
+        check(MODELS, twice)
+    named = (leads.LIST.question(), replace(tickets.LIST.question(), name=leads.LIST.name))
+    with pytest.raises(TypeError, match=rf"^2 questions have the name {leads.LIST.name}:"):
+        check(MODELS, named)
