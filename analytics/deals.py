@@ -12,19 +12,10 @@ from uuid import UUID
 
 from pydantic import Field
 
-from analytics.facts.asking import Session, customers_of, day_of, settle_currency, text
+from analytics.facts.asking import Session, of_customers, settle_currency
 from analytics.facts.scope import OfSales
 from analytics.figure import Chart, Figure
-from analytics.grouping import (
-    DAY_MICROS,
-    days_in_window,
-    in_window,
-    mean,
-    month,
-    quarter,
-    spell,
-    wanted,
-)
+from analytics.grouping import DAY_MICROS, mean, month, quarter, spell
 from analytics.purchases import ratio
 from events.company import DEFAULT_PIPELINES
 from events.values import Money
@@ -47,7 +38,10 @@ WITH latest AS (
 ), every AS (
     SELECT pipeline, place, stage, kind, probability FROM latest
     UNION ALL
-    SELECT * FROM (VALUES {defaults}) AS d (pipeline, place, stage, kind, probability)
+    SELECT * FROM (
+        SELECT unnest($pipelines), unnest($places), unnest($stages), unnest($kinds),
+               unnest($probabilities)
+    ) AS d (pipeline, place, stage, kind, probability)
      WHERE pipeline NOT IN (SELECT pipeline FROM latest)
 )
 SELECT *, lead(stage) OVER (PARTITION BY pipeline ORDER BY place) AS next_stage
@@ -74,7 +68,9 @@ SELECT * FROM (
            arg_max(CASE WHEN stage IS NOT NULL THEN occurred_at END, position) AS since,
            max(occurred_at) AS last_at
       FROM deals GROUP BY deal_id
-) WHERE opened_at IS NOT NULL AND {wanted}
+) WHERE opened_at IS NOT NULL AND fits(owner, asked().owner) AND fits(product, asked().product)
+   AND fits(pipeline, $pipeline) AND (currency IS NULL OR fits(currency, asked().currency))
+   {of_customers}
 """
 CLOSINGS = """
 SELECT {by} AS "group", count(*) FILTER (kind = 'won') AS won,
@@ -85,7 +81,7 @@ SELECT {by} AS "group", count(*) FILTER (kind = 'won') AS won,
        sum(took) FILTER (kind = 'lost')::HUGEINT AS lost_took,
        median(took) FILTER (kind = 'lost') AS lost_middle
   FROM (SELECT *, epoch_us(since) - epoch_us(opened_at) AS took FROM deal) deal {join}
- WHERE kind <> 'open' AND {in_window}
+ WHERE kind <> 'open' AND in_window(business_day(since))
  GROUP BY 1 ORDER BY {order}
 """
 OPEN = """
@@ -95,14 +91,15 @@ SELECT {by} AS "group", count(*) AS deals, count(amount) AS with_amount,
        count(*) FILTER (probability IS NULL) AS without_probability,
        count(*) FILTER (expected_close < $today) AS overdue
   FROM deal LEFT JOIN defined USING (pipeline, stage) {join}
- WHERE deal.kind = 'open' AND {in_window} GROUP BY ALL ORDER BY {order}
+ WHERE deal.kind = 'open' AND in_window(expected_close) GROUP BY ALL ORDER BY {order}
 """
 NAMED_STAGES = "SELECT stage FROM pipelines UNION SELECT stage FROM deals WHERE stage IS NOT NULL"
 EACH = """
 SELECT * FROM (
     SELECT *, $now::BIGINT - epoch_us(since) AS standing, $now::BIGINT - epoch_us(last_at) AS idle
       FROM deal
-) WHERE {chosen}
+) WHERE fits(kind, $kind) AND fits(stage, $stage) AND fits(reason, $reason)
+   AND ($idle IS NULL OR idle > $idle::BIGINT) AND in_window({day})
 """
 
 
@@ -191,23 +188,21 @@ def prepare(session: Session[OfSales], pipeline: str | None, stage: str | None =
     Raises:
         Unanswerable: when the pipeline or the stage is unknown.
     """
-    scope = session.scope
-    defaults = ", ".join(
-        f"({text(name)}, {place}, {text(stage.name)}, {text(stage.kind)}, {stage.probability})"
+    stages = [
+        (name, place, one.name, one.kind.value, one.probability)
         for name, stages in DEFAULT_PIPELINES.items()
-        for place, stage in enumerate(stages)
-    )
-    session.run(DEFINED.format(defaults=defaults))
+        for place, one in enumerate(stages)
+    ]
+    names = ("pipelines", "places", "stages", "kinds", "probabilities")
+    columns = zip(*stages, strict=True)
+    session.run(DEFINED, {name: list(column) for name, column in zip(names, columns, strict=True)})
     known = [row["pipeline"] for row in session.rows("SELECT DISTINCT pipeline FROM defined")]
     if pipeline is not None and pipeline not in known:
         raise Unanswerable("pipeline", f"must be one of {', '.join(sorted(known))}")
     if stage is not None:
         _refuse_unknown(session, stage)
-    of_customers = [f"customer_id IN ({customers})" for customers in customers_of(scope)]
-    if scope.currency is not None:
-        of_customers.append(f"(currency = {text(scope.currency)} OR currency IS NULL)")
-    equal = {"owner": scope.owner, "product": scope.product, "pipeline": pipeline}
-    session.run(STANDING.format(wanted=wanted(equal, *of_customers)))
+    customers = "".join(f"AND {condition}" for condition in of_customers(session.scope))
+    session.run(STANDING.format(of_customers=customers), {"pipeline": pipeline})
 
 
 def _refuse_unknown(session: Session[OfSales], stage: str) -> None:
@@ -228,13 +223,12 @@ def closings(session: Session[OfSales], asked: AskClosings) -> list[ClosedGroup]
     """
     settle_currency(session, "deals")
     prepare(session, asked.pipeline)
-    by, day = asked.by, day_of(session.zone, "since")
+    by, day = asked.by, "business_day(since)"
     groups = {"month": month(day), "quarter": quarter(day), **_groups(by)}
     is_time = by in {"month", "quarter"}
     query = CLOSINGS.format(
         by=groups.get(by, by),
         join=_joined(by),
-        in_window=in_window(session, "since"),
         order="1" if is_time else "amount DESC, won DESC, 1 NULLS LAST",
     )
     currency = session.scope.currency
@@ -270,7 +264,6 @@ def open_deals(session: Session[OfSales], asked: AskOpen) -> list[OpenGroup]:
     query = OPEN.format(
         by=groups.get(by, f"deal.{by}"),
         join=_joined(by),
-        in_window=days_in_window(session.scope, "expected_close"),
         order="min(defined.place), 1" if by == "stage" else "1 NULLS LAST",
     )
     currency = session.scope.currency
@@ -296,15 +289,15 @@ def deals(session: Session[OfSales], asked: AskEach) -> tuple[list[DealShape], s
     open ones of them are stuck.
     """
     prepare(session, asked.pipeline, asked.stage)
-    equal = {"kind": asked.kind, "stage": asked.stage, "reason": asked.reason}
-    window = in_window(session, "since")
-    if asked.kind == "open":
-        window = days_in_window(session.scope, "expected_close")
-    conditions = [window]
-    if asked.idle_days is not None:
-        conditions.append(f"idle > {asked.idle_days} * {DAY_MICROS}")
-    query = EACH.format(chosen=wanted(equal, *conditions))
-    rows, more = session.page(query, "position", asked, {"now": micros(session)})
+    day = "expected_close" if asked.kind == "open" else "business_day(since)"
+    values = {
+        "now": micros(session),
+        "kind": asked.kind,
+        "stage": asked.stage,
+        "reason": asked.reason,
+        "idle": None if asked.idle_days is None else asked.idle_days * DAY_MICROS,
+    }
+    rows, more = session.page(EACH.format(day=day), "position", asked, values)
     return [
         DealShape.of(
             id=UUID(row["deal_id"]),

@@ -6,10 +6,10 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from analytics.facts.asking import Session, day_of
+from analytics.facts.asking import Session
 from analytics.facts.scope import Group, OfLeads
 from analytics.figure import Chart, Figure
-from analytics.grouping import in_window, mean, month, of_group, spell, wanted
+from analytics.grouping import mean, month, spell
 from analytics.purchases import ratio
 from projections.asking.clocks import Unanswerable
 from projections.asking.listing import Paged
@@ -39,7 +39,9 @@ WITH lead AS (
 ), each AS (
     SELECT *, epoch_us(converted_at) - epoch_us(captured_at) AS took
       FROM lead LEFT JOIN won USING (opportunity_id)
-     WHERE captured_at IS NOT NULL AND {wanted}
+     WHERE captured_at IS NOT NULL AND in_window(business_day(captured_at))
+       AND fits(owner, asked().owner) AND fits(region, asked().region)
+       AND fits(source, asked().channel)
 )
 """
 GROUPS = """
@@ -113,7 +115,7 @@ def leads(session: Session[OfLeads], asked: AskLeads) -> list[LeadGroup]:
     ``conversion`` is the share that was converted, ``win_rate`` the share whose deal is won.
     """
     order = "1" if asked.by == "month" else "leads DESC, 1 NULLS LAST"
-    query = _each(session) + GROUPS.format(by=_by(session, asked.by), order=order)
+    query = EACH + GROUPS.format(by=_by(asked.by), order=order)
     return [
         LeadGroup.of(
             group=row["group"],
@@ -134,9 +136,8 @@ def leads(session: Session[OfLeads], asked: AskLeads) -> list[LeadGroup]:
 
 def each(session: Session[OfLeads], asked: AskLeadsBehind) -> tuple[list[LeadBehind], str | None]:
     """The leads behind a group, or behind all of them, by id."""
-    chosen = "true" if asked.by is None else of_group(_by(session, asked.by), asked.group)
-    query = f"{_each(session)} SELECT * FROM each WHERE {chosen}"
-    rows, more = session.page(query, "lead_id", asked)
+    query = f"{EACH} SELECT * FROM each WHERE {_by(asked.by)} IS NOT DISTINCT FROM $group"
+    rows, more = session.page(query, "lead_id", asked, {"group": asked.group})
     return [
         LeadBehind.of(
             id=UUID(row["lead_id"]),
@@ -157,14 +158,10 @@ def each(session: Session[OfLeads], asked: AskLeadsBehind) -> tuple[list[LeadBeh
     ], more
 
 
-def _each(session: Session[OfLeads]) -> str:
-    scope = session.scope
-    equal = {"owner": scope.owner, "region": scope.region, "source": scope.channel}
-    return EACH.format(wanted=wanted(equal, in_window(session, "captured_at")))
-
-
-def _by(session: Session[OfLeads], by: By) -> str:
-    return month(day_of(session.zone, "captured_at")) if by == "month" else by
+def _by(by: By | None) -> str:
+    if by == "month":
+        return month("business_day(captured_at)")
+    return by or "NULL::VARCHAR"
 
 
 FIGURES: tuple[Figure[Any, Any], ...] = (

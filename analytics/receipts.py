@@ -8,14 +8,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from analytics.facts.asking import (
-    Session,
-    customers_of,
-    day_of,
-    happened,
-    settle_currency,
-    text,
-)
+from analytics.facts.asking import OF_ORDERS, Session, conditions, of_customers, settle_currency
 from analytics.facts.scope import Month, OfSales
 from analytics.figure import Chart, Figure
 from analytics.grouping import month
@@ -31,13 +24,14 @@ TABLES = (
 
 MOVED = """
 WITH billed AS (
-    SELECT order_id, any_value(p.position) AS position, {placed} AS day,
+    SELECT order_id, any_value(p.position) AS position,
+           business_day(p.occurred_at) AS day,
            CASE WHEN coalesce(bool_or(c.kind = 'cancelled'), false) THEN 0
                 ELSE any_value(p.amount) + coalesce(sum(CASE c.kind
                     WHEN 'line-added' THEN c.amount WHEN 'returned' THEN -c.amount END), 0)
            END AS amount
       FROM purchases p LEFT JOIN purchase_changes c USING (order_id)
-     WHERE {orders} GROUP BY order_id, p.occurred_at
+     WHERE fits(p.currency, asked().currency) AND {orders} GROUP BY order_id, p.occurred_at
 ), plan AS (
     SELECT order_id, number, due, amount FROM instalments
     QUALIFY position = max(position) OVER (PARTITION BY order_id)
@@ -61,10 +55,11 @@ WITH billed AS (
     -- As of a day that lies between a return and the line that came back, less than nothing.
     SELECT day, position, order_id, NULL, 1000001, 'due', amount, 0, 0 FROM billed WHERE amount < 0
     UNION ALL
-    SELECT {day}, position, NULL, payment_id, 0, 'credited', -amount, 0, 0
-      FROM credits WHERE {credits}
+    SELECT business_day(occurred_at), position, NULL, payment_id, 0, 'credited', -amount, 0, 0
+      FROM credits
+     WHERE fits(currency, asked().currency) AND happened(occurred_at) AND {credits}
     UNION ALL
-    SELECT {day}, position, order_id, payment_id, 0, kind,
+    SELECT business_day(occurred_at), position, order_id, payment_id, 0, kind,
            CASE WHEN is_note AND kind <> 'refunded' THEN -amount ELSE 0 END,
            CASE WHEN is_note OR kind = 'refunded' THEN 0 ELSE amount END,
            CASE kind WHEN 'refunded' THEN amount ELSE 0 END
@@ -81,16 +76,16 @@ SELECT *, row_number() OVER (ORDER BY day, position, number, kind) AS place
 """
 ALL_MONEY = """
 SELECT position, occurred_at, NULL AS order_id, payment_id, kind, amount, false AS is_note
-  FROM receipts WHERE {same}
+  FROM receipts WHERE fits(currency, asked().currency)
 """
-OF_ORDERS = """
+MONEY_OF_ORDERS = """
 SELECT c.position, c.occurred_at, c.order_id, c.payment_id, c.kind,
        CASE kind WHEN 'released' THEN -c.amount ELSE c.amount END AS amount,
        c.payment_id IN (SELECT payment_id FROM credits) AS is_note
   FROM purchase_changes c JOIN billed USING (order_id)
- WHERE c.kind IN ('allocated', 'released', 'refunded') AND c.{same}
+ WHERE c.kind IN ('allocated', 'released', 'refunded') AND fits(c.currency, asked().currency)
 """
-WITHOUT_NOTES = f"SELECT * FROM ({OF_ORDERS}) WHERE kind = 'refunded' OR NOT is_note"
+WITHOUT_NOTES = f"SELECT * FROM ({MONEY_OF_ORDERS}) WHERE kind = 'refunded' OR NOT is_note"
 ZERO = Decimal(0)
 
 
@@ -190,29 +185,13 @@ def _moved(session: Session[OfSales]) -> str:
         Unanswerable: when amounts would be of several currencies.
     """
     settle_currency(session, "purchases", "receipts", "credits")
-    scope = session.scope
-    chosen = [f"customer_id IN ({customers})" for customers in customers_of(scope)]
-    same = "currency IS NOT NULL"
-    if scope.currency is not None:
-        same = f"currency = {text(scope.currency)}"
-    is_all = not chosen
+    customers, orders = of_customers(session.scope), conditions(OF_ORDERS, session.scope)
     # A credit note is its customer's, of one rep or product only as far as an order got it.
-    counted, money_of = " AND ".join([same, happened(session.when), *chosen]), WITHOUT_NOTES
-    if scope.owner is not None:
-        chosen.append(f"owner = {text(scope.owner)}")
-    if scope.product is not None:
-        lines = f"SELECT order_id FROM purchase_lines WHERE product = {text(scope.product)}"
-        chosen.append(f"order_id IN ({lines})")
-    if scope.owner is not None or scope.product is not None:
-        counted, money_of = "false", OF_ORDERS
-    elif is_all:
-        money_of = ALL_MONEY
+    money = MONEY_OF_ORDERS if orders else WITHOUT_NOTES if customers else ALL_MONEY
     return MOVED.format(
-        placed=day_of(session.zone, "p.occurred_at"),
-        orders=" AND ".join([*chosen, f"p.{same}"]),
-        day=day_of(session.zone),
-        credits=counted,
-        money=money_of.format(same=same),
+        orders=" AND ".join(["true", *customers, *orders]),
+        credits="false" if orders else " AND ".join(["true", *customers]),
+        money=money,
     )
 
 

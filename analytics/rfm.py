@@ -61,6 +61,8 @@ NAMED_SEGMENTS = (
     ("hibernating", (1, 2), (1, 2)),
 )
 """The usual names on the grid of R and F: the first and last score of R, then of F."""
+EDGES = 4
+"""Thresholds between five scores."""
 NOWHERE = "none"
 """The name of no segment, for whoever had bought nothing in the window."""
 EACH = """
@@ -242,10 +244,11 @@ def scoring_head(_: Session[OfPurchases], asked: AskScores) -> ScoringHead:
 def score(session: Session[OfPurchases], scoring: Scoring) -> None:
     """Make ``segmented``: one row a customer with r, f, m, their scores, and the segment."""
     session.run(EACH, {"today": session.when.today})
+    session.let("edges", {"r": scoring.r, "f": scoring.f, "m": scoring.m})
     scores = (
-        f"{_by_share('r', 'DESC') if scoring.r is None else _below('r', scoring.r)} AS r_score, "
-        f"{_by_share('f', 'ASC') if scoring.f is None else _above('f', scoring.f)} AS f_score, "
-        f"{_by_share('m', 'ASC') if scoring.m is None else _above('m', scoring.m)} AS m_score"
+        f"{_by_share('r', 'DESC') if scoring.r is None else _below('r')} AS r_score, "
+        f"{_by_share('f', 'ASC') if scoring.f is None else _above('f')} AS f_score, "
+        f"{_by_share('m', 'ASC') if scoring.m is None else _above('m')} AS m_score"
     )
     segment = _named_segment() if scoring.scheme == "named" else _value_segment(scoring.scheme)
     session.run(
@@ -261,12 +264,16 @@ def _by_share(value: str, direction: str) -> str:
     )
 
 
-def _above(value: str, edges: Sequence[Decimal | int]) -> str:
-    return " + ".join(["1", *(f"({value} >= {edge})::INTEGER" for edge in edges)])
+def _above(value: str) -> str:
+    return " + ".join(["1", *(f"({value} >= {edge})::INTEGER" for edge in _edges(value))])
 
 
-def _below(value: str, edges: Sequence[int]) -> str:
-    return " - ".join(["5", *(f"({value} > {edge})::INTEGER" for edge in edges)])
+def _below(value: str) -> str:
+    return " - ".join(["5", *(f"({value} > {edge})::INTEGER" for edge in _edges(value))])
+
+
+def _edges(value: str) -> list[str]:
+    return [f"getvariable('edges').{value}[{n}]" for n in range(1, EDGES + 1)]
 
 
 def _value_segment(scheme: Scheme) -> str:

@@ -9,15 +9,10 @@ from uuid import UUID
 from pydantic import Field
 
 from analytics.deals import TABLES, AskDeals, micros, prepare
-from analytics.facts.asking import Session, text
+from analytics.facts.asking import Session
 from analytics.facts.scope import OfSales
 from analytics.figure import Chart, Figure
-from analytics.grouping import (
-    in_window,
-    mean,
-    spell,
-    wanted,
-)
+from analytics.grouping import mean, spell
 from analytics.purchases import ratio
 from projections.asking.listing import Paged
 from projections.asking.shape import Shape
@@ -34,7 +29,7 @@ SELECT deals.deal_id, deal.pipeline, deals.stage, deals.position, deals.occurred
 ENTERED = """
 WITH entered AS (
     SELECT deal_id, pipeline, stage, min(position) AS position, arg_min(occurred_at, position) AS at
-      FROM entry WHERE {in_window} GROUP BY ALL
+      FROM entry WHERE in_window(business_day(occurred_at)) GROUP BY ALL
 ), later AS (
     SELECT entered.deal_id, entered.pipeline, entered.stage, entered.at AS entered_at,
            arg_min(epoch_us(entry.occurred_at), entry.position)
@@ -51,27 +46,29 @@ SELECT d.pipeline, d.stage, d.next_stage, count(later.deal_id) AS entered,
        count(later.took) AS converted, count(*) FILTER (later.is_ahead) AS advanced,
        sum(later.took)::HUGEINT AS took, median(later.took) AS middle
   FROM defined d LEFT JOIN later ON later.pipeline = d.pipeline AND later.stage = d.stage
- WHERE d.next_stage IS NOT NULL AND {pipeline}
+ WHERE d.next_stage IS NOT NULL AND fits(d.pipeline, $pipeline)
  GROUP BY d.pipeline, d.place, d.stage, d.next_stage ORDER BY d.pipeline, d.place
 """
 ENTRANTS = """
-SELECT deal_id, pipeline, entered_at, took, is_ahead FROM later WHERE {chosen}
+SELECT deal_id, pipeline, entered_at, took, is_ahead FROM later WHERE stage = $stage
 """
 STAYS = """
 SELECT d.pipeline, d.stage,
-       count(entry.left_at) FILTER ({in_window}) AS stays,
-       sum(epoch_us(left_at) - epoch_us(occurred_at)) FILTER ({in_window})::HUGEINT AS took,
-       median(epoch_us(left_at) - epoch_us(occurred_at)) FILTER ({in_window}) AS middle,
+       count(entry.left_at) FILTER (is_inside) AS stays,
+       sum(epoch_us(left_at) - epoch_us(occurred_at)) FILTER (is_inside)::HUGEINT AS took,
+       median(epoch_us(left_at) - epoch_us(occurred_at)) FILTER (is_inside) AS middle,
        count(*) FILTER (entry.deal_id IS NOT NULL AND left_at IS NULL) AS standing,
        sum($now::BIGINT - epoch_us(occurred_at)) FILTER (left_at IS NULL)::HUGEINT AS age
-  FROM defined d LEFT JOIN entry USING (pipeline, stage)
- WHERE d.kind = 'open' AND {pipeline}
+  FROM defined d LEFT JOIN (
+       SELECT *, in_window(business_day(left_at)) AS is_inside FROM entry
+  ) entry USING (pipeline, stage)
+ WHERE d.kind = 'open' AND fits(d.pipeline, $pipeline)
  GROUP BY d.pipeline, d.place, d.stage ORDER BY d.pipeline, d.place
 """
 SITTERS = """
 SELECT position, deal_id, pipeline, occurred_at AS entered_at, left_at,
        coalesce(epoch_us(left_at), $now::BIGINT) - epoch_us(occurred_at) AS stay
-  FROM entry WHERE {chosen} AND (left_at IS NULL OR {in_window})
+  FROM entry WHERE stage = $stage AND (left_at IS NULL OR in_window(business_day(left_at)))
 """
 
 
@@ -146,9 +143,6 @@ def conversion(session: Session[OfSales], asked: AskDeals) -> list[StageConversi
     happens to a deal afterwards changes nothing here: a loss does not take a conversion back.
     """
     _prepare(session, asked.pipeline)
-    query = (ENTERED + CONVERSION).format(
-        in_window=in_window(session, "occurred_at"), pipeline=_only(asked.pipeline)
-    )
     return [
         StageConversion.of(
             pipeline=row["pipeline"],
@@ -161,7 +155,7 @@ def conversion(session: Session[OfSales], asked: AskDeals) -> list[StageConversi
             days_mean=mean(row["took"], row["converted"]),
             days_median=spell(row["middle"]),
         )
-        for row in session.rows(query)
+        for row in session.rows(ENTERED + CONVERSION, {"pipeline": asked.pipeline})
     ]
 
 
@@ -171,10 +165,7 @@ def entrants(session: Session[OfSales], asked: AskStage) -> tuple[list[Entrant],
     ``days`` to the next stage is None for those that did not enter it.
     """
     _prepare(session, asked.pipeline, asked.stage)
-    query = (ENTERED + ENTRANTS).format(
-        in_window=in_window(session, "occurred_at"), chosen=wanted({"stage": asked.stage})
-    )
-    rows, more = session.page(query, "deal_id", asked)
+    rows, more = session.page(ENTERED + ENTRANTS, "deal_id", asked, {"stage": asked.stage})
     return [
         Entrant.of(
             id=UUID(row["deal_id"]),
@@ -194,10 +185,8 @@ def stays(session: Session[OfSales], asked: AskStage) -> tuple[list[Stay], str |
     Those that ended in the window, and those that have not ended, with the days up to now.
     """
     _prepare(session, asked.pipeline, asked.stage)
-    query = SITTERS.format(
-        chosen=wanted({"stage": asked.stage}), in_window=in_window(session, "left_at")
-    )
-    rows, more = session.page(query, "position", asked, {"now": micros(session)})
+    values = {"stage": asked.stage, "now": micros(session)}
+    rows, more = session.page(SITTERS, "position", asked, values)
     return [
         Stay.of(
             id=UUID(row["deal_id"]),
@@ -217,7 +206,7 @@ def stage_times(session: Session[OfSales], asked: AskDeals) -> list[StageTime]:
     ``standing`` and their mean age are of the moment, whatever the window.
     """
     _prepare(session, asked.pipeline)
-    query = STAYS.format(in_window=in_window(session, "left_at"), pipeline=_only(asked.pipeline))
+    values = {"pipeline": asked.pipeline, "now": micros(session)}
     return [
         StageTime.of(
             pipeline=row["pipeline"],
@@ -228,12 +217,8 @@ def stage_times(session: Session[OfSales], asked: AskDeals) -> list[StageTime]:
             standing=row["standing"],
             standing_days_mean=mean(row["age"], row["standing"]),
         )
-        for row in session.rows(query, {"now": micros(session)})
+        for row in session.rows(STAYS, values)
     ]
-
-
-def _only(pipeline: str | None) -> str:
-    return "true" if pipeline is None else f"d.pipeline = {text(pipeline)}"
 
 
 FIGURES: tuple[Figure[Any, Any], ...] = (

@@ -6,10 +6,10 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from analytics.facts.asking import Session, customers_of, day_of
+from analytics.facts.asking import Session, of_customers
 from analytics.facts.scope import Group, OfTickets
 from analytics.figure import Chart, Figure
-from analytics.grouping import in_window, mean, month, of_group, spell, wanted
+from analytics.grouping import mean, month, spell
 from analytics.purchases import ratio
 from projections.asking.clocks import Unanswerable
 from projections.asking.listing import Paged
@@ -43,7 +43,10 @@ WITH ticket AS (
            epoch_us(taken_at) - epoch_us(opened_at) AS take,
            epoch_us(replied_at) - epoch_us(opened_at) AS reply,
            epoch_us(resolved_at) - epoch_us(opened_at) AS resolve
-      FROM ticket WHERE opened_at IS NOT NULL
+      FROM ticket
+     WHERE opened_at IS NOT NULL AND in_window(business_day(opened_at))
+       AND fits(technician, asked().owner) AND fits(product, asked().product)
+       {of_customers}
 )
 """
 GROUPS = """
@@ -57,7 +60,7 @@ SELECT {by} AS "group", count(*) AS tickets,
        count(resolve) AS resolved, sum(resolve)::HUGEINT AS resolve,
        median(resolve) AS resolve_middle,
        count(score) AS rated, sum(score)::BIGINT AS score
-  FROM each WHERE {wanted} GROUP BY {grouped} ORDER BY {order}
+  FROM each GROUP BY {grouped} ORDER BY {order}
 """
 
 
@@ -133,9 +136,8 @@ def tickets(session: Session[OfTickets], asked: AskTickets) -> list[TicketGroup]
     opening.
     """
     by, is_one = asked.by, asked.by == "all"
-    query = EACH + GROUPS.format(
-        by=_by(session, by),
-        wanted=_wanted(session),
+    query = _each(session) + GROUPS.format(
+        by=_by(by),
         grouped="ALL" if not is_one else "()",
         order="1" if by == "month" or is_one else "tickets DESC, 1 NULLS LAST",
     )
@@ -163,9 +165,8 @@ def each(
     session: Session[OfTickets], asked: AskTicketsBehind
 ) -> tuple[list[TicketBehind], str | None]:
     """The tickets behind a group, or behind all of them, by id."""
-    chosen = "true" if asked.by == "all" else of_group(_by(session, asked.by), asked.group)
-    query = f"{EACH} SELECT * FROM each WHERE {_wanted(session)} AND {chosen}"
-    rows, more = session.page(query, "ticket_id", asked)
+    query = f"{_each(session)} SELECT * FROM each WHERE {_by(asked.by)} IS NOT DISTINCT FROM $group"
+    rows, more = session.page(query, "ticket_id", asked, {"group": asked.group})
     return [
         TicketBehind.of(
             id=UUID(row["ticket_id"]),
@@ -181,16 +182,14 @@ def each(
     ], more
 
 
-def _wanted(session: Session[OfTickets]) -> str:
-    scope = session.scope
-    of_customers = [f"customer_id IN ({customers})" for customers in customers_of(scope)]
-    equal = {"technician": scope.owner, "product": scope.product}
-    return wanted(equal, *of_customers, in_window(session, "opened_at"))
+def _each(session: Session[OfTickets]) -> str:
+    customers = "".join(f"AND {condition}" for condition in of_customers(session.scope))
+    return EACH.format(of_customers=customers)
 
 
-def _by(session: Session[OfTickets], by: By) -> str:
+def _by(by: By) -> str:
     if by == "month":
-        return month(day_of(session.zone, "opened_at"))
+        return month("business_day(opened_at)")
     return "NULL::VARCHAR" if by == "all" else by
 
 

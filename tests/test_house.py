@@ -36,6 +36,7 @@ INDEX = re.compile(
     r"|--(extra-)?index-url|--trusted-host"
 )
 PLACE = re.compile(r"(?<![\w.-])/(home|root|Users|work|mnt|opt|srv)/[\w.-]+")
+QUOTING = re.compile(r"""replace\(\s*(?:"'"|'\\'')""")
 RULES = [
     rule
     for _, rule in inspect.getmembers(base, inspect.isclass)
@@ -175,6 +176,13 @@ def test_no_file_names_a_package_index_or_a_place_on_somebodys_machine() -> None
             found = pattern.search(text)
             assert found is None, f"{path.relative_to(ROOT)}: {found and found[0]}"
         assert str(ROOT) not in text, path.relative_to(ROOT)
+
+
+def test_no_text_is_quoted_to_become_a_part_of_sql() -> None:
+    assert QUOTING.search("""text.replace("'", "''")""")
+    for room in ROOMS:
+        for path in (ROOT / room).rglob("*.py"):
+            assert QUOTING.search(path.read_text(encoding="utf-8")) is None, path
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 import duckdb
 
-from analytics.facts.scope import Basis, OfCustomers, OfMoney, OfPurchases, Scope
+from analytics.facts.scope import Basis, OfMoney, OfPurchases, Scope
 from analytics.facts.store import Manifest, Store
 from analytics.facts.tables import TABLES
 from projections.asking.clocks import Moment, Unanswerable
@@ -32,6 +32,35 @@ SQL_TYPES = {
     "timestamp[us, tz=UTC]": "TIMESTAMPTZ",
 }
 Q = TypeVar("Q", bound=Scope)
+
+ASKED = """
+CREATE MACRO asked() AS getvariable('asked');
+CREATE MACRO fits(value, wanted) AS wanted IS NULL OR value = wanted;
+CREATE MACRO happened(moment) AS asked().as_of IS NULL OR moment < asked().as_of;
+CREATE MACRO in_window(day) AS
+    (asked().start IS NULL OR day >= asked().start)
+    AND (asked().until IS NULL OR day < asked().until);
+CREATE MACRO business_day(moment) AS
+    CASE asked().zone WHEN 'UTC' THEN make_timestamp(epoch_us(moment))::DATE
+         ELSE timezone(asked().zone, moment)::DATE END;
+"""
+"""The scope, as SQL says it: of variables, for a view takes no parameters. A variable is a constant
+when a query is planned, so that conditions reach the files."""
+SCOPED = ("owner", "region", "channel", "product", "tag", "currency")
+OF_CUSTOMERS = {
+    "region": "SELECT customer_id FROM accounts GROUP BY 1 "
+    "HAVING arg_max(region, position) = asked().region",
+    "channel": "SELECT customer_id FROM accounts GROUP BY 1 "
+    "HAVING arg_max(source, position) = asked().channel",
+    "tag": "SELECT customer_id FROM tags WHERE tag = asked().tag GROUP BY 1 "
+    "HAVING arg_max(kind, position) = 'tagged'",
+}
+"""By what is asked for, the customers of whom it is true."""
+OF_ORDERS = {
+    "owner": "owner = asked().owner",
+    "product": "order_id IN (SELECT order_id FROM purchase_lines WHERE product = asked().product)",
+}
+"""By what is asked for, the orders of which it is true."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +97,8 @@ class Session(Generic[Q]):
     customer_id, day (of business), amount (of the basis), n (how many orders it merges), position
     (of the first of them), in_window.
 
+    SQL takes a question's own values as parameters, and those of the scope from ``asked()``.
+
     Attributes:
         scope: what was asked; with its currency, once that is settled.
     """
@@ -75,17 +106,23 @@ class Session(Generic[Q]):
     def __init__(self, conn: duckdb.DuckDBPyConnection, on: Snapshot, scope: Q) -> None:
         self.conn = conn
         self.on = on
+        self.ask(scope)
+
+    def ask(self, scope: Q) -> None:
+        """Let this be the scope."""
         self.scope = scope
+        when = {"zone": self.on.zone, "as_of": self.when.as_of, "known_at": self.when.known_at}
+        window = {"start": scope.start, "until": scope.end}
+        self.let("asked", {name: getattr(scope, name, None) for name in SCOPED} | window | when)
+
+    def let(self, variable: str, value: Any) -> None:
+        """Set a variable of the session, for views."""
+        self.run(f"SET VARIABLE {variable} = $value", {"value": value})
 
     @property
     def when(self) -> Moment:
         """The two clocks."""
         return self.on.when
-
-    @property
-    def zone(self) -> str:
-        """Of business days, by its IANA name."""
-        return self.on.zone
 
     def run(self, statement: str, values: dict[str, Any] | None = None) -> None:
         """Do what has no answer."""
@@ -151,10 +188,13 @@ def facts(on: Snapshot, scope: Q, tables: Sequence[str]) -> Iterator[Session[Q]]
         )
         if not on.store.is_local:
             conn.register_filesystem(on.store.fs)
+        conn.execute(ASKED)
+        opened = Session(conn, on, scope)
         for table in tables:
             files = [on.store.url(name) for name, _ in on.manifest.files.get(table, ())]
-            conn.execute(_facts(table, files, on.when))
-        yield Session(conn, on, scope)
+            opened.let(f"files_of_{table}", files)
+            opened.run(_facts(table, on.when, is_empty=not files))
+        yield opened
 
 
 M = TypeVar("M", bound=OfMoney)
@@ -172,7 +212,7 @@ def settle_currency(session: Session[M], *tables: str) -> None:
     if len(found) > 1:
         raise Unanswerable("currency", f"must be named, for there are {', '.join(found)}")
     settled = {"currency": found[0] if found else None}
-    session.scope = session.scope.model_copy(update=settled)
+    session.ask(session.scope.model_copy(update=settled))
 
 
 def currencies(on: Snapshot) -> list[str]:
@@ -187,20 +227,19 @@ def _currencies(session: Session[Any], *tables: str) -> list[str]:
     return [row["currency"] for row in session.rows(query)]
 
 
-def _facts(name: str, files: Sequence[str], when: Moment) -> str:
+def _facts(name: str, when: Moment, *, is_empty: bool) -> str:
     """The facts that count at the moment, as a view."""
-    if not files:
+    if is_empty:
         schema = next(table.schema for table in TABLES if table.name == name)
         columns = ", ".join(f"NULL::{_type(field.type)} AS {field.name}" for field in schema)
         return f"CREATE VIEW {name} AS SELECT {columns} WHERE false"
-    listed = ", ".join(map(text, files))
-    bounds = []
+    bounds = ["true"]
     if when.known_at is not None:
-        bounds.append(f"position <= {when.known_at}")
-    if when.as_of is not None and name not in WHENEVER:
-        bounds.append(f"occurred_at < TIMESTAMPTZ '{when.as_of.isoformat()}'")
-    where = f" WHERE {' AND '.join(bounds)}" if bounds else ""
-    return f"CREATE VIEW {name} AS SELECT * FROM read_parquet([{listed}]){where}"
+        bounds.append("position <= asked().known_at")
+    if name not in WHENEVER:
+        bounds.append("happened(occurred_at)")
+    files = f"read_parquet(getvariable('files_of_{name}'))"
+    return f"CREATE VIEW {name} AS SELECT * FROM {files} WHERE {' AND '.join(bounds)}"
 
 
 def _type(type: Any) -> str:
@@ -213,35 +252,25 @@ def _type(type: Any) -> str:
 def _kept(session: Session[OfPurchases], *, has_notes: bool) -> str:
     """The orders that are purchases, each with its business day and the amount of the basis."""
     scope = session.scope
-    chosen = ["is_cancelled IS NOT TRUE"]
-    if scope.currency is not None:
-        chosen.append(f"currency = {text(scope.currency)}")
-    if scope.owner is not None:
-        chosen.append(f"owner = {text(scope.owner)}")
-    if scope.product is not None:
-        lines = f"SELECT order_id FROM purchase_lines WHERE product = {text(scope.product)}"
-        chosen.append(f"order_id IN ({lines})")
-    chosen += [f"customer_id IN ({customers})" for customers in customers_of(scope)]
-    window = ["true"]
-    if scope.start is not None:
-        window.append(f"day >= DATE '{scope.start}'")
-    if scope.end is not None:
-        window.append(f"day < DATE '{scope.end}'")
+    chosen = [
+        *("is_cancelled IS NOT TRUE", "fits(currency, asked().currency)"),
+        *conditions(OF_ORDERS, scope),
+        *of_customers(scope),
+    ]
     placed = "0" if scope.basis == "received" else "purchases.amount"
     kinds, change = CHANGES[scope.basis]
-    # That what is allocated has the order's currency is not looked at when it is allocated.
-    same = "true"
-    if scope.currency is not None:
-        same = f"coalesce(currency, {text(scope.currency)}) = {text(scope.currency)}"
     notes = "payment_id IN (SELECT payment_id FROM credits)" if has_notes else "false"
+    # That what is allocated has the order's currency is not looked at when it is allocated.
     select = f"""
-SELECT *, {" AND ".join(window)} AS in_window
-  FROM (SELECT position, occurred_at, order_id, customer_id, {day_of(session.zone)} AS day,
+SELECT *, in_window(day) AS in_window
+  FROM (SELECT position, occurred_at, order_id, customer_id, business_day(occurred_at) AS day,
                {placed} + coalesce(change, 0) AS amount
           FROM purchases LEFT JOIN (
                SELECT order_id, bool_or(kind = 'cancelled') AS is_cancelled, {change} AS change
                  FROM (SELECT *, coalesce({notes}, false) AS is_note FROM purchase_changes)
-                WHERE kind IN {("cancelled", *kinds)} AND {same} GROUP BY order_id
+                WHERE kind IN {("cancelled", *kinds)}
+                  AND (currency IS NULL OR fits(currency, asked().currency))
+                GROUP BY order_id
           ) USING (order_id)
          WHERE {" AND ".join(chosen)})
 """
@@ -249,8 +278,7 @@ SELECT *, {" AND ".join(window)} AS in_window
     is_of_orders = scope.owner is not None or scope.product is not None
     if scope.basis != "net" or not has_notes or is_of_orders or scope.currency is None:
         return f"CREATE VIEW kept AS {select}"
-    credited = CREDITED.format(currency=text(scope.currency), happened=happened(session.when))
-    return f"CREATE VIEW sold AS {select}; {credited}"
+    return f"CREATE VIEW sold AS {select}; {CREDITED}"
 
 
 def _bought(scope: OfPurchases) -> str:
@@ -268,40 +296,14 @@ SELECT customer_id, day, sum(amount) AS amount, count(*)::INTEGER AS n, min(posi
 """
 
 
-def customers_of(scope: OfCustomers) -> list[str]:
-    """Queries for the customers whom the scope wants, all of which must name one."""
-    wanted = {"region": scope.region, "source": scope.channel}
-    queries = [
-        "SELECT customer_id FROM accounts GROUP BY 1 "
-        f"HAVING arg_max({name}, position) = {text(value)}"
-        for name, value in wanted.items()
-        if value is not None
-    ]
-    if scope.tag is not None:
-        queries.append(
-            f"SELECT customer_id FROM tags WHERE tag = {text(scope.tag)} GROUP BY 1 "
-            "HAVING arg_max(kind, position) = 'tagged'"
-        )
-    return queries
+def conditions(known: Mapping[str, str], scope: Scope) -> list[str]:
+    """Of some conditions, by what they are about, those that the scope asks for."""
+    return [sql for name, sql in known.items() if getattr(scope, name, None) is not None]
 
 
-def happened(when: Moment) -> str:
-    """Whether a fact that counts whenever it occurred had occurred at the moment."""
-    if when.as_of is None:
-        return "true"
-    return f"occurred_at < TIMESTAMPTZ '{when.as_of.isoformat()}'"
-
-
-def text(value: str) -> str:
-    """A literal."""
-    return "'" + value.replace("'", "''") + "'"
-
-
-def day_of(zone: str, at: str = "occurred_at") -> str:
-    """The business day of a moment."""
-    if zone == "UTC":
-        return f"make_timestamp(epoch_us({at}))::DATE"
-    return f"timezone({text(zone)}, {at})::DATE"
+def of_customers(scope: Scope) -> list[str]:
+    """That a row's customer is one whom the scope wants."""
+    return [f"customer_id IN ({query})" for query in conditions(OF_CUSTOMERS, scope)]
 
 
 CREDITED = """
@@ -315,7 +317,8 @@ WITH moment AS (
       FROM purchase_changes WHERE kind IN ('allocated', 'released') GROUP BY payment_id
 ), rest AS (
     SELECT customer_id, occurred_at, c.amount - coalesce(used.amount, 0) AS amount
-      FROM credits c LEFT JOIN used USING (payment_id) WHERE currency = {currency} AND {happened}
+      FROM credits c LEFT JOIN used USING (payment_id)
+     WHERE currency = asked().currency AND happened(occurred_at)
 ), credited AS (
     SELECT coalesce(moment.position, begun.position) AS position, sum(rest.amount) AS credit
       FROM rest ASOF LEFT JOIN moment
