@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analytics.facts.fact import AMOUNT, MOMENT, FactTable
+from analytics.facts.fact import AMOUNT, MOMENT, QUANTITY, FactTable
 from analytics.facts.store import LARGE, Manifest, Store
 from analytics.facts.tables import CHANGES, LINES, PURCHASES, SHAPE
 
@@ -61,6 +61,8 @@ def fill(root: str, purchases: int) -> None:
     buyer = _buyers(random, purchases, len(customers))
     owner = random.integers(len(OWNERS), size=purchases)
     of_event = np.repeat(np.arange(len(happened.order)), happened.lines)
+    first = np.repeat(np.cumsum(happened.lines) - happened.lines, happened.lines)
+    number = np.arange(len(of_event)) - first + 1
     product = (len(PRODUCTS) * random.random(len(of_event)) ** 2).astype(int)
     cents = random.lognormal(9, 1, len(of_event)).astype(int) + 100
     worth = np.bincount(of_event, cents, len(happened.order)).astype(int)
@@ -108,7 +110,9 @@ def fill(root: str, purchases: int) -> None:
         LINES,
         of_event,
         lambda at, rows: [
+            pa.array(number[rows], pa.int32()),
             pa.array(PRODUCTS[product[rows]]),
+            pa.nulls(len(at), QUANTITY).fill_null(Decimal(1)),
             _amounts(cents[rows]),
             _euros(len(at)),
         ],

@@ -15,6 +15,7 @@ Facts = Iterator[tuple[Any, ...]]
 
 MOMENT = pa.timestamp("us", tz="UTC")
 AMOUNT = pa.decimal128(24, 4)
+QUANTITY = pa.decimal128(18, 3)
 TEXT = pa.string()
 CLOCKS = [("position", pa.int64()), ("occurred_at", MOMENT), ("recorded_at", MOMENT)]
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import hashlib
 
+import pyarrow as pa
+
 from analytics.facts import sales as sales_facts
-from analytics.facts.fact import AMOUNT, TEXT, Facts, FactTable, columns
+from analytics.facts.fact import AMOUNT, QUANTITY, TEXT, Facts, FactTable, columns
 from events.envelope import Recorded
 from events.lines import PricedLine
 from events.order import GoodsReturned, OrderCancelled, OrderLineAdded, OrderPlaced
@@ -60,8 +62,15 @@ def _lines(recorded: Recorded) -> Facts:
         lines = event.lines
     elif isinstance(event, OrderLineAdded):
         lines = (event.line,)
-    for line in lines:
-        yield str(recorded.stream_id), line.product, line.total.amount, line.total.currency
+    for number, line in enumerate(lines, 1):
+        yield (
+            str(recorded.stream_id),
+            number,
+            line.product,
+            line.quantity,
+            line.total.amount,
+            line.total.currency,
+        )
 
 
 PURCHASES = FactTable(
@@ -101,7 +110,9 @@ LINES = FactTable(
     "purchase_lines",
     columns(
         ("order_id", TEXT),
+        ("number", pa.int32()),
         ("product", TEXT),
+        ("quantity", QUANTITY),
         ("amount", AMOUNT),
         ("currency", TEXT),
     ),

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -207,6 +208,31 @@ def test_files_of_another_code_are_written_anew(company: World) -> None:
     company.write_facts()
     assert company.store.latest().shape == SHAPE
     assert_whole(company, company.store)
+
+
+def test_pieces_are_counted_and_lines_are_named_by_position_and_number(company: World) -> None:
+    customer, order = uuid4(), uuid4()
+    company.do("customers/register", customer, name="Ann")
+    lines = [line("Pump", "2"), line("Hose", "0.5"), line("Pump", "12.125")]
+    placed = company.do("orders/place", order, customer_id=customer, lines=lines)
+    added = company.do("orders/add-line", order, line=line("Pump", "3"))
+    company.write_facts()
+    [(name, _)] = company.store.latest().files["purchase_lines"]
+    held = company.store.read(name)
+    assert str(held.schema.field("quantity").type) == "decimal128(18, 3)"
+    assert [
+        (row["position"], row["number"], row["product"], row["quantity"])
+        for row in held.to_pylist()
+    ] == [
+        (placed, 1, "Pump", Decimal("2.000")),
+        (placed, 2, "Hose", Decimal("0.500")),
+        (placed, 3, "Pump", Decimal("12.125")),
+        (added, 1, "Pump", Decimal("3.000")),
+    ]
+
+
+def line(product: str, quantity: str) -> dict[str, Any]:
+    return {"product": product, "quantity": quantity, "unit_price": eur("8")}
 
 
 def test_an_object_store_serves_as_well(company: World) -> None:
