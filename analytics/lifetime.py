@@ -98,7 +98,7 @@ class OutlookShape(Shape):
 
     calibrate_to: date | None
     horizon_days: int
-    discount_rate: str
+    discount_rate: Decimal
 
 
 class OutlookHead(Shape):
@@ -364,7 +364,7 @@ def _heads(_: Session[OfPurchases], asked: AskLives) -> OutlookHead:
         outlook=OutlookShape(
             calibrate_to=asked.calibrate_to,
             horizon_days=asked.horizon_days,
-            discount_rate=str(Decimal(asked.discount_rate)),
+            discount_rate=Decimal(asked.discount_rate),
         )
     )
 

@@ -55,8 +55,8 @@ SELECT * FROM tiered
 class TierShares(Shape):
     """Of the amount in the window: what premium customers make up, then together with ordinary."""
 
-    premium_share: str
-    ordinary_share: str
+    premium_share: Decimal
+    ordinary_share: Decimal
 
 
 class SharesHead(Shape):
@@ -162,8 +162,7 @@ def _prepare(session: Session[OfPurchases], asked: AskTiers) -> None:
 
 def _heads(_: Session[OfPurchases], asked: AskTiers) -> SharesHead:
     premium, ordinary = Decimal(asked.premium_share), Decimal(asked.ordinary_share)
-    shares = TierShares(premium_share=str(premium), ordinary_share=str(ordinary))
-    return SharesHead(shares=shares)
+    return SharesHead(shares=TierShares(premium_share=premium, ordinary_share=ordinary))
 
 
 def _share(part: Decimal, whole: Decimal) -> float | None:

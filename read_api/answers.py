@@ -36,6 +36,7 @@ COLUMNS = {
     bool: pa.bool_(),
     int: pa.int64(),
     float: pa.float64(),
+    Decimal: pa.decimal128(38, 6),
     date: pa.date32(),
     datetime: pa.timestamp("us", tz="UTC"),
 }
@@ -119,7 +120,7 @@ def _as_table(
 
 
 def as_parquet(items: Iterable[Any], model: Any) -> bytes:
-    """Rows with the columns of their CSV: amounts are decimals, ids and lists are text.
+    """Rows with the columns of their CSV: numbers are numbers, ids and lists are text.
 
     Args:
         model: of one row; gives the columns, so that an empty answer has them too.
