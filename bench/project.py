@@ -37,7 +37,7 @@ from projections.opportunities import MODEL
 NAMES = ("project.live", "project.rebuild")
 OUR_DEALS_PER_SECOND = 5_000
 STOCK_DEALS_PER_SECOND = 300
-TABLES = {"opportunities": 1, "stages": 3, "amounts": 3, "quotes": 1}
+TABLES = {"opportunities": 1, "deal_facts": 4, "quotes": 1}
 """Rows of each deal."""
 
 

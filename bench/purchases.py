@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analytics.facts.fact import AMOUNT, MOMENT, QUANTITY, FactTable
+from analytics.facts.fact import AMOUNT, MOMENT, FactTable
 from analytics.facts.store import LARGE, Manifest, Store
 from analytics.facts.tables import CHANGES, LINES, PURCHASES, SHAPE
 
@@ -112,7 +112,7 @@ def fill(root: str, purchases: int) -> None:
         lambda at, rows: [
             pa.array(number[rows], pa.int32()),
             pa.array(PRODUCTS[product[rows]]),
-            pa.nulls(len(at), QUANTITY).fill_null(Decimal(1)),
+            pa.array(np.ones(len(at), int)).cast(pa.decimal128(18, 3)),
             _amounts(cents[rows]),
             _euros(len(at)),
         ],

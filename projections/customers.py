@@ -34,6 +34,7 @@ from projections.asking.rows import fetch
 from projections.asking.shape import Shape
 from projections.engine.model import ReadModel
 from projections.engine.tables import Connection, Row, Rows, Table
+from projections.facts.customers import AccountFact, facts
 
 
 @dataclass(slots=True)
@@ -96,30 +97,6 @@ class InteractionRow(Row):
     minutes: int | None = None
 
 
-@dataclass(slots=True)
-class OwnerRow(Row):
-    """A fact, never changed: from here on this rep, or nobody, owned the customer."""
-
-    customer_id: UUID
-    version: int
-    position: int = 0
-    occurred_at: datetime | None = None
-    owner: str | None = None
-    actor: str | None = None
-    reason: str | None = None
-
-
-@dataclass(slots=True)
-class NameRow(Row):
-    """A fact, never changed: from here on the customer had this name."""
-
-    customer_id: UUID
-    version: int
-    position: int = 0
-    occurred_at: datetime | None = None
-    name: str | None = None
-
-
 CUSTOMERS = Table(
     "customers",
     CustomerRow,
@@ -134,8 +111,7 @@ CUSTOMERS = Table(
 )
 CONTACTS = Table("contacts", ContactRow, key=("customer_id", "contact_id"))
 INTERACTIONS = Table("interactions", InteractionRow, key=("customer_id", "version"), facts=True)
-OWNERS = Table("owners", OwnerRow, key=("customer_id", "version"), facts=True)
-NAMES = Table("customer_names", NameRow, key=("customer_id", "version"), facts=True)
+FACTS = Table("account_facts", AccountFact, key=("customer_id", "version"), facts=True)
 
 DETAILS = (
     *("name", "kind", "email", "phone", "address", "note", "industry", "region"),
@@ -153,24 +129,17 @@ def apply(rows: Rows, recorded: Recorded) -> None:
         case CustomerRegistered():
             customer.registered_at = recorded.occurred_at
             _fill_in(customer, event)
-            _bear(rows, recorded, event.name)
-            if event.owner is not None:
-                _own(rows, recorded, customer, event.owner, None)
+            _keep(rows, recorded, customer)
         case CustomerDetailsChanged():
             _fill_in(customer, event)
-            if event.name is not None:
-                _bear(rows, recorded, event.name)
+            _keep(rows, recorded, customer)
         case ContactAdded():
             contact = rows.get(CONTACTS, recorded.stream_id, event.contact_id)
             contact.version, contact.added_at = recorded.version, recorded.occurred_at
             contact.name, contact.email, contact.phone = event.name, event.email, event.phone
             contact.title, contact.role = event.title, event.role
-        case CustomerClaimed():
-            _own(rows, recorded, customer, event.owner, None)
-        case CustomerReleased():
-            _own(rows, recorded, customer, None, event.reason)
-        case CustomerHandedOver():
-            _own(rows, recorded, customer, event.owner, event.reason)
+        case CustomerClaimed() | CustomerReleased() | CustomerHandedOver():
+            _keep(rows, recorded, customer)
         case CustomerTagged():
             customer.tags = sorted({*customer.tags, event.tag})
         case CustomerUntagged():
@@ -210,36 +179,15 @@ def _fill_in(customer: CustomerRow, event: CustomerRegistered | CustomerDetailsC
         customer.annual_revenue_currency = event.annual_revenue.currency
 
 
-def _bear(rows: Rows, recorded: Recorded, name: str) -> None:
-    rows.add(
-        NAMES,
-        NameRow(
-            recorded.stream_id, recorded.version, recorded.position, recorded.occurred_at, name
-        ),
-    )
+def _keep(rows: Rows, recorded: Recorded, customer: CustomerRow) -> None:
+    for fact in facts(recorded):
+        if isinstance(fact, AccountFact):
+            if fact.owner is not None or fact.kind == "released":
+                customer.owner = fact.owner
+            rows.add(FACTS, fact)
 
 
-def _own(
-    rows: Rows, recorded: Recorded, customer: CustomerRow, owner: str | None, reason: str | None
-) -> None:
-    customer.owner = owner
-    rows.add(
-        OWNERS,
-        OwnerRow(
-            recorded.stream_id,
-            recorded.version,
-            recorded.position,
-            recorded.occurred_at,
-            owner,
-            recorded.actor,
-            reason,
-        ),
-    )
-
-
-MODEL = ReadModel(
-    "customers", (CUSTOMERS, CONTACTS, INTERACTIONS, OWNERS, NAMES), CustomerEvent, apply
-)
+MODEL = ReadModel("customers", (CUSTOMERS, CONTACTS, INTERACTIONS, FACTS), CustomerEvent, apply)
 
 
 class AskCustomers(Counted):
@@ -342,16 +290,17 @@ SELECT contact_id AS id, name, email, phone, title, role, added_at FROM contacts
  WHERE customer_id = %(id)s ORDER BY version
 """
 OWNERS_OF = """
-SELECT owner, occurred_at AS since, actor, reason FROM owners
- WHERE customer_id = %(id)s ORDER BY version
+SELECT owner, occurred_at AS since, actor, reason FROM account_facts
+ WHERE customer_id = %(id)s AND (owner IS NOT NULL OR kind = 'released') ORDER BY version
 """
 INTERACTIONS_WITH = """
 SELECT version, occurred_at, actor, channel, summary, contact_id, inbound, minutes FROM interactions
  WHERE customer_id = %(id)s ORDER BY occurred_at DESC, version DESC LIMIT 50
 """
 PAST_NAME = """
-(SELECT n.name FROM customer_names n
-  WHERE n.customer_id = {alias}.customer_id AND {facts} ORDER BY n.version DESC LIMIT 1)
+(SELECT n.name FROM account_facts n
+  WHERE n.customer_id = {alias}.customer_id AND n.name IS NOT NULL AND {facts}
+  ORDER BY n.version DESC LIMIT 1)
 """
 
 

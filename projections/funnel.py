@@ -58,11 +58,12 @@ SELECT stage, kind, currency, count(*) AS count, sum(amount) AS amount FROM oppo
 """
 PAST_FUNNEL = """
 WITH stood AS (
-    SELECT DISTINCT ON (s.opportunity_id) s.opportunity_id, s.stage, s.kind
-      FROM stages s WHERE {facts} ORDER BY s.opportunity_id, s.version DESC
+    SELECT DISTINCT ON (s.deal_id) s.deal_id AS opportunity_id, s.stage,
+           CASE WHEN s.kind IN ('won', 'lost') THEN s.kind ELSE 'open' END AS kind
+      FROM deal_facts s WHERE s.stage IS NOT NULL AND {facts} ORDER BY s.deal_id, s.version DESC
 ), worth AS (
-    SELECT DISTINCT ON (s.opportunity_id) s.opportunity_id, s.amount, s.currency
-      FROM amounts s WHERE {facts} ORDER BY s.opportunity_id, s.version DESC
+    SELECT DISTINCT ON (s.deal_id) s.deal_id AS opportunity_id, s.amount, s.currency
+      FROM deal_facts s WHERE s.amount IS NOT NULL AND {facts} ORDER BY s.deal_id, s.version DESC
 )
 SELECT stood.stage, stood.kind, worth.currency, count(*) AS count, sum(worth.amount) AS amount
   FROM stood JOIN opportunities o USING (opportunity_id) LEFT JOIN worth USING (opportunity_id)

@@ -40,6 +40,7 @@ from projections.asking.view import View
 from projections.customers import CustomerRef
 from projections.engine.model import ReadModel
 from projections.engine.tables import Row, Rows, Table
+from projections.facts.opportunities import DealFact, facts
 from projections.quotes import QuoteShape, quotes
 
 
@@ -67,32 +68,6 @@ class OpportunityRow(Row):
     stage_since: datetime | None = None
     closed_at: datetime | None = None
     changed_at: datetime | None = None
-
-
-@dataclass(slots=True)
-class StageRow(Row):
-    """A fact, never changed: the deal entered this stage."""
-
-    opportunity_id: UUID
-    version: int
-    position: int = 0
-    occurred_at: datetime | None = None
-    recorded_at: datetime | None = None
-    stage: str | None = None
-    kind: str = "open"
-    actor: str | None = None
-
-
-@dataclass(slots=True)
-class AmountRow(Row):
-    """A fact, never changed: the deal's amount became this."""
-
-    opportunity_id: UUID
-    version: int
-    position: int = 0
-    occurred_at: datetime | None = None
-    amount: Decimal | None = None
-    currency: str | None = None
 
 
 @dataclass(slots=True)
@@ -133,12 +108,12 @@ OPPORTUNITIES = Table(
         "(pipeline, stage, kind, currency) INCLUDE (amount)",
     ),
 )
-STAGES = Table("stages", StageRow, key=("opportunity_id", "version"), facts=True)
-AMOUNTS = Table("amounts", AmountRow, key=("opportunity_id", "version"), facts=True)
+FACTS = Table("deal_facts", DealFact, key=("deal_id", "version"), facts=True)
 QUOTES = Table("quotes", QuoteRow, key=("opportunity_id", "quote_id"))
 PIPELINES = Table("pipelines", PipelineRow, key=("company_id", "version"))
 
 Events = OpportunityEvent | PipelineDefined
+CLOSED = frozenset({"won", "lost"})
 
 
 def apply(rows: Rows, recorded: Recorded) -> None:
@@ -158,12 +133,10 @@ def apply(rows: Rows, recorded: Recorded) -> None:
             deal.customer_id, deal.owner = event.customer_id, event.owner
             deal.product, deal.expected_close = event.product, event.expected_close
             deal.opened_at, deal.opened_position = recorded.occurred_at, recorded.position
-            _stand(rows, recorded, deal, event.stage, "open")
-            _worth(rows, recorded, deal, event.amount)
         case CustomerIdentified():
             deal.customer_id = event.customer_id
         case StageMoved():
-            _stand(rows, recorded, deal, event.stage, "open")
+            pass
         case QuoteGiven():
             quote = rows.get(QUOTES, recorded.stream_id, event.quote_id)
             quote.version, quote.position = recorded.version, recorded.position
@@ -171,59 +144,29 @@ def apply(rows: Rows, recorded: Recorded) -> None:
             quote.total, quote.currency = event.total.amount, event.total.currency
             quote.valid_until = event.valid_until
             quote.lines = [line.model_dump(mode="json") for line in event.lines]
-            _worth(rows, recorded, deal, event.total)
         case OpportunityWon():
             deal.closed_at = recorded.occurred_at
-            _stand(rows, recorded, deal, event.stage, "won")
-            _worth(rows, recorded, deal, event.amount)
         case OpportunityLost():
             deal.closed_at = recorded.occurred_at
             deal.lost_reason, deal.comment = event.reason, event.comment
-            _stand(rows, recorded, deal, event.stage, "lost")
         case OpportunityReopened():
             deal.closed_at = deal.lost_reason = deal.comment = None
-            _stand(rows, recorded, deal, event.stage, "open")
         case _:
             assert_never(event)
+    for fact in facts(recorded):
+        _fold(deal, fact)
+        rows.add(FACTS, fact)
 
 
-def _stand(rows: Rows, recorded: Recorded, deal: OpportunityRow, stage: str, kind: str) -> None:
-    deal.stage, deal.kind, deal.stage_since = stage, kind, recorded.occurred_at
-    rows.add(
-        STAGES,
-        StageRow(
-            recorded.stream_id,
-            recorded.version,
-            recorded.position,
-            recorded.occurred_at,
-            recorded.recorded_at,
-            stage,
-            kind,
-            recorded.actor,
-        ),
-    )
+def _fold(deal: OpportunityRow, fact: DealFact) -> None:
+    if fact.stage is not None:
+        deal.stage, deal.stage_since = fact.stage, fact.occurred_at
+        deal.kind = fact.kind if fact.kind in CLOSED else "open"
+    if fact.amount is not None:
+        deal.amount, deal.currency = fact.amount, fact.currency
 
 
-def _worth(rows: Rows, recorded: Recorded, deal: OpportunityRow, amount: Money | None) -> None:
-    if amount is None:
-        return
-    deal.amount, deal.currency = amount.amount, amount.currency
-    rows.add(
-        AMOUNTS,
-        AmountRow(
-            recorded.stream_id,
-            recorded.version,
-            recorded.position,
-            recorded.occurred_at,
-            amount.amount,
-            amount.currency,
-        ),
-    )
-
-
-MODEL = ReadModel(
-    "opportunities", (OPPORTUNITIES, STAGES, AMOUNTS, QUOTES, PIPELINES), Events, apply
-)
+MODEL = ReadModel("opportunities", (OPPORTUNITIES, FACTS, QUOTES, PIPELINES), Events, apply)
 
 Kind = Literal["open", "won", "lost"]
 
@@ -293,8 +236,9 @@ SELECT o.opportunity_id AS id, o.version, o.title, o.pipeline, o.stage, o.kind,
   FROM opportunities o LEFT JOIN customers c USING (customer_id) WHERE o.opened_position > 0
 """
 STAGES_OF = """
-SELECT version, stage, kind, occurred_at, recorded_at, actor, position
-  FROM stages WHERE opportunity_id = %(id)s ORDER BY version
+SELECT version, stage, CASE WHEN kind IN ('won', 'lost') THEN kind ELSE 'open' END AS kind,
+       occurred_at, recorded_at, actor, position
+  FROM deal_facts WHERE deal_id = %(id)s AND stage IS NOT NULL ORDER BY version
 """
 
 

@@ -3,28 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Any, Literal, assert_never, get_args
+from typing import Annotated, Any, Literal, get_args
 from uuid import UUID
 
 from pydantic import Field
 
 from events.envelope import Recorded
-from events.lines import PricedLine
-from events.order import (
-    GoodsReturned,
-    OrderCancelled,
-    OrderCompleted,
-    OrderDisputed,
-    OrderEvent,
-    OrderHeld,
-    OrderLineAdded,
-    OrderPlaced,
-    OrderResolved,
-    OrderShipped,
-    PaymentsPlanned,
-)
+from events.order import OrderEvent, OrderPlaced
 from events.values import Money
 from projections import customers, payments
 from projections.asking.clocks import Moment, time_zone
@@ -48,6 +35,7 @@ from projections.customers import CustomerRef, name_at
 from projections.dues import InstalmentShape, instalments, orders_at, plan_of
 from projections.engine.model import ReadModel
 from projections.engine.tables import Row, Rows, Table
+from projections.facts.orders import InstalmentFact, LineFact, OrderFact, facts
 
 
 @dataclass(slots=True)
@@ -71,50 +59,6 @@ class OrderRow(Row):
     placed_at: datetime | None = None
 
 
-@dataclass(slots=True)
-class OrderFact(Row):
-    """A fact, never changed: the order came to this state, or this amount, or so much came back.
-
-    It holds what its own event says and no sum of several: as of a day only some of them count.
-    """
-
-    order_id: UUID
-    version: int
-    position: int = 0
-    occurred_at: datetime | None = None
-    recorded_at: datetime | None = None
-    status: str | None = None
-    amount: Decimal | None = None
-    returned: Decimal | None = None
-    actor: str | None = None
-    reason: str | None = None
-
-
-@dataclass(slots=True)
-class LineRow(Row):
-    """A fact, never changed: this was bought too."""
-
-    order_id: UUID
-    version: int
-    number: int
-    position: int = 0
-    occurred_at: datetime | None = None
-    line: dict[str, Any] | None = None
-
-
-@dataclass(slots=True)
-class InstalmentRow(Row):
-    """A fact, never changed: by the plan of this version so much is to be paid by then."""
-
-    order_id: UUID
-    version: int
-    number: int
-    position: int = 0
-    occurred_at: datetime | None = None
-    due: date | None = None
-    amount: Decimal | None = None
-
-
 ORDERS = Table(
     "orders",
     OrderRow,
@@ -122,8 +66,10 @@ ORDERS = Table(
     indexes=("(placed_at, order_id)", "(customer_id)", "(owner)", "(number)"),
 )
 FACTS = Table("order_facts", OrderFact, key=("order_id", "version"), facts=True)
-LINES = Table("order_lines", LineRow, key=("order_id", "version", "number"), facts=True)
-INSTALMENTS = Table("instalments", InstalmentRow, key=("order_id", "version", "number"), facts=True)
+LINES = Table("order_lines", LineFact, key=("order_id", "version", "number"), facts=True)
+INSTALMENTS = Table(
+    "instalments", InstalmentFact, key=("order_id", "version", "number"), facts=True
+)
 
 
 def apply(rows: Rows, recorded: Recorded) -> None:
@@ -131,75 +77,33 @@ def apply(rows: Rows, recorded: Recorded) -> None:
     event: OrderEvent = recorded.event  # type: ignore[assignment]  # the model names its events
     order = rows.get(ORDERS, recorded.stream_id)
     order.version, order.position = recorded.version, recorded.position
-    fact = OrderFact(
-        recorded.stream_id,
-        recorded.version,
-        recorded.position,
-        recorded.occurred_at,
-        recorded.recorded_at,
-        actor=recorded.actor,
-    )
-    match event:
-        case OrderPlaced():
-            order.customer_id, order.owner = event.customer_id, event.owner
-            order.opportunity_id = event.opportunity_id
-            order.number, order.title, order.note = event.number, event.title, event.note
-            order.amount, order.currency = event.total.amount, event.total.currency
-            fact.status, fact.amount = "placed", event.total.amount
-            _buy(rows, recorded, *event.lines)
-            order.placed_at, order.placed_position = recorded.occurred_at, recorded.position
-        case OrderLineAdded():
-            fact.amount = event.line.total.amount
-            order.amount = (order.amount or 0) + event.line.total.amount
-            _buy(rows, recorded, event.line)
-        case PaymentsPlanned():
-            for number, part in enumerate(event.instalments, 1):
-                rows.add(
-                    INSTALMENTS,
-                    InstalmentRow(
-                        recorded.stream_id,
-                        recorded.version,
-                        number,
-                        recorded.position,
-                        recorded.occurred_at,
-                        part.due,
-                        part.amount.amount,
-                    ),
-                )
-        case OrderShipped():
-            fact.status = "shipped"
-        case OrderHeld():
-            fact.status, fact.reason = "held", event.reason
-        case OrderDisputed():
-            fact.status, fact.reason = "disputed", event.reason
-        case OrderResolved():
-            fact.status, fact.reason = "resolved", event.outcome
-        case OrderCompleted():
-            fact.status = "completed"
-        case OrderCancelled():
-            fact.status, fact.reason = "cancelled", event.reason
-        case GoodsReturned():
-            fact.returned, fact.reason = event.amount.amount, event.reason
-            order.returned += event.amount.amount
-        case _:
-            assert_never(event)
+    if isinstance(event, OrderPlaced):
+        order.customer_id, order.owner = event.customer_id, event.owner
+        order.opportunity_id = event.opportunity_id
+        order.number, order.title, order.note = event.number, event.title, event.note
+        order.amount, order.currency = Decimal(0), event.total.currency
+        order.placed_at, order.placed_position = recorded.occurred_at, recorded.position
+    for fact in facts(recorded):
+        match fact:
+            case OrderFact():
+                _fold(order, fact)
+                rows.add(FACTS, fact)
+            case LineFact():
+                rows.add(LINES, fact)
+            case InstalmentFact():
+                rows.add(INSTALMENTS, fact)
+
+
+def _fold(order: OrderRow, fact: OrderFact) -> None:
     order.status = fact.status or order.status
-    rows.add(FACTS, fact)
-
-
-def _buy(rows: Rows, recorded: Recorded, *lines: PricedLine) -> None:
-    for number, line in enumerate(lines, 1):
-        rows.add(
-            LINES,
-            LineRow(
-                recorded.stream_id,
-                recorded.version,
-                number,
-                recorded.position,
-                recorded.occurred_at,
-                line.model_dump(mode="json"),
-            ),
-        )
+    amount = fact.amount
+    if amount is None:
+        return
+    if fact.kind == "returned":
+        fact.amount, fact.returned = None, amount
+        order.returned += amount
+    else:
+        order.amount = (order.amount or 0) + amount
 
 
 MODEL = ReadModel("orders", (ORDERS, FACTS, LINES, INSTALMENTS), OrderEvent, apply, critical=True)
@@ -297,9 +201,13 @@ SELECT o.order_id AS id, o.version, o.number, o.title, o.note, o.customer_id AS 
         WHERE s.order_id = o.order_id AND s.currency = o.currency AND {facts}
  ) paid WHERE true
 """
-LINES_OF = (
-    "SELECT line FROM order_lines s WHERE order_id = %(id)s AND {facts} ORDER BY version, number"
-)
+LINES_OF = """
+SELECT jsonb_build_object(
+           'product', product, 'quantity', quantity::text, 'discount', discount::text,
+           'unit_price', jsonb_build_object('amount', unit_price::text, 'currency', currency),
+           'total', jsonb_build_object('amount', amount::text, 'currency', currency))
+  FROM order_lines s WHERE order_id = %(id)s AND {facts} ORDER BY version, number
+"""
 HISTORY_OF = """
 SELECT version, status, amount, returned, occurred_at, recorded_at, actor, reason, position
   FROM order_facts s WHERE order_id = %(id)s AND {facts} ORDER BY version

@@ -41,6 +41,7 @@ from projections.asking.view import View
 from projections.customers import CustomerRef
 from projections.engine.model import ReadModel
 from projections.engine.tables import Row, Rows, Table
+from projections.facts.payments import PaymentFact, facts
 
 
 @dataclass(slots=True)
@@ -67,24 +68,6 @@ class PaymentRow(Row):
     received_by: str | None = None
 
 
-@dataclass(slots=True)
-class PaymentFact(Row):
-    """A fact, never changed: received, credited, allocated (or, below 0, released), refunded."""
-
-    payment_id: UUID
-    version: int
-    position: int = 0
-    occurred_at: datetime | None = None
-    recorded_at: datetime | None = None
-    kind: str = "received"
-    customer_id: UUID | None = None
-    order_id: UUID | None = None
-    amount: Decimal | None = None
-    currency: str | None = None
-    actor: str | None = None
-    is_note: bool = False
-
-
 PAYMENTS = Table(
     "payments",
     PaymentRow,
@@ -105,7 +88,7 @@ def apply(rows: Rows, recorded: Recorded) -> None:
     event: PaymentEvent = recorded.event  # type: ignore[assignment]  # the model names its events
     payment = rows.get(PAYMENTS, recorded.stream_id)
     payment.version, payment.position = recorded.version, recorded.position
-    amount, order_id = event.amount.amount, None
+    amount = event.amount.amount
     match event:
         case PaymentReceived() | CreditNoteIssued():
             is_money = isinstance(event, PaymentReceived)
@@ -117,37 +100,21 @@ def apply(rows: Rows, recorded: Recorded) -> None:
             payment.received_at, payment.received_by = recorded.occurred_at, recorded.actor
             payment.received_position = recorded.position
             payment.credit += amount
-            kind = "received" if is_money else "credited"
         case PaymentAllocated():
             payment.credit -= amount
-            kind, order_id = "allocated", event.order_id
         case AllocationReleased():
             payment.credit += amount
-            kind, order_id, amount = "allocated", event.order_id, -amount
         case PaymentRefunded():
             payment.refunded += amount
             if event.order_id is None:
                 payment.credit -= amount
-            kind, order_id = "refunded", event.order_id
         case _:
             assert_never(event)
-    rows.add(
-        FACTS,
-        PaymentFact(
-            recorded.stream_id,
-            recorded.version,
-            recorded.position,
-            recorded.occurred_at,
-            recorded.recorded_at,
-            kind,
-            payment.customer_id,
-            order_id,
-            amount,
-            event.amount.currency,
-            recorded.actor,
-            payment.kind == "credit-note",
-        ),
-    )
+    [fact] = facts(recorded)
+    fact.customer_id, fact.is_note = payment.customer_id, payment.kind == "credit-note"
+    if fact.kind == "released":  # an allocation below 0, so that sums need no case for it
+        fact.kind, fact.amount = "allocated", -amount
+    rows.add(FACTS, fact)
 
 
 MODEL = ReadModel("payments", (PAYMENTS, FACTS), PaymentEvent, apply, critical=True)

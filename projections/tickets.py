@@ -4,29 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Literal, assert_never
+from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import Field
 
 from events.envelope import Recorded
-from events.ticket import (
-    DispatchConfirmed,
-    DispatchDeclined,
-    TicketClassified,
-    TicketClosed,
-    TicketDispatched,
-    TicketEscalated,
-    TicketEvent,
-    TicketNoted,
-    TicketOpened,
-    TicketRated,
-    TicketReopened,
-    TicketReplied,
-    TicketResolved,
-    TicketWaiting,
-    WorkLogged,
-)
+from events.ticket import TicketEvent, TicketOpened
 from projections import customers
 from projections.asking.clocks import Moment
 from projections.asking.listing import (
@@ -47,6 +31,7 @@ from projections.asking.view import View
 from projections.customers import CustomerRef, name_at
 from projections.engine.model import ReadModel
 from projections.engine.tables import Row, Rows, Table
+from projections.facts.tickets import TicketFact, facts
 
 
 @dataclass(slots=True)
@@ -67,29 +52,6 @@ class TicketRow(Row):
     opened_at: datetime | None = None
 
 
-@dataclass(slots=True)
-class TicketFact(Row):
-    """A fact, never changed: what one event says of the ticket, and nothing of the others."""
-
-    ticket_id: UUID
-    version: int
-    position: int = 0
-    occurred_at: datetime | None = None
-    recorded_at: datetime | None = None
-    type: str | None = None
-    actor: str | None = None
-    status: str | None = None
-    dispatch: str | None = None
-    technician: str | None = None
-    kind: str | None = None
-    priority: str | None = None
-    product: str | None = None
-    minutes: int | None = None
-    score: int | None = None
-    inbound: bool | None = None
-    text: str | None = None
-
-
 TICKETS = Table(
     "tickets",
     TicketRow,
@@ -104,57 +66,14 @@ def apply(rows: Rows, recorded: Recorded) -> None:
     event: TicketEvent = recorded.event  # type: ignore[assignment]  # the model names its events
     ticket = rows.get(TICKETS, recorded.stream_id)
     ticket.version, ticket.position = recorded.version, recorded.position
-    fact = TicketFact(
-        recorded.stream_id,
-        recorded.version,
-        recorded.position,
-        recorded.occurred_at,
-        recorded.recorded_at,
-        recorded.type.removeprefix("ticket."),
-        recorded.actor,
-    )
-    rows.add(FACTS, fact)
-    match event:
-        case TicketOpened():
-            ticket.customer_id, ticket.contact_id = event.customer_id, event.contact_id
-            ticket.order_id, ticket.number = event.order_id, event.number
-            ticket.channel, ticket.subject = event.channel.value, event.subject
-            ticket.text = event.text
-            ticket.opened_at, ticket.opened_position = recorded.occurred_at, recorded.position
-            fact.status, fact.dispatch = "open", "undispatched"
-            fact.kind = event.kind and event.kind.value
-            fact.priority, fact.product = event.priority.value, event.product
-        case TicketClassified():
-            fact.kind = event.kind and event.kind.value
-            fact.priority = event.priority and event.priority.value
-            fact.product = event.product
-        case TicketDispatched():
-            fact.dispatch, fact.technician = "unconfirmed", event.technician
-        case DispatchConfirmed():
-            fact.dispatch, fact.technician, fact.status = "confirmed", event.technician, "open"
-        case DispatchDeclined():
-            fact.dispatch, fact.text = "undispatched", event.reason
-        case TicketReplied():
-            fact.text, fact.inbound = event.text, event.inbound
-            fact.status = "open" if event.inbound else None
-        case TicketNoted():
-            fact.text = event.text
-        case WorkLogged():
-            fact.minutes, fact.text = event.minutes, event.text
-        case TicketWaiting():
-            fact.status, fact.text = "waiting", event.reason
-        case TicketEscalated():
-            fact.text = event.reason
-        case TicketResolved():
-            fact.status, fact.text = "resolved", event.text
-        case TicketClosed():
-            fact.status = "closed"
-        case TicketReopened():
-            fact.status, fact.text = "open", event.reason
-        case TicketRated():
-            fact.score, fact.text = event.score, event.text
-        case _:
-            assert_never(event)
+    if isinstance(event, TicketOpened):
+        ticket.customer_id, ticket.contact_id = event.customer_id, event.contact_id
+        ticket.order_id, ticket.number = event.order_id, event.number
+        ticket.channel, ticket.subject = event.channel.value, event.subject
+        ticket.text = event.text
+        ticket.opened_at, ticket.opened_position = recorded.occurred_at, recorded.position
+    for fact in facts(recorded):
+        rows.add(FACTS, fact)
 
 
 MODEL = ReadModel("tickets", (TICKETS, FACTS), TicketEvent, apply)
@@ -172,7 +91,7 @@ class AskTickets(ListedAt):
     technician: Annotated[
         Word, Where("f.technician = %(technician)s AND f.dispatch <> 'undispatched'")
     ] = None
-    kind: Annotated[Word, Where("f.kind = %(kind)s")] = None
+    kind: Annotated[Word, Where("f.topic = %(kind)s")] = None
     priority: Annotated[Word, Where("f.priority = %(priority)s")] = None
     customer_id: Annotated[UUID | None, Where("t.customer_id = %(customer_id)s")] = None
     number: Annotated[Word, Where("t.number = %(number)s")] = None
@@ -241,20 +160,21 @@ class TicketDetail(TicketShape, HeadAt):
 
 
 LATEST = "(array_agg(s.{0} ORDER BY s.version DESC) FILTER (WHERE s.{0} IS NOT NULL))[1] AS {0}"
-COUNTED = "count(*) FILTER (WHERE s.type = '{0}') AS {1}"
+COUNTED = "count(*) FILTER (WHERE s.kind = '{0}') AS {1}"
 SELECT = f"""
 SELECT t.ticket_id AS id, f.version, t.number, t.channel, t.subject, t.text, t.contact_id,
        t.order_id, t.customer_id AS "customer.id", {{name}} AS "customer.name", t.opened_at,
        f.status, f.dispatch,
        CASE f.dispatch WHEN 'undispatched' THEN NULL ELSE f.technician END AS technician,
-       f.kind, f.priority, f.product, f.score, f.minutes, f.first_taken_at, f.first_reply_at,
-       f.resolved_at, CASE f.status WHEN 'closed' THEN f.closed_at END AS closed_at, f.changed_at,
+       f.topic AS kind, f.priority, f.product, f.score, f.minutes,
+       f.first_taken_at, f.first_reply_at, f.resolved_at,
+       CASE f.status WHEN 'closed' THEN f.closed_at END AS closed_at, f.changed_at,
        f.waits, f.escalations, f.resolutions, f.closings, f.reopenings
   FROM tickets t LEFT JOIN customers c USING (customer_id) CROSS JOIN LATERAL (
        SELECT {
     ", ".join(
         LATEST.format(name)
-        for name in ("status", "dispatch", "technician", "kind", "priority", "product", "score")
+        for name in ("status", "dispatch", "technician", "topic", "priority", "product", "score")
     )
 },
               coalesce(sum(s.minutes), 0)::int8 AS minutes,
@@ -280,8 +200,9 @@ SELECT t.ticket_id AS id, f.version, t.number, t.channel, t.subject, t.text, t.c
  WHERE t.opened_position > 0 AND {{opened}}
 """
 HISTORY = """
-SELECT version, type, occurred_at, recorded_at, actor, status, dispatch, technician, kind, priority,
-       minutes, score, inbound, text, position
+SELECT version, kind AS type, occurred_at, recorded_at, actor, status, dispatch,
+       CASE kind WHEN 'dispatch-declined' THEN NULL ELSE technician END AS technician,
+       topic AS kind, priority, minutes, score, inbound, text, position
   FROM ticket_facts s WHERE ticket_id = %(id)s AND {facts} ORDER BY version
 """
 

@@ -1,61 +1,109 @@
-"""One kind of fact: its columns, and what each event adds to it."""
+"""A table of facts in Parquet: which columns of which facts it holds."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import date, datetime
+from decimal import Decimal
+from functools import cached_property
+from types import UnionType
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from uuid import UUID
 
 import pyarrow as pa
 
-from events.envelope import Recorded
-from events.values import Money
-
-Facts = Iterator[tuple[Any, ...]]
+from events.base import Event, Personal
+from projections.engine.tables import Row
+from projections.facts.fact import Digits
 
 MOMENT = pa.timestamp("us", tz="UTC")
 AMOUNT = pa.decimal128(24, 4)
-QUANTITY = pa.decimal128(18, 3)
 TEXT = pa.string()
 CLOCKS = [("position", pa.int64()), ("occurred_at", MOMENT), ("recorded_at", MOMENT)]
+KINDS: dict[Any, pa.DataType] = {
+    UUID: TEXT,
+    str: TEXT,
+    int: pa.int32(),
+    bool: pa.bool_(),
+    date: pa.date32(),
+    datetime: MOMENT,
+    Decimal: AMOUNT,
+}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class FactTable:
-    """One kind of fact.
+    """One table of facts. Its rows begin with the clocks.
 
     Attributes:
-        facts: what an event adds, without the clocks, which come first in every row.
-        types: of the events that add anything.
+        columns: by name; a fact that has no such column has null there, and one that has null in
+            the first of them is not of this table.
+        takes: the facts that it holds, and of which events.
+
+    Raises:
+        TypeError: when a column is personal, no fact has it, or they do not agree on what it holds.
     """
 
     name: str
-    schema: pa.Schema
-    types: frozenset[str]
-    facts: Callable[[Recorded], Facts]
+    columns: tuple[str, ...]
+    takes: Mapping[type[Row], tuple[type[Event], ...]]
+
+    def __post_init__(self) -> None:
+        """Refuse columns that must not, or cannot, be written."""
+        _ = self.schema
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """The clocks, then the columns."""
+        return pa.schema([*CLOCKS, *((name, self._kind(name)) for name in self.columns)])
+
+    @property
+    def types(self) -> frozenset[str]:
+        """Of the events whose facts it holds."""
+        return frozenset[str]().union(*map(self.types_of, self.takes))
+
+    def types_of(self, fact: type[Row]) -> frozenset[str]:
+        """Of the events of which it holds this fact."""
+        return frozenset(event.event_type for event in self.takes.get(fact, ()))
+
+    def _kind(self, column: str) -> pa.DataType:
+        kinds = [
+            kind_of(self.name, column, hints[column])
+            for hints in (get_type_hints(fact, include_extras=True) for fact in self.takes)
+            if column in hints
+        ]
+        if not kinds or any(kind != kinds[0] for kind in kinds):
+            raise TypeError(f"{self.name}.{column} is {kinds or 'in no fact'}")
+        return kinds[0]
+
+    def made(self, facts: Sequence[Any]) -> pa.Table:
+        """These facts as rows."""
+        arrays = [
+            pa.array([_plain(getattr(fact, field.name, None)) for fact in facts], type=field.type)
+            for field in self.schema
+        ]
+        return pa.table(arrays, schema=self.schema)
 
 
-def columns(*each: tuple[str, pa.DataType]) -> pa.Schema:
-    """A table's schema: the clocks, then its own columns."""
-    return pa.schema([*CLOCKS, *each])
+def kind_of(table: str, column: str, hint: Any) -> pa.DataType:
+    """How a column of a fact is written.
+
+    Raises:
+        TypeError: when it is personal, for what is written cannot be taken back.
+    """
+    marks: tuple[Any, ...] = ()
+    if get_origin(hint) is Annotated:
+        hint, *marks = get_args(hint)  # type: ignore[assignment]  # a tuple unpacks to a list
+    if any(isinstance(mark, Personal) for mark in marks):
+        raise TypeError(f"{table}.{column} is personal, so it is no column of Parquet")
+    if isinstance(hint, UnionType):
+        [hint] = (kind for kind in get_args(hint) if kind is not type(None))
+    for mark in marks:
+        if isinstance(mark, Digits):
+            return pa.decimal128(mark.precision, mark.scale)
+    return KINDS[hint]
 
 
-def worth(money: Money | None) -> tuple[Any, Any]:
-    """An amount and its currency, or neither."""
-    return (None, None) if money is None else (money.amount, money.currency)
-
-
-def rows_of(table: FactTable, events: list[Recorded]) -> pa.Table:
-    """What these events add to a table, in the order of their positions."""
-    rows = [
-        (recorded.position, recorded.occurred_at, recorded.recorded_at, *fact)
-        for recorded in events
-        if recorded.type in table.types
-        for fact in table.facts(recorded)
-    ]
-    columns = list(zip(*rows, strict=True)) if rows else [()] * len(table.schema)
-    arrays = [
-        pa.array(column, type=field.type)
-        for column, field in zip(columns, table.schema, strict=True)
-    ]
-    return pa.table(arrays, schema=table.schema)
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, UUID) else value

@@ -1,4 +1,4 @@
-"""The tables of facts: what orders add to them, and the schema that readers may rely on.
+"""The tables of facts in Parquet, whose columns readers may rely on.
 
 A fact is added and never changed. It holds no personal data: erasing somebody leaves it as it is.
 """
@@ -6,120 +6,174 @@ A fact is added and never changed. It holds no personal data: erasing somebody l
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import pyarrow as pa
 
-from analytics.facts import sales as sales_facts
-from analytics.facts.fact import AMOUNT, QUANTITY, TEXT, Facts, FactTable, columns
+from analytics.facts.fact import FactTable
+from events.company import PipelineDefined
+from events.customer import (
+    CustomerClaimed,
+    CustomerDetailsChanged,
+    CustomerHandedOver,
+    CustomerRegistered,
+    CustomerReleased,
+    CustomerTagged,
+    CustomerUntagged,
+)
 from events.envelope import Recorded
-from events.lines import PricedLine
-from events.order import GoodsReturned, OrderCancelled, OrderLineAdded, OrderPlaced
-from events.payment import AllocationReleased, PaymentAllocated, PaymentRefunded
-
-MONEY_KINDS = {
-    PaymentAllocated: "allocated",
-    AllocationReleased: "released",
-    PaymentRefunded: "refunded",
-}
-
-
-def _purchases(recorded: Recorded) -> Facts:
-    event = recorded.event
-    if isinstance(event, OrderPlaced):
-        yield (
-            str(recorded.stream_id),
-            str(event.customer_id),
-            event.owner,
-            event.total.amount,
-            event.total.currency,
-        )
-
-
-def _changes(recorded: Recorded) -> Facts:
-    event, order, payment = recorded.event, str(recorded.stream_id), None
-    match event:
-        case OrderLineAdded():
-            kind, amount = "line-added", event.line.total
-        case OrderCancelled():
-            yield order, "cancelled", None, None, None
-            return
-        case GoodsReturned():
-            kind, amount = "returned", event.amount
-        case PaymentAllocated() | AllocationReleased() | PaymentRefunded():
-            if event.order_id is None:
-                return
-            kind, amount = MONEY_KINDS[type(event)], event.amount
-            order, payment = str(event.order_id), order
-        case _:
-            return
-    yield order, kind, amount.amount, amount.currency, payment
-
-
-def _lines(recorded: Recorded) -> Facts:
-    event = recorded.event
-    lines: tuple[PricedLine, ...] = ()
-    if isinstance(event, OrderPlaced):
-        lines = event.lines
-    elif isinstance(event, OrderLineAdded):
-        lines = (event.line,)
-    for number, line in enumerate(lines, 1):
-        yield (
-            str(recorded.stream_id),
-            number,
-            line.product,
-            line.quantity,
-            line.total.amount,
-            line.total.currency,
-        )
-
+from events.lead import (
+    LeadCaptured,
+    LeadClaimed,
+    LeadConverted,
+    LeadDisqualified,
+    LeadQualified,
+    LeadReturned,
+)
+from events.opportunity import (
+    CustomerIdentified,
+    OpportunityLost,
+    OpportunityOpened,
+    OpportunityReopened,
+    OpportunityWon,
+    QuoteGiven,
+    StageMoved,
+)
+from events.order import (
+    GoodsReturned,
+    OrderCancelled,
+    OrderLineAdded,
+    OrderPlaced,
+    PaymentsPlanned,
+)
+from events.payment import (
+    AllocationReleased,
+    CreditNoteIssued,
+    PaymentAllocated,
+    PaymentReceived,
+    PaymentRefunded,
+)
+from events.ticket import (
+    DispatchConfirmed,
+    DispatchDeclined,
+    TicketClassified,
+    TicketClosed,
+    TicketDispatched,
+    TicketEscalated,
+    TicketOpened,
+    TicketRated,
+    TicketReopened,
+    TicketReplied,
+    TicketResolved,
+    TicketWaiting,
+    WorkLogged,
+)
+from projections.facts.catalog import facts
+from projections.facts.companies import StageFact
+from projections.facts.customers import AccountFact, TagFact
+from projections.facts.leads import LeadFact
+from projections.facts.opportunities import DealFact
+from projections.facts.orders import InstalmentFact, LineFact, OrderFact
+from projections.facts.payments import PaymentFact
+from projections.facts.tickets import TicketFact
 
 PURCHASES = FactTable(
     "purchases",
-    columns(
-        ("order_id", TEXT),
-        ("customer_id", TEXT),
-        ("owner", TEXT),
-        ("amount", AMOUNT),
-        ("currency", TEXT),
-    ),
-    frozenset({"order.placed"}),
-    _purchases,
+    ("order_id", "customer_id", "owner", "amount", "currency"),
+    {OrderFact: (OrderPlaced,)},
 )
 CHANGES = FactTable(
     "purchase_changes",
-    columns(
-        ("order_id", TEXT),
-        ("kind", TEXT),
-        ("amount", AMOUNT),
-        ("currency", TEXT),
-        ("payment_id", TEXT),
-    ),
-    frozenset(
-        {
-            "order.line-added",
-            "order.cancelled",
-            "order.goods-returned",
-            "payment.allocated",
-            "payment.allocation-released",
-            "payment.refunded",
-        }
-    ),
-    _changes,
+    ("order_id", "kind", "amount", "currency", "payment_id"),
+    {
+        OrderFact: (OrderLineAdded, OrderCancelled, GoodsReturned),
+        PaymentFact: (PaymentAllocated, AllocationReleased, PaymentRefunded),
+    },
 )
 LINES = FactTable(
     "purchase_lines",
-    columns(
-        ("order_id", TEXT),
-        ("number", pa.int32()),
-        ("product", TEXT),
-        ("quantity", QUANTITY),
-        ("amount", AMOUNT),
-        ("currency", TEXT),
-    ),
-    frozenset({"order.placed", "order.line-added"}),
-    _lines,
+    ("order_id", "number", "product", "quantity", "amount", "currency"),
+    {LineFact: (OrderPlaced, OrderLineAdded)},
 )
-TABLES = (PURCHASES, CHANGES, LINES, *sales_facts.TABLES)
+INSTALMENTS = FactTable(
+    "instalments",
+    ("order_id", "number", "due", "amount", "currency"),
+    {InstalmentFact: (PaymentsPlanned,)},
+)
+RECEIPTS = FactTable(
+    "receipts",
+    ("payment_id", "kind", "amount", "currency"),
+    {PaymentFact: (PaymentReceived, PaymentRefunded)},
+)
+CREDITS = FactTable(
+    "credits",
+    ("payment_id", "customer_id", "amount", "currency"),
+    {PaymentFact: (CreditNoteIssued,)},
+)
+DEALS = FactTable(
+    "deals",
+    (
+        *("deal_id", "kind", "pipeline", "stage", "customer_id", "owner", "product", "reason"),
+        *("amount", "currency", "expected_close"),
+    ),
+    {
+        DealFact: (
+            *(OpportunityOpened, CustomerIdentified, StageMoved, QuoteGiven),
+            *(OpportunityWon, OpportunityLost, OpportunityReopened),
+        )
+    },
+)
+LEADS = FactTable(
+    "leads",
+    (
+        *("lead_id", "kind", "source", "campaign", "region", "industry", "owner", "reason"),
+        *("customer_id", "opportunity_id"),
+    ),
+    {
+        LeadFact: (
+            *(LeadCaptured, LeadClaimed, LeadReturned),
+            *(LeadQualified, LeadDisqualified, LeadConverted),
+        )
+    },
+)
+TICKETS = FactTable(
+    "tickets",
+    (
+        *("ticket_id", "kind", "customer_id", "channel", "topic", "priority", "product"),
+        *("technician", "minutes", "score", "inbound"),
+    ),
+    {
+        TicketFact: (
+            *(TicketOpened, TicketClassified),
+            *(TicketDispatched, DispatchConfirmed, DispatchDeclined),
+            *(TicketReplied, WorkLogged, TicketWaiting, TicketEscalated),
+            *(TicketResolved, TicketClosed, TicketReopened, TicketRated),
+        )
+    },
+)
+ACCOUNTS = FactTable(
+    "accounts",
+    ("customer_id", "kind", "account_kind", "region", "industry", "source", "owner"),
+    {
+        AccountFact: (
+            *(CustomerRegistered, CustomerDetailsChanged),
+            *(CustomerClaimed, CustomerReleased, CustomerHandedOver),
+        )
+    },
+)
+TAGS = FactTable(
+    "tags", ("customer_id", "kind", "tag"), {TagFact: (CustomerTagged, CustomerUntagged)}
+)
+PIPELINES = FactTable(
+    "pipelines",
+    ("pipeline", "place", "stage", "kind", "probability"),
+    {StageFact: (PipelineDefined,)},
+)
+TABLES = (
+    *(PURCHASES, CHANGES, LINES, INSTALMENTS, RECEIPTS, CREDITS),
+    *(DEALS, LEADS, TICKETS, ACCOUNTS, TAGS, PIPELINES),
+)
 TYPES = frozenset[str]().union(*(table.types for table in TABLES))
 VERSION = 1
 """Of what an event adds; to be raised with every change that is no change of a schema."""
@@ -127,3 +181,23 @@ SHAPE = hashlib.sha256(
     f"{VERSION} {[(table.name, str(table.schema)) for table in TABLES]}".encode()
 ).hexdigest()[:16]
 """Of files that this code writes; others are written anew."""
+TAKING = {
+    (event, fact): [table for table in TABLES if event in table.types_of(fact)]
+    for event in TYPES
+    for fact in {fact for table in TABLES for fact in table.takes}
+}
+"""By event and fact, the tables that hold it."""
+
+
+def rows_of(events: Iterable[Recorded]) -> Iterator[tuple[FactTable, pa.Table]]:
+    """What these events add to each table, in the order of their positions."""
+    added: dict[FactTable, list[Any]] = {table: [] for table in TABLES}
+    for recorded in events:
+        if recorded.type in TYPES:
+            for fact in facts(recorded):
+                for table in TAKING.get((recorded.type, type(fact)), ()):
+                    if getattr(fact, table.columns[0]) is not None:
+                        added[table].append(fact)
+    for table, rows in added.items():
+        if rows:
+            yield table, table.made(rows)

@@ -9,9 +9,8 @@ from dataclasses import replace
 import psycopg
 import structlog
 
-from analytics.facts.fact import rows_of
 from analytics.facts.store import Manifest, Store, WrittenByOthers
-from analytics.facts.tables import SHAPE, TABLES, TYPES
+from analytics.facts.tables import SHAPE, TYPES, rows_of
 from events.ledger import checkpoints, ledger
 from events.ledger.collection import without_cycle_collection
 from events.ledger.keys import Keyring
@@ -101,10 +100,8 @@ class Writing:
 
     def _written(self, manifest: Manifest, batch: Batch) -> Manifest:
         files = {table: list(found) for table, found in manifest.files.items()}
-        for table in TABLES:
-            rows = rows_of(table, batch.events)
-            if rows.num_rows:
-                files.setdefault(table.name, []).append(self._store.write(table.name, rows))
+        for table, rows in rows_of(batch.events):
+            files.setdefault(table.name, []).append(self._store.write(table.name, rows))
         new = replace(manifest, files=files)
         if batch.events:
             last = batch.events[-1]

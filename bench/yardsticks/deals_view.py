@@ -29,18 +29,18 @@ UPDATE opportunities SET version = %(version)s, position = %(position)s, stage =
     kind = %(kind)s, stage_since = %(at)s, changed_at = %(at)s, closed_at = %(closed_at)s
  WHERE opportunity_id = %(id)s
 """
-STAGE = """
-INSERT INTO stages (opportunity_id, version, position, occurred_at, recorded_at, stage, kind, actor)
-VALUES (%(id)s, %(version)s, %(position)s, %(at)s, %(at)s, %(stage)s, %(kind)s, %(actor)s)
-"""
 WORTH = """
 UPDATE opportunities SET version = %(version)s, position = %(position)s, amount = %(amount)s,
     currency = %(currency)s, changed_at = %(at)s WHERE opportunity_id = %(id)s
 """
-AMOUNT = """
-INSERT INTO amounts (opportunity_id, version, position, occurred_at, amount, currency)
-VALUES (%(id)s, %(version)s, %(position)s, %(at)s, %(amount)s, %(currency)s)
+FACT = """
+INSERT INTO deal_facts (deal_id, version, position, occurred_at, recorded_at, kind, actor, pipeline,
+    stage, owner, product, amount, currency, expected_close)
+VALUES (%(id)s, %(version)s, %(position)s, %(at)s, %(at)s, %(fact)s, %(actor)s,
+    CASE %(fact)s WHEN 'opened' THEN 'sales' END,
+    %(stage)s, %(owner)s, %(product)s, %(amount)s, %(currency)s, %(expected_close)s)
 """
+BLANK = dict.fromkeys(("stage", "owner", "product", "amount", "currency", "expected_close"))
 QUOTE = """
 INSERT INTO quotes (opportunity_id, quote_id, version, position, occurred_at, given_by, total,
     currency, valid_until, lines)
@@ -83,6 +83,7 @@ class Deals(Projection[DealsView]):
             "version": event.originator_version,
             "position": tracking.notification_id,
             "at": event.timestamp,
+            **BLANK,
             **more,
         }
         self.view.write(tracking, values, *statements)
@@ -100,17 +101,28 @@ class Deals(Projection[DealsView]):
 
     @process_event.register
     def opened(self, event: Deal.Opened, tracking: Tracking) -> None:  # type: ignore[name-defined]  # made by eventsourcing
-        self.write(event, tracking, OPEN_DEAL, STAGE, WORTH, AMOUNT, kind="open", **given(event))
+        self.write(
+            event, tracking, OPEN_DEAL, WORTH, FACT, kind="open", fact="opened", **given(event)
+        )
 
     @process_event.register
     def stage_moved(self, event: Deal.StageMoved, tracking: Tracking) -> None:  # type: ignore[name-defined]  # made by eventsourcing
-        self.write(event, tracking, STAND, STAGE, kind="open", closed_at=None, **given(event))
+        self.write(
+            event,
+            tracking,
+            STAND,
+            FACT,
+            kind="open",
+            fact="stage-moved",
+            closed_at=None,
+            **given(event),
+        )
 
     @process_event.register
     def quote_given(self, event: Deal.QuoteGiven, tracking: Tracking) -> None:  # type: ignore[name-defined]  # made by eventsourcing
         fields = given(event)
         fields["lines"] = Jsonb(fields["lines"])
-        self.write(event, tracking, QUOTE, WORTH, AMOUNT, **fields)
+        self.write(event, tracking, QUOTE, WORTH, FACT, fact="quote-given", **fields)
 
     @process_event.register
     def won(self, event: Deal.Won, tracking: Tracking) -> None:  # type: ignore[name-defined]  # made by eventsourcing
@@ -118,10 +130,10 @@ class Deals(Projection[DealsView]):
             event,
             tracking,
             STAND,
-            STAGE,
             WORTH,
-            AMOUNT,
+            FACT,
             kind="won",
+            fact="won",
             closed_at=event.timestamp,
             **given(event),
         )
