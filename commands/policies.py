@@ -6,7 +6,7 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID, uuid5
 
@@ -20,23 +20,23 @@ from commands.http.wire import ENTRIES
 from events.base import ERASED
 from events.envelope import Actor, Recorded
 from events.lead import LeadCaptured, LeadClaimed, LeadConverted, LeadQualified
-from events.ledger import checkpoints, ledger
-from events.ledger.checkpoints import Overtaken
+from events.ledger import following, ledger
+from events.ledger.following import AWAY_SECONDS, follow
 from events.ledger.keys import Keyring
 from events.ledger.ledger import Connection, Stored
+from events.ledger.locks import Lock
 
 log = structlog.get_logger()
 
 NAME = "policies"
 SHAPE = "1"
+WAY_OUT = "see what is to be done by hand, then run: pledge policies resume"
 BATCH = 500
 POLL_SECONDS = 0.05
-AWAY_SECONDS = 1.0
 HTTP_REFUSALS = range(400, 500)
 SILENT = frozenset({"import", "library"})
 """History that others bring along: what should follow has happened, or will never."""
 
-LEAD = "SELECT pg_try_advisory_lock(7203, 1)"
 PARK = """
 INSERT INTO progress.parked_policies
        (policy, event_id, position, stream_id, command, rule, detail)
@@ -143,41 +143,22 @@ class Policies:
 
     def run(self, stop: threading.Event) -> None:
         """Go on until told to stop; outlives a database that restarts."""
-        while not stop.is_set():
-            try:
-                with self._connect() as conn:
-                    conn.execute(checkpoints.LEASE)
-                    while not stop.is_set() and not self.lead(conn):
-                        stop.wait(AWAY_SECONDS)
-                    looked = 0.0
-                    while not stop.is_set():
-                        if time.monotonic() - looked > AWAY_SECONDS:
-                            self.retry_wanted(conn)
-                            looked = time.monotonic()
-                        if not self.step(conn):
-                            stop.wait(POLL_SECONDS)
-            except (psycopg.OperationalError, Overtaken, Undecided) as error:
-                log.warning("policies begin again", error=str(error).strip())
-                stop.wait(AWAY_SECONDS)
+        act, expected = partial(self._act, stop), (Undecided,)
+        follow(NAME, self._connect, act, stop, lock=Lock.POLICIES, expected=expected)
 
-    def lead(self, conn: Connection) -> bool:
-        """Whether this session is the one that acts; the very first begins at the ledger's end."""
-        row = conn.execute(LEAD).fetchone()
-        if not (row and row[0]):
-            return False
-        checkpoint = checkpoints.fetch(conn, NAME)
-        if checkpoint is None:
-            begin_at_the_end(conn)
-        elif checkpoint.halted is None and not checkpoints.fits(conn, checkpoint):
-            stands = (
-                f"policies stand at position {checkpoint.position} of a ledger that is not this "
-                "one as it is now (restored from a backup?); see what is to be done by hand, then "
-                "run: pledge policies resume"
-            )
-            halted = replace(checkpoint, halted=stands, halted_at=checkpoint.position)
-            checkpoints.move(conn, checkpoint, halted)
-            log.error("policies halted", why=stands)
-        return True
+    def _act(self, stop: threading.Event, conn: Connection) -> None:
+        self.begin(conn)
+        looked = 0.0
+        while not stop.is_set():
+            if time.monotonic() > looked + AWAY_SECONDS:
+                self.retry_wanted(conn)
+                looked = time.monotonic()
+            if not self.step(conn):
+                stop.wait(POLL_SECONDS)
+
+    def begin(self, conn: Connection) -> None:
+        """Go on from the checkpoint; the very first leader begins at the ledger's end."""
+        following.take_up(conn, NAME, SHAPE, WAY_OUT)
 
     def step(self, conn: Connection) -> int:
         """Take the next events; how many.
@@ -185,20 +166,13 @@ class Policies:
         Raises:
             Undecided: when the ledger did not answer; the events are taken again.
         """
-        old = checkpoints.fetch(conn, NAME)
-        assert old is not None
-        if old.halted is not None:
-            return 0
-        rows = ledger.read(conn, old.position, BATCH)
+        return following.take_next(conn, NAME, BATCH, partial(self._answer, conn))
+
+    def _answer(self, conn: Connection, rows: Sequence[Stored]) -> None:
         for row in rows:
             if row.type in POLICIES and row.actor_kind not in SILENT:
                 for policy in POLICIES[row.type]:
                     self._follow(conn, policy, row.stream_id, row.position, attempts=0)
-        if rows:
-            checkpoints.move(
-                conn, old, replace(old, position=rows[-1].position, event_id=rows[-1].event_id)
-            )
-        return len(rows)
 
     def retry_wanted(self, conn: Connection) -> None:
         """Try again what operators asked for, under new command ids where a rule had refused."""
@@ -251,9 +225,7 @@ class Policies:
 
 def begin_at_the_end(conn: Connection) -> None:
     """Let policies answer what comes from now on, and nothing that is there already."""
-    head = ledger.head(conn)
-    rows = ledger.read(conn, head - 1, 1) if head else []
-    checkpoints.begin(conn, NAME, SHAPE, head, rows[0].event_id if rows else None)
+    following.begin_at_the_end(conn, NAME, SHAPE)
 
 
 class Undecided(RuntimeError):

@@ -5,15 +5,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
-import psycopg
 import structlog
 
 from analytics.facts.store import Manifest, Store, WrittenByOthers
 from analytics.facts.tables import SHAPE, TYPES, rows_of
-from events.ledger import checkpoints, ledger
+from events.ledger import ledger
 from events.ledger.collection import without_cycle_collection
+from events.ledger.following import follow
 from events.ledger.keys import Keyring
+from events.ledger.locks import Lock
 from projections.engine.folding import Batch, Poison, readable
 from projections.engine.tables import Connection
 
@@ -22,9 +24,6 @@ log = structlog.get_logger()
 BATCH = 20_000
 POLL_SECONDS = 0.25
 """A file for every change that comes alone would be many; a question may wait so long."""
-AWAY_SECONDS = 1.0
-LEADER = "SELECT pg_try_advisory_lock(7203, 4)"
-AT = "SELECT event_id FROM ledger.events WHERE position = %s"
 AGAIN = "run: pledge analytics rebuild"
 
 
@@ -43,21 +42,13 @@ class Writing:
 
     def run(self, stop: threading.Event) -> None:
         """Write facts until told to stop; outlives a database or a store that goes away."""
+        act, expected = partial(self._act, stop), (WrittenByOthers, OSError)
+        follow("facts", self._connect, act, stop, lock=Lock.FACTS, expected=expected)
+
+    def _act(self, stop: threading.Event, conn: Connection) -> None:
         while not stop.is_set():
-            try:
-                with self._connect() as conn:
-                    conn.execute(checkpoints.LEASE)
-                    while not stop.is_set() and not _is_leader(conn):
-                        stop.wait(AWAY_SECONDS)
-                    while not stop.is_set():
-                        if not self.step(conn):
-                            stop.wait(POLL_SECONDS)
-            except (psycopg.OperationalError, WrittenByOthers, OSError) as error:
-                log.warning("writing facts begins again", error=str(error).strip())
-                stop.wait(AWAY_SECONDS)
-            except Exception:  # a store's client raises what it likes; told whole, and begun again
-                log.exception("writing facts begins again after something unforeseen")
-                stop.wait(AWAY_SECONDS)
+            if not self.step(conn):
+                stop.wait(POLL_SECONDS)
 
     def step(self, conn: Connection, batch: int = BATCH) -> int:
         """Write the facts of what comes next, if anything; how many events it held.
@@ -120,9 +111,8 @@ class Writing:
         ledger_id = ledger.ledger_id(conn)
         if found.shape != SHAPE:
             return found.anew(SHAPE, ledger_id)
-        row = conn.execute(AT, (found.position,)).fetchone()
-        is_known = found.position == 0 or (row is not None and row[0] == found.event_id)
-        if found.ledger_id == ledger_id and is_known:
+        at_hand = ledger_id, ledger.event_at(conn, found.position)
+        if at_hand == (found.ledger_id, found.event_id):
             return found
         if found.halted is None or not found.halted.endswith(AGAIN):
             why = (
@@ -141,11 +131,6 @@ def begin_anew(conn: Connection, store: Store) -> None:
         WrittenByOthers: when a writer committed in this moment; try again.
     """
     store.commit(store.latest().anew(SHAPE, ledger.ledger_id(conn)))
-
-
-def _is_leader(conn: Connection) -> bool:
-    row = conn.execute(LEADER).fetchone()
-    return bool(row and row[0])
 
 
 def _poison(batch: Batch) -> Poison | None:

@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 from uuid import UUID
 
-import psycopg
 import structlog
 
-from events.kafka.records import (
-    FORMAT,
-    source_of,
-)
+from events.kafka.records import FORMAT, source_of
 from events.kafka.topic import Tail, TopicUnfit
 from events.ledger import checkpoints, ledger
 from events.ledger.checkpoints import Checkpoint
-
-Connection = psycopg.Connection[Any]
+from events.ledger.following import halt
+from events.ledger.ledger import Connection
 
 log = structlog.get_logger()
 
 NAME = "relay"
-AT = "SELECT event_id FROM ledger.events WHERE position = %s"
 
 
 def shape_of(topic_id: UUID) -> str:
@@ -47,15 +41,13 @@ def take_lead(conn: Connection, topic_id: UUID, tail: Tail) -> Checkpoint:
             checkpoints.begin(conn, NAME, shape, 0, None)
         found = checkpoints.raise_epoch(conn, NAME)
         strange = _strange(conn, found, shape, tail)
-        if strange is None:
-            if found.halted is None:
-                return found
-            going_on = replace(found, halted=None, halted_at=None)
-            checkpoints.move(conn, found, going_on)
-            return going_on
-        halted = replace(found, halted=strange, halted_at=found.position)
-        checkpoints.move(conn, found, halted)
-        return halted
+        if strange is not None:
+            return halt(conn, found, strange)
+        if found.halted is None:
+            return found
+        going_on = replace(found, halted=None, halted_at=None)
+        checkpoints.move(conn, found, going_on)
+        return going_on
 
 
 def _is_first_format(found: Checkpoint) -> bool:
@@ -74,11 +66,10 @@ def _strange(conn: Connection, found: Checkpoint, shape: str, tail: Tail) -> str
             "more (deleted and made anew?); to fill the new one from the first event on, run: "
             "pledge relay --from-the-start"
         )
-    row = conn.execute(AT, (tail.event_at,)).fetchone()
-    known = tail.event_id is None or (row is not None and str(row[0]) == tail.event_id)
-    theirs = tail.source not in ("", source_of(ledger.ledger_id(conn)))
-    fits = checkpoints.fits(conn, found) and known and not theirs
-    if not fits or tail.position > ledger.head(conn):
+    fits = checkpoints.mismatch(conn, found) is None
+    known = tail.event_id in (None, str(ledger.event_at(conn, tail.event_at)))
+    ours = tail.source in ("", source_of(ledger.ledger_id(conn)))
+    if not (fits and known and ours) or tail.position > ledger.head(conn):
         return (
             f"the topic holds events up to position {tail.position} that this ledger does not "
             f"(it is another one, or was restored from a backup?); the relay had carried up to "

@@ -11,14 +11,14 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
-import psycopg
 import structlog
 
 from events.kafka.client import KafkaAway, KafkaError, Producer, Topic, awaited
@@ -32,12 +32,12 @@ from events.kafka.records import (
     watermark_record,
 )
 from events.kafka.topic import TOPIC, TopicUnfit, prepare_topic, tail_of
-from events.ledger import checkpoints
-from events.ledger.checkpoints import Checkpoint, Overtaken
+from events.ledger import checkpoints, ledger
+from events.ledger.checkpoints import Checkpoint
 from events.ledger.collection import without_cycle_collection
-from events.ledger.ledger import Stored, stored
-
-Connection = psycopg.Connection[Any]
+from events.ledger.following import AWAY_SECONDS, follow, rest
+from events.ledger.ledger import Connection, Stored
+from events.ledger.locks import Lock
 
 log = structlog.get_logger()
 
@@ -47,13 +47,7 @@ BATCH_BYTES = 8_000_000
 IN_FLIGHT = 5
 """Batches on their way at once; the next is read and sent while earlier ones are acknowledged."""
 POLL_SECONDS = 0.005
-BUSY_POLL_SECONDS = 0.001
-"""Between looks at the ledger for a while after an event: where one came others follow."""
-BUSY_SECONDS = 1.0
 AWAIT_SECONDS = 0.1
-AWAY_SECONDS = 1.0
-LONGEST_AWAY_SECONDS = 30.0
-"""Between attempts while Kafka takes nothing, so that it is not filled with repeats."""
 BEAT_SECONDS = 1.0
 LOOK_SECONDS = 5.0
 CLOSE_SECONDS = 5.0
@@ -66,14 +60,13 @@ SELECT position, event_id::text, stream_type, stream_id::text, version, occurred
 """As ``ledger.READ``, but ids are texts, as records have them."""
 UNHURRIED = "SET synchronous_commit = off"
 """A crash may take the last moves of the checkpoint along; their events are sent again."""
-LEADER = "SELECT pg_try_advisory_lock(7203, 2)"
 
 
 class Lost(RuntimeError):
     """A record was not taken; everything from the checkpoint on is sent again."""
 
 
-PASSING = (psycopg.OperationalError, KafkaAway, KafkaError, Overtaken, Lost, TopicUnfit)
+EXPECTED = (KafkaAway, KafkaError, Lost, TopicUnfit)
 """Errors to retry: transient, or logged until an operator fixes them."""
 
 
@@ -151,48 +144,31 @@ class Relay:
 
     def run(self, stop: threading.Event) -> None:
         """Carry events until told to stop; outlives a database or a Kafka that goes away."""
-        while not stop.is_set():
-            try:
-                self._stand_by(stop)
-            except PASSING as error:
-                log.warning("the relay begins again", error=str(error).strip())
-                self._refusals += isinstance(error, Lost)
-            except Exception:  # logged whole; a relay that ends carries nothing any more
-                log.exception("the relay begins again after something unforeseen")
-            doublings = min(max(0, self._refusals - 1), 10)
-            stop.wait(min(AWAY_SECONDS * 2**doublings, LONGEST_AWAY_SECONDS))
+        act, refusals = partial(self._lead, stop), lambda: self._refusals
+        # Pauses grow with refusals, so that Kafka is not filled with repeats.
+        follow(NAME, self._ready, act, stop, lock=Lock.RELAY, expected=EXPECTED, failures=refusals)
 
-    def _stand_by(self, stop: threading.Event) -> None:
-        """Make ready what takes time, then wait for the lead."""
-        topic_id = prepare_topic(self._bootstrap, self._topic)
+    @contextmanager
+    def _ready(self) -> Iterator[Connection]:
+        """Make ready what takes time, before the lead is waited for."""
+        self._topic_id = prepare_topic(self._bootstrap, self._topic)
         with (
-            closing(Producer(self._bootstrap)) as producer,
-            closing(Topic(self._bootstrap, self._topic)) as topic,
+            closing(Producer(self._bootstrap)) as self._producer,
+            closing(Topic(self._bootstrap, self._topic)) as self._watched,
             self._connect() as conn,
         ):
-            conn.execute(checkpoints.LEASE)
-            while not stop.is_set() and not self._is_leader(conn):
-                stop.wait(AWAY_SECONDS)
-            if not stop.is_set():
-                self._lead(conn, producer, topic, topic_id, stop)
+            try:
+                yield conn
+            except Lost:
+                self._refusals += 1
+                raise
 
-    def _is_leader(self, conn: Connection) -> bool:
-        row = conn.execute(LEADER).fetchone()
-        return bool(row and row[0])
-
-    def _lead(
-        self,
-        conn: Connection,
-        producer: Producer,
-        topic: Topic,
-        topic_id: UUID,
-        stop: threading.Event,
-    ) -> None:
-        if topic.id() != topic_id:
+    def _lead(self, stop: threading.Event, conn: Connection) -> None:
+        if self._watched.id() != self._topic_id:
             raise Lost(f"the topic {self._topic} was made anew while this relay stood by")
         conn.execute("SELECT 1")
         tail = tail_of(self._bootstrap, self._topic, lambda: conn.execute("SELECT 1"))
-        checkpoint = take_lead(conn, topic_id, tail)
+        checkpoint = take_lead(conn, self._topic_id, tail)
         if checkpoint.halted is not None:
             log.error("the relay halted", why=checkpoint.halted)
             while not stop.wait(AWAY_SECONDS) and _still_halted(conn):
@@ -200,11 +176,10 @@ class Relay:
             return
         conn.execute(UNHURRIED)
         log.info("the relay leads", epoch=checkpoint.epoch, position=checkpoint.position)
-        position = checkpoint.position
-        source = source_of(checkpoint.ledger_id)
-        last = [position] * PARTITIONS
+        position, source = checkpoint.position, source_of(checkpoint.ledger_id)
+        send, look, last = self._producer.send, self._watched.id, [position] * PARTITIONS
         leading = _Leading(
-            conn, producer.send, topic.id, topic_id, source, checkpoint, position, last, stop
+            conn, send, look, self._topic_id, source, checkpoint, position, last, stop
         )
         while not stop.is_set():
             self._turn(leading)
@@ -219,15 +194,14 @@ class Relay:
         self._beat(leading)
         room = 1 if self._refusals else IN_FLIGHT  # one batch is enough to see it refused again
         if len(leading.batches) < room:
-            rows = _read(leading.conn, leading.sent)
+            rows = ledger.read(leading.conn, leading.sent, BATCH, READ)
         if rows:
             self._send(leading, rows)
         if leading.batches and (not rows or len(leading.batches) >= room):
             self._settle(leading)
         elif not rows:
             self._move(leading)
-            is_busy = time.monotonic() < leading.sent_at + BUSY_SECONDS
-            leading.stop.wait(BUSY_POLL_SECONDS if is_busy else POLL_SECONDS)
+            rest(leading.stop, POLL_SECONDS, leading.sent_at)
 
     def _send(self, leading: _Leading, rows: Sequence[Stored]) -> None:
         source, last = leading.source, leading.last
@@ -236,7 +210,8 @@ class Relay:
             for row in rows:
                 partition, key = home_of(row.stream_id)
                 value = event_record(row, source, last[partition])
-                acks.append(self._produce(leading, value, partition, _ms(row.recorded_at), key))
+                ms = _ms(row.recorded_at)
+                acks.append(leading.send(self._topic, value, key, HEADERS, partition, ms))
                 last[partition] = row.position
                 size += len(value)
                 if size > BATCH_BYTES:
@@ -247,11 +222,6 @@ class Relay:
         leading.batches.append(
             Batch(acks, end.position, UUID(str(end.event_id)), _ms(end.recorded_at), tuple(last))
         )
-
-    def _produce(
-        self, leading: _Leading, value: bytes, partition: int, ms: int, key: bytes | None = None
-    ) -> Any:
-        return leading.send(self._topic, value, key, HEADERS, partition, ms)
 
     def _settle(self, leading: _Leading) -> None:
         """Await the oldest batch, then close the chain of every partition behind it.
@@ -270,11 +240,11 @@ class Relay:
 
     def _mark(self, leading: _Leading, batch: Batch) -> None:
         """Say in every partition that nothing of it is missing up to the batch's end."""
-        position, acks = batch.position, []
+        position, ms, acks = batch.position, batch.recorded_ms, []
         for partition, previous in enumerate(batch.last):
             if previous < position:
                 value = watermark_record(position, previous, leading.source, partition)
-                acks.append(self._produce(leading, value, partition, batch.recorded_ms))
+                acks.append(leading.send(self._topic, value, None, HEADERS, partition, ms))
                 leading.last[partition] = max(leading.last[partition], position)
         leading.marks.append(Marks(acks, position, batch.event_id))
 
@@ -329,14 +299,6 @@ class Relay:
             return
         if found != leading.topic_id:
             raise Lost(f"the topic {self._topic} is not the one that it was")
-
-
-def _read(conn: Connection, after: int) -> list[Stored]:
-    return (
-        conn.cursor(binary=True, row_factory=stored)
-        .execute(READ, (after, BATCH), prepare=True)
-        .fetchall()
-    )
 
 
 def _ms(moment: datetime) -> int:

@@ -4,21 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
-import psycopg
-
 from events.ledger import ledger
-
-Connection = psycopg.Connection[Any]
+from events.ledger.ledger import Connection
 
 LEDGER = "ledger"
 """The source that is one partition, 0, whose offsets are the positions."""
-
-LEASE = "SET idle_session_timeout = '10s'; SET idle_in_transaction_session_timeout = '10s'"
-"""For the session that holds a leader's lock: a frozen leader loses both, a living one asks more
-often than that."""
 
 
 class Overtaken(RuntimeError):
@@ -157,26 +149,17 @@ def move_all(conn: Connection, moves: Sequence[tuple[Checkpoint, Checkpoint]]) -
         Overtaken: when a stored checkpoint is not the old one any more; undo the transaction.
     """
     first = moves[0][0]
+    rows = [
+        (
+            *(new.name, new.partition, old.shape),
+            *(new.position, new.event_id, new.halted, new.halted_at, new.offset, new.watermark),
+            *(old.position, old.event_id, old.offset, old.watermark, old.epoch),
+        )
+        for old, new in moves
+    ]
     done = conn.execute(
         MOVE,
-        (
-            [new.name for _, new in moves],
-            [new.partition for _, new in moves],
-            [old.shape for old, _ in moves],
-            [new.position for _, new in moves],
-            [new.event_id for _, new in moves],
-            [new.halted for _, new in moves],
-            [new.halted_at for _, new in moves],
-            [new.offset for _, new in moves],
-            [new.watermark for _, new in moves],
-            [old.position for old, _ in moves],
-            [old.event_id for old, _ in moves],
-            [old.offset for old, _ in moves],
-            [old.watermark for old, _ in moves],
-            [old.epoch for old, _ in moves],
-            first.ledger_id,
-            first.source,
-        ),
+        [*map(list, zip(*rows, strict=True)), first.ledger_id, first.source],
         prepare=False,  # a plan for any number of them is ten times slower than one for these
     )
     if done.rowcount != len(moves):
@@ -184,13 +167,15 @@ def move_all(conn: Connection, moves: Sequence[tuple[Checkpoint, Checkpoint]]) -
         raise Overtaken(f"another process moved a checkpoint of {names}")
 
 
-def fits(conn: Connection, checkpoint: Checkpoint) -> bool:
-    """Whether the checkpoint belongs to the ledger at hand.
+def mismatch(conn: Connection, checkpoint: Checkpoint) -> str | None:
+    """Why the checkpoint does not belong to the ledger at hand; None when it does.
 
     Where it does not, going on would skip or repeat events.
     """
-    found = conn.execute(
-        "SELECT event_id FROM ledger.events WHERE position = %s", (checkpoint.position,)
-    ).fetchone()
-    lost = checkpoint.position > 0 and (found is None or found[0] != checkpoint.event_id)
-    return ledger.ledger_id(conn) == checkpoint.ledger_id and not lost
+    at_hand = ledger.ledger_id(conn), ledger.event_at(conn, checkpoint.position)
+    if at_hand == (checkpoint.ledger_id, checkpoint.event_id):
+        return None
+    return (
+        f"stands at position {checkpoint.position} of a ledger that is not this one as it is now "
+        "(restored from a backup?)"
+    )

@@ -83,6 +83,7 @@ READ_STREAMS = f"""
 SELECT {COLUMNS} FROM ledger.events WHERE stream_id = ANY(%b) ORDER BY stream_id, version
 """
 HEAD = "SELECT coalesce(max(position), 0) FROM ledger.events"
+AT = "SELECT event_id FROM ledger.events WHERE position = %s"
 OUTCOMES = """
 SELECT o.actor, o.key, o.body_hash, o.stream_id, o.stream_type, o.status, o.rule, o.detail,
        o.fields, o.version, o.first_position, o.last_position, o.after_position,
@@ -337,6 +338,12 @@ def head(conn: Connection) -> int:
     return int(row[0]) if row else 0
 
 
+def event_at(conn: Connection, position: int) -> UUID | None:
+    """The id of the event at a position, if there is one."""
+    row = conn.execute(AT, (position,)).fetchone()
+    return row and row[0]
+
+
 def ledger_id(conn: Connection) -> UUID:
     """Which ledger this is."""
     row = conn.execute("SELECT ledger_id FROM ledger.identity").fetchone()
@@ -370,10 +377,10 @@ def decode_all(
     return events
 
 
-def read(conn: Connection, after: int, limit: int) -> list[Stored]:
+def read(conn: Connection, after: int, limit: int, query: str = READ) -> list[Stored]:
     """The next events above a position; no reader can pass a hole."""
     cursor = conn.cursor(binary=True, row_factory=stored)
-    return cursor.execute(READ, (after, limit), prepare=True).fetchall()
+    return cursor.execute(query, (after, limit), prepare=True).fetchall()
 
 
 def read_streams(conn: Connection, stream_ids: Collection[UUID]) -> list[Stored]:

@@ -8,7 +8,8 @@ from typing import Any
 
 import psycopg
 
-LOCK = "SELECT pg_advisory_xact_lock(7201, 2)"
+from events.ledger.locks import Lock
+
 BOOK = """
 CREATE SCHEMA IF NOT EXISTS ledger;
 CREATE SCHEMA IF NOT EXISTS vault;
@@ -18,8 +19,6 @@ CREATE TABLE IF NOT EXISTS ledger.migrations (
     applied_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 """
-
-
 HAS_RIGHTS = """
 SELECT has_database_privilege('pledge_service', current_database(), 'CREATE')
    AND has_database_privilege('pledge_service', current_database(), 'TEMPORARY')
@@ -58,7 +57,7 @@ def migrate(conninfo: str) -> list[str]:
     with psycopg.connect(conninfo, application_name="pledge migrate") as conn:
         if _is_up_to_date(conn, ours):
             return []
-        conn.execute(LOCK)
+        conn.execute(f"SELECT pg_advisory_xact_lock({Lock.MIGRATE})")
         conn.execute(BOOK)
         applied: dict[str, str] = dict(
             conn.execute("SELECT name, sha256 FROM ledger.migrations").fetchall()

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
 from uuid import UUID
 
-import psycopg
-
 from events.kafka.records import partition_of
-from events.ledger import checkpoints
 from events.ledger.checkpoints import LEDGER, Checkpoint
 from projections.engine.model import ReadModel
+from projections.engine.tables import Connection
 
 FAR = 20_000
 ENOUGH = 1_000
@@ -21,18 +18,6 @@ NEXT = """
 SELECT stream_id FROM ledger.events WHERE position > %s AND position <= %s AND type = ANY (%s)
  ORDER BY position LIMIT %s
 """
-
-Connection = psycopg.Connection[Any]
-
-
-def mismatch(conn: Connection, checkpoint: Checkpoint) -> str | None:
-    """Why the checkpoint does not belong to the ledger at hand; None when it does."""
-    if checkpoints.fits(conn, checkpoint):
-        return None
-    return (
-        f"stands at position {checkpoint.position} of a ledger that is not this one as it is now "
-        "(restored from a backup?)"
-    )
 
 
 def set_back(conn: Connection, model: ReadModel, checkpoint: Checkpoint) -> str | None:

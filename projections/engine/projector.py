@@ -119,8 +119,7 @@ class Projector:
                 why = f"its rows cannot be written: {error.__class__.__name__}: {error}"
                 new = replace(old, halted=why)
                 checkpoints.move(conn, old, new)
-                self.checkpoints[place] = new
-                log.error("a read model halted", model=self.model.name, why=why)
+                self.moved({place: (old, new)})
 
     def _stored(self, conn: Connection, batch: Batch) -> Rows:
         rows = Rows(self.model.tables, f"{self.model.schema}.")

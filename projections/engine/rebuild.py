@@ -12,6 +12,7 @@ from psycopg import IsolationLevel
 
 from events.ledger import checkpoints, ledger
 from events.ledger.keys import Keyring
+from events.ledger.locks import Lock
 from projections.engine import progress
 from projections.engine.building import (
     CHUNK,
@@ -45,7 +46,7 @@ def create(conn: Connection, model: ReadModel) -> None:
     if checkpoints.fetch(conn, model.name) is not None:
         return
     with conn.transaction():
-        conn.execute("SELECT pg_advisory_xact_lock(7201, 3)")
+        conn.execute(f"SELECT pg_advisory_xact_lock({Lock.CREATE})")
         if checkpoints.fetch(conn, model.name) is None:
             _make_schema(conn, model, model.schema)
             for table in model.tables:
@@ -106,10 +107,7 @@ def _rebuild(conn: Connection, keyring: Keyring, model: ReadModel, report: Progr
             head = _follow(conn, asked, head, aside)
         conn.execute(f"DROP SCHEMA IF EXISTS {model.schema} CASCADE".encode())
         conn.execute(f"ALTER SCHEMA {model.next_schema} RENAME TO {model.schema}".encode())
-        row = conn.execute(
-            "SELECT event_id FROM ledger.events WHERE position = %s", (head,)
-        ).fetchone()
-        checkpoints.begin(conn, model.name, model.shape, head, row[0] if row else None)
+        checkpoints.begin(conn, model.name, model.shape, head, ledger.event_at(conn, head))
         conn.execute("DELETE FROM progress.parked WHERE name = %s", (model.name,))
         for stream_id, stopped in aside.items():
             progress.park(conn, model.name, stream_id, stopped.position, stopped.why)
@@ -167,11 +165,11 @@ def differences(
 @contextmanager
 def _alone(conn: Connection, model: ReadModel) -> Iterator[None]:
     """Let one rebuild of a read model run at a time; another waits its turn."""
-    conn.execute("SELECT pg_advisory_lock(7202, hashtext(%s))", (model.name,))
+    conn.execute(f"SELECT pg_advisory_lock({Lock.REBUILD}, hashtext(%s))", (model.name,))
     try:
         yield
     finally:
-        conn.execute("SELECT pg_advisory_unlock(7202, hashtext(%s))", (model.name,))
+        conn.execute(f"SELECT pg_advisory_unlock({Lock.REBUILD}, hashtext(%s))", (model.name,))
 
 
 def _make_schema(conn: Connection, model: ReadModel, schema: str) -> None:

@@ -6,14 +6,16 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
-from dataclasses import replace
+from functools import partial
 
 import psycopg
 import structlog
 
+from events.kafka.client import KafkaAway
 from events.ledger import checkpoints, ledger
 from events.ledger.checkpoints import LEDGER, Checkpoint, Overtaken
 from events.ledger.collection import without_cycle_collection
+from events.ledger.following import AWAY_SECONDS, follow, halt
 from events.ledger.keys import Keyring
 from projections.engine import progress
 from projections.engine.building import CannotBuild
@@ -21,17 +23,23 @@ from projections.engine.folding import Batch, readable
 from projections.engine.model import ReadModel
 from projections.engine.projector import Projector, Taken, say
 from projections.engine.rebuild import create, rebuild_if_changed
-from projections.engine.sources import FromLedger, Piece, Source, SourceAway
+from projections.engine.sources import FromLedger, Piece, Source
 from projections.engine.tables import Connection
 
 log = structlog.get_logger()
 
 BATCH = 5_000
 """The most events taken at once."""
-AWAY_SECONDS = 1.0
 SESSION = "SET synchronous_commit = off; SET enable_seqscan = off"
 """A crash may take the last moments' rows and their checkpoint along, together: they come again.
 All that is asked are look-ups by key, which the planner would not believe of small tables."""
+
+
+class SourceUnfit(RuntimeError):
+    """A read model is another version's or follows another source; the message says what to do."""
+
+
+EXPECTED = (KafkaAway, SourceUnfit)
 
 
 class Runner:
@@ -62,26 +70,21 @@ class Runner:
 
     def run(self, stop: threading.Event) -> None:
         """Keep the read models up to the source until told to stop; outlives whatever goes away."""
-        while not stop.is_set():
-            try:
-                with self._connect() as conn, closing(self):
-                    self.prepare(conn)
-                    conn.execute(SESSION)
-                    while not stop.is_set():
-                        if not self.step(conn):
-                            self._source.rest(stop)
-            except (psycopg.OperationalError, Overtaken, SourceAway) as error:
-                log.warning("projectors begin again", error=str(error).strip())
-                stop.wait(AWAY_SECONDS)
-            except Exception:  # logged whole; projectors that end would bring nothing up to date
-                log.exception("projectors begin again after something unforeseen")
-                stop.wait(AWAY_SECONDS)
+        follow("projections", self._connect, partial(self._act, stop), stop, expected=EXPECTED)
+
+    def _act(self, stop: threading.Event, conn: Connection) -> None:
+        with closing(self):
+            self.prepare(conn)
+            conn.execute(SESSION)
+            while not stop.is_set():
+                if not self.step(conn):
+                    self._source.rest(stop)
 
     def prepare(self, conn: Connection) -> None:
         """Create what is missing, rebuild what has another shape than the code, open the source.
 
         Raises:
-            SourceAway: when the source does not answer.
+            KafkaAway: when the source does not answer.
         """
         self.projectors = []
         for model in self._models:
@@ -100,7 +103,7 @@ class Runner:
 
         Raises:
             psycopg.OperationalError: when the database is away.
-            SourceAway: when Kafka is.
+            KafkaAway: when Kafka is.
         """
         self._take_over(conn)
         self._look_for_resumed(conn)
@@ -174,7 +177,7 @@ class Runner:
             self._change_source(conn, found)
             found = checkpoints.fetch_all(conn, name)
         if found[0].shape != projector.model.shape:
-            raise SourceAway(
+            raise SourceUnfit(
                 f"another version of Pledge keeps the read model {name}; stop one of them"
             )
         projector.checkpoints = {
@@ -189,11 +192,11 @@ class Runner:
         """Let a read model go on with this source; the chain proves that it misses nothing.
 
         Raises:
-            SourceAway: when it follows a topic, and this process the ledger or other partitions.
+            SourceUnfit: when it follows a topic, and this process the ledger or other partitions.
         """
         name, source = found[0].name, self._source
         if source.id == LEDGER:
-            raise SourceAway(
+            raise SourceUnfit(
                 f"read model {name} follows Kafka, and this process the ledger; to have it follow "
                 "the ledger again, stop the processes that follow Kafka, and run: "
                 f"pledge project rebuild {name}"
@@ -201,7 +204,7 @@ class Runner:
         if found[0].source == LEDGER:
             checkpoints.split(conn, name, source.id, source.partitions)
         elif len(found) != source.partitions:
-            raise SourceAway(
+            raise SourceUnfit(
                 f"read model {name} has read {len(found)} partitions, and the topic has "
                 f"{source.partitions}; stop the projectors, and run: pledge project rebuild {name}"
             )
@@ -211,11 +214,12 @@ class Runner:
 
     def _fitting(self, conn: Connection, model: ReadModel, checkpoint: Checkpoint) -> Checkpoint:
         """The checkpoint, halted where it does not fit what there is to read."""
-        strange = progress.mismatch(conn, checkpoint) or progress.set_back(conn, model, checkpoint)
+        strange = checkpoints.mismatch(conn, checkpoint) or progress.set_back(
+            conn, model, checkpoint
+        )
         if strange is None or checkpoint.halted is not None:
             return checkpoint
-        halted = replace(checkpoint, halted=say(model.name, strange), halted_at=checkpoint.taken)
-        checkpoints.move(conn, checkpoint, halted)
+        halted = halt(conn, checkpoint, say(model.name, strange))
         log.error("a read model halted", model=model.name, why=halted.halted)
         return halted
 

@@ -7,19 +7,13 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-import structlog
-
 from events.ledger import ledger
 from events.ledger.checkpoints import LEDGER, Checkpoint
+from events.ledger.following import rest
 from events.ledger.ledger import Stored
 from projections.engine.tables import Connection
 
-log = structlog.get_logger()
-
 POLL_SECONDS = 0.01
-BUSY_POLL_SECONDS = 0.001
-"""Between looks at the ledger for as long as somebody seems to be at work."""
-BUSY_SECONDS = 1.0
 
 
 class Piece(NamedTuple):
@@ -50,10 +44,6 @@ class Piece(NamedTuple):
         return self.offset is None or self.offset <= (checkpoint.offset or 0)
 
 
-class SourceAway(RuntimeError):
-    """The source does not answer; come back later."""
-
-
 class Source(Protocol):
     """A source of events in partitions; all events of a stream are in one, in order.
 
@@ -69,7 +59,7 @@ class Source(Protocol):
         """Begin, with a session on the ledger.
 
         Raises:
-            SourceAway: when the source does not answer, here and in everything below.
+            KafkaAway: when the source does not answer, here and in everything below.
         """
 
     def close(self) -> None:
@@ -103,7 +93,7 @@ class FromLedger:
     def __init__(self) -> None:
         self._is_news = False
         self._after: int | None = None
-        self._read_at = -BUSY_SECONDS
+        self._read_at = 0.0
 
     def open(self, conn: Connection) -> None:
         """See ``Source``."""
@@ -138,5 +128,4 @@ class FromLedger:
 
     def rest(self, stop: threading.Event) -> None:
         """See ``Source``."""
-        is_busy = time.monotonic() < self._read_at + BUSY_SECONDS
-        stop.wait(BUSY_POLL_SECONDS if is_busy else POLL_SECONDS)
+        rest(stop, POLL_SECONDS, self._read_at)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -18,7 +18,7 @@ from events.kafka.records import PARTITIONS, Foreign, Link, link_of, source_of
 from events.kafka.topic import TOPIC
 from events.ledger import checkpoints, ledger
 from events.ledger.checkpoints import Checkpoint
-from projections.engine.sources import Piece, SourceAway
+from projections.engine.sources import Piece
 from projections.engine.tables import Connection
 
 AWAIT_SECONDS = 0.1
@@ -110,17 +110,16 @@ class FromTopic:
         """See ``Source``: join the group."""
         self._conn = conn
         self._source = source_of(ledger.ledger_id(conn))
-        with _away():
-            self._watched = self._opened.enter_context(closing(Topic(self._bootstrap, self._topic)))
-            found = self._watched.id()
-            if found is None:
-                raise SourceAway(f"Kafka at {self._bootstrap} has no topic {self._topic}")
-            self.id = str(found)
-            self._chains = {}
-            self._changed.clear()
-            group = f"{self._topic}.projections"
-            self._consumer = self._opened.enter_context(closing(Consumer(self._bootstrap, group)))
-            self._consumer.subscribe(self._topic, self._changed)
+        self._watched = self._opened.enter_context(closing(Topic(self._bootstrap, self._topic)))
+        found = self._watched.id()
+        if found is None:
+            raise KafkaAway(f"Kafka at {self._bootstrap} has no topic {self._topic}")
+        self.id = str(found)
+        self._chains = {}
+        self._changed.clear()
+        group = f"{self._topic}.projections"
+        self._consumer = self._opened.enter_context(closing(Consumer(self._bootstrap, group)))
+        self._consumer.subscribe(self._topic, self._changed)
 
     def close(self) -> None:
         """See ``Source``: leave the group."""
@@ -130,7 +129,7 @@ class FromTopic:
     @property
     def _reading(self) -> Consumer:
         if self._consumer is None:
-            raise SourceAway(f"the topic {self._topic} is not open")
+            raise KafkaAway(f"the topic {self._topic} is not open")
         return self._consumer
 
     def assigned(self) -> frozenset[int] | None:
@@ -180,13 +179,11 @@ class FromTopic:
         row = self._conn.execute(RECORDED_AT, (position,)).fetchone()
         if row is None:
             return 0
-        with _away():
-            return self._reading.offset_at(partition, int(row[0].timestamp() * 1000))
+        return self._reading.offset_at(partition, int(row[0].timestamp() * 1000))
 
     def read(self, limit: int) -> list[Piece]:
         """See ``Source``."""
-        with _away():
-            polled = self._reading.poll(AWAIT_SECONDS, limit)
+        polled = self._reading.poll(AWAIT_SECONDS, limit)
         if self._changed.is_set():
             return []  # these may be of partitions that were not sought yet
         pieces = [
@@ -225,9 +222,8 @@ class FromTopic:
             hole = chain.hole
             if hole is None or now < hole.looked + LOOK_SECONDS:
                 continue
-            with _away():
-                if not self._reading.is_at_end(partition):
-                    continue
+            if not self._reading.is_at_end(partition):
+                continue
             log.warning(
                 "records are missing",
                 topic=self._topic,
@@ -275,14 +271,6 @@ class FromTopic:
 
     def rest(self, stop: threading.Event) -> None:
         """See ``Source``: reading waits by itself."""
-
-
-@contextmanager
-def _away() -> Iterator[None]:
-    try:
-        yield
-    except KafkaAway as error:
-        raise SourceAway(str(error)) from error
 
 
 def _is_in(there: Mapping[int, UUID], piece: Piece) -> bool:

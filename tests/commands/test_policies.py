@@ -18,7 +18,9 @@ from commands.policies import Policies, retry
 from events.envelope import Actor, Recorded
 from events.lead import LeadConverted
 from events.ledger import checkpoints, ledger
+from events.ledger.following import leads
 from events.ledger.keys import Keyring
+from events.ledger.locks import Lock
 from tests.commands.making import (
     MASTER,
     claim,
@@ -38,7 +40,8 @@ def acting(url: str) -> Iterator[tuple[Policies, ledger.Connection]]:
     made = Policies(lambda: ledger.connect(url), Keyring(MASTER), writer)
     try:
         with ledger.connect(url) as conn:
-            assert made.lead(conn)
+            assert leads(conn, Lock.POLICIES)
+            made.begin(conn)
             yield made, conn
     finally:
         writer.stop()
@@ -237,8 +240,8 @@ def test_a_person_who_was_forgotten_meanwhile_still_gets_a_deal(ledger_url: str)
 
 
 def test_one_process_acts_and_another_takes_over(ledger_url: str) -> None:
-    with acting(ledger_url) as (made, _), ledger.connect(ledger_url) as standby:
-        assert not made.lead(standby)
+    with acting(ledger_url), ledger.connect(ledger_url) as standby:
+        assert not leads(standby, Lock.POLICIES)
     with acting(ledger_url):
         pass
 
