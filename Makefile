@@ -4,9 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SPARK := $(VENV)/.spark
+# The tests start Python many times: without bytecode each would compile everything anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run run-kafka test test-faults check format generated bench clean
+.PHONY: help run run-kafka test test-quick test-faults check format generated bench clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
@@ -29,8 +31,11 @@ run: $(READY) ## the whole product on http://127.0.0.1:8000, with a sample compa
 run-kafka: $(READY) ## the same as separate processes around Kafka, all on this machine
 	@exec $(BIN)/pledge stack
 
-test: $(READY) $(SPARK) ## every test, on a real PostgreSQL
-	@exec $(BIN)/python -m pytest
+test: $(READY) $(SPARK) ## every test, on a real PostgreSQL and a real Kafka
+	@exec $(BIN)/python -m pytest -n auto
+
+test-quick: $(READY) ## the tests that need no server
+	@exec $(BIN)/python -m pytest -n logical -m quick
 
 test-faults: $(READY) ## for an hour: load on the deployment around Kafka while any part of it dies
 	@PLEDGE_TEST_FAULT_SECONDS=$${PLEDGE_TEST_FAULT_SECONDS:-3600} exec $(BIN)/python -m pytest -s -k whatever_dies tests/end_to_end/test_distributed.py

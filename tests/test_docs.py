@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from urllib.request import urlopen
 import pytest
 
 from pledge.settings import Settings
+from tests.end_to_end.running import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -29,7 +29,7 @@ FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 SAID = "127.0.0.1:8000"
 END = "end of block"
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 180
 
 ADA = "b0000000-0000-4000-8000-000000000001"
 BEN = "b0000000-0000-4000-8000-000000000002"
@@ -122,11 +122,9 @@ def terminal(
     """Beside a running Pledge that has just made its sample company."""
     for name in [name for name in os.environ if name.startswith("PLEDGE_")]:
         monkeypatch.delenv(name)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     monkeypatch.setenv("PLEDGE_DATABASE_URL", database_url)
     monkeypatch.setenv("PLEDGE_HOME", str(tmp_path / "home"))
+    port = free_port()
     monkeypatch.setenv("PLEDGE_PORT", str(port))
     address = f"127.0.0.1:{port}"
     log = tmp_path / "log"

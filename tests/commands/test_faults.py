@@ -148,7 +148,7 @@ def test_commands_wait_for_a_database_that_is_away_for_a_while(ledger_url: str) 
         assert not any(job.done() for job in waiting)
         proxy.reopen()
         assert [job.result()[0].status for job in waiting] == [201] * 5
-        assert time.monotonic() - began < 6
+        assert time.monotonic() - began < writing.PATIENCE_SECONDS
     assert types_of(ledger_url) == ["lead.captured"] * 6
 
 
@@ -244,7 +244,7 @@ def test_a_command_that_failed_beside_a_lost_append_is_answered_all_the_same(
             writer.submit([capture(uuid4())]),
         ]
         queued.set()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             return [answer.status for ticket in tickets for answer in await ticket]
 
     with writer_on(ledger_url, connect=fragile(ledger_url, fate), started=True) as writer:
@@ -254,7 +254,7 @@ def test_a_command_that_failed_beside_a_lost_append_is_answered_all_the_same(
 
 
 def assert_set(event: threading.Event) -> None:
-    assert event.wait(20)
+    assert event.wait(120)
 
 
 def test_an_unreadable_stream_fails_alone(ledger_url: str) -> None:

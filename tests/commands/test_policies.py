@@ -313,7 +313,7 @@ def has_begun(url: str) -> bool:
 
 def wait_for(holds: Any) -> None:
     waited = threading.Event()
-    for _ in range(200):
+    for _ in range(2_400):
         if holds():
             return
         waited.wait(0.05)

@@ -60,7 +60,7 @@ def race(url: str, lead: UUID, if_match: int | None = None) -> dict[str, Answer]
     processes = [spawn.Process(target=run, args=(team, ready, answers)) for team in teams]
     for process in processes:
         process.start()
-    told = dict(answers.get(timeout=60) for _ in processes)
+    told = dict(answers.get(timeout=180) for _ in processes)
     for process in processes:
         process.join()
         process.close()

@@ -1,5 +1,4 @@
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,23 +9,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from pledge.embedded import ELSEWHERE, create_database
+from pledge.embedded import create_database
+from tests.conftest import remove
 from tests.end_to_end.running import Deployment, Service
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """A folder with a short path that the database server's account may enter."""
-    made = Path(tempfile.mkdtemp(prefix="pledge-"))
-    made.chmod(0o755)
-    yield made
-    remove(made)
-
-
-def remove(home: Path) -> None:
-    for note in home.rglob(ELSEWHERE):
-        shutil.rmtree(note.read_text().partition("\n")[0])
-    shutil.rmtree(home)
 
 
 @contextmanager

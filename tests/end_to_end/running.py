@@ -19,18 +19,25 @@ import httpx2
 import orjson
 
 from commands.http.routes import takes
-from pledge.broker import PORTS
 
-READY_SECONDS = 60
-STOP_SECONDS = 40
+READY_SECONDS = 180
+STOP_SECONDS = 60
 CHECKED_OUT = Path(__file__).parents[2]
+PORTS = range(10_000, 15_000, 2)
+"""Below those of brokers and of outgoing connections; each worker of pytest-xdist has its share."""
 
 
 def free_port() -> int:
-    """One that no outgoing connection takes before, or between, the runs of a process."""
+    """One that nobody else takes before, or between, the runs of a process; nor the next one."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     while True:
-        port = secrets.choice(PORTS)
-        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+        port = secrets.choice(PORTS[worker % workers :: workers])
+        with (
+            suppress(OSError),
+            socket.create_server(("127.0.0.1", port)),
+            socket.create_server(("127.0.0.1", port + 1)),
+        ):
             return port
 
 
@@ -123,8 +130,13 @@ class Service:
         self.process.wait(STOP_SECONDS)
 
     def get(self, path: str, **params: Any) -> Any:
-        """The JSON that a successful GET answers."""
+        """The JSON that a successful GET answers; what is not there yet is asked for again."""
+        deadline = time.monotonic() + READY_SECONDS
         answer = self.client.get(path, params=params or None)
+        while "min_position" in params and answer.status_code == 503:
+            assert time.monotonic() < deadline, answer.text
+            time.sleep(0.1)
+            answer = self.client.get(path, params=params)
         assert answer.status_code == 200, f"{answer.url}: {answer.status_code} {answer.text}"
         return answer.json()
 
@@ -211,7 +223,7 @@ class Deployment(Service):
     """``pledge stack``: every process of the deployment around Kafka."""
 
     def __init__(self, home: Path, *, nodes: int = 1, projections: int = 2) -> None:
-        port = free_port_with_the_next()
+        port = free_port()
         super().__init__(home, port=port)
         self.client.close()
         self._command = ["stack", f"--nodes={nodes}", f"--projections={projections}"]
@@ -266,13 +278,6 @@ class Deployment(Service):
         return str(self._told()["kafka"])
 
 
-def free_port_with_the_next() -> int:
-    while True:
-        port = free_port()
-        with suppress(OSError, OverflowError), socket.create_server(("127.0.0.1", port + 1)):
-            return port
-
-
 def run(env: dict[str, str], *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """Run one of the product's commands to its end."""
     return subprocess.run(
@@ -282,7 +287,7 @@ def run(env: dict[str, str], *arguments: str | Path) -> subprocess.CompletedProc
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=480,
         check=False,
     )
 

@@ -16,7 +16,7 @@ import orjson
 import psutil
 import pytest
 
-from tests.end_to_end.running import Service
+from tests.end_to_end.running import READY_SECONDS, Service
 
 LINES = 100_000
 SOME = 500
@@ -36,7 +36,7 @@ def capture(key: str, **rest: Any) -> bytes:
 @contextmanager
 def request(service: Service, *headers: str) -> Iterator[socket.socket]:
     """A connection on which a request to /commands has begun."""
-    with socket.create_connection(("127.0.0.1", service.port), timeout=120) as conn:
+    with socket.create_connection(("127.0.0.1", service.port), timeout=READY_SECONDS) as conn:
         head = ["POST /commands HTTP/1.1", "Host: pledge", "X-Actor: ada", *headers]
         conn.sendall("\r\n".join([*head, "", ""]).encode())
         yield conn
@@ -122,7 +122,7 @@ def test_a_client_that_breaks_off_has_sent_its_whole_lines_and_no_half_one(
     with request(service, "Content-Length: 1000000") as conn:
         conn.sendall(b"".join(lines) + rest)
         time.sleep(0.3)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + READY_SECONDS
     while service.position() < before + 10 and time.monotonic() < deadline:
         time.sleep(0.05)
     time.sleep(0.3)

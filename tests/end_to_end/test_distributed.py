@@ -38,7 +38,7 @@ pytestmark = pytest.mark.slow
 SECONDS = int(os.environ.get("PLEDGE_TEST_FAULT_SECONDS", "45"))
 NODES = [int(n) for n in os.environ.get("PLEDGE_TEST_KAFKA_NODES", "3").split(",")]
 CHUNK = 100
-RETRY_SECONDS = 90
+RETRY_SECONDS = 180
 LONGER_SECONDS = 240
 """At most so much longer, until every kind of death came, one of them amid commands."""
 DEATHS = {"commands", "relay", "projections", "kafka", "postgres"}

@@ -21,7 +21,7 @@ import psutil
 import psycopg
 import pytest
 
-from tests.end_to_end.running import Service
+from tests.end_to_end.running import READY_SECONDS, STOP_SECONDS, Service
 
 COMMANDS = int(os.environ.get("PLEDGE_TEST_KILLED_COMMANDS", "20000"))
 KILLS = 20
@@ -203,7 +203,8 @@ class Killer:
         if victim == "api":
             return self.service.pid
         if victim == "projectors":
-            deadline = time.monotonic() + 20  # they may be on their way back from the last death
+            # They may be on their way back from the last death.
+            deadline = time.monotonic() + READY_SECONDS
             while time.monotonic() < deadline:
                 for child in psutil.Process(self.service.pid).children():
                     with suppress(psutil.NoSuchProcess):
@@ -235,7 +236,7 @@ class Killer:
             assert self.service.stop() == 0, self.service.said()
         if victim in ("api", "database"):
             assert self.service.process is not None
-            self.service.process.wait(40)
+            self.service.process.wait(STOP_SECONDS)
             self.service.start()
 
 
@@ -269,7 +270,7 @@ def send_all(service: Service, told: Story, kills: dict[int, tuple[str, float]])
             lost[victim] += answers is None
             killer.mend(victim)
         began = time.monotonic()
-        deadline = began + 60
+        deadline = began + READY_SECONDS
         while (answers := answered(service, lines)) is None:
             assert time.monotonic() < deadline, service.said()
             time.sleep(0.1)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 from random import Random
 from typing import Any
 from uuid import UUID, uuid4
@@ -18,6 +19,10 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 from schemathesis import Case, GenerationMode
+from schemathesis.checks import load_all_checks
+from schemathesis.generation.feedback import FeedbackSources
+from schemathesis.pytest._test_builder import build_operation_test
+from schemathesis.schemas import BaseSchema
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     negative_data_rejection,
@@ -71,19 +76,14 @@ def _first_line(_context: Any, response: Any) -> Any:
     return orjson.loads(response.content.partition(b"\n")[0])
 
 
-def document() -> dict[str, Any]:
-    """What ``GET /openapi.json`` answers, without a service."""
-    reader = Reader("", Keyring(bytes(32)))
-    return openapi_of(reader)
-
-
-DOCUMENT = document()
-described = schemathesis.openapi.from_dict(document())  # which adds links of its own
+DOCUMENT = openapi_of(Reader("", Keyring(bytes(32))))
+"""What ``GET /openapi.json`` answers, without a service."""
 OPERATIONS = [
     (method.upper(), path, operation)
     for path, item in DOCUMENT["paths"].items()
     for method, operation in item.items()
 ]
+MANY = ("POST", "/commands")
 NAME_OF = {entry.path: name for name, entry in ENTRIES.items()}
 ACTING = [name for name, entry in ENTRIES.items() if not entry.creates]
 BY_COMMAND = {
@@ -99,39 +99,68 @@ def as_somebody(case: Case) -> None:
         del case.query["min_position"]
 
 
-@described.exclude(path="/commands", method="POST").parametrize()
-@settings(
-    max_examples=6,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-    phases=[Phase.explicit, Phase.generate],
-)
-def test_an_operation_answers_as_documented(case: Case, service: Service) -> None:
-    as_somebody(case)
-    answer = case.call(base_url=service.url)
-    assert answer.status_code < 500, answer.text
-    case.validate_response(answer, checks=HELD)
+@pytest.fixture(scope="module")
+def described() -> BaseSchema:
+    """The document as Schemathesis understands it; it adds links of its own."""
+    load_all_checks()
+    return schemathesis.openapi.from_dict(deepcopy(DOCUMENT))
 
 
-@described.include(path="/commands", method="POST").parametrize()
-@settings(
-    max_examples=60,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-    phases=[Phase.explicit, Phase.generate],
+def held(
+    described: BaseSchema, method: str, path: str, examples: int, test: Callable[[Case], None]
+) -> None:
+    """Test many cases of one operation.
+
+    Parametrized by Schemathesis, all cases of all operations would be made while tests are
+    collected, and that by each worker.
+    """
+    build_operation_test(
+        config=described.config,
+        operation=described[path][method],
+        test_func=test,
+        given_kwargs={},
+        feedback=FeedbackSources(),
+        explicit_settings=settings(
+            max_examples=examples,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+            phases=[Phase.explicit, Phase.generate],
+        ),
+    )()
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [one[:2] for one in OPERATIONS if one[:2] != MANY],
+    ids=lambda part: part,
 )
-def test_a_line_of_many_is_answered_as_documented(case: Case, service: Service) -> None:
-    as_somebody(case)
-    answer = case.call(base_url=service.url)
-    if answer.status_code == 200 and not answer.content:
-        return  # to no line at all
-    checks = [check for check in HELD if check is not negative_data_rejection]
-    case.validate_response(answer, checks=checks)
-    if answer.status_code == 200:
-        line = orjson.loads(answer.content.partition(b"\n")[0])
-        assert line["line"] == 1
-        malformed = case.meta is not None and case.meta.generation.mode.is_negative
-        assert line["status"] == 422 if malformed else line["status"] < 500
+def test_an_operation_answers_as_documented(
+    service: Service, described: BaseSchema, method: str, path: str
+) -> None:
+    def answers(case: Case) -> None:
+        as_somebody(case)
+        answer = case.call(base_url=service.url)
+        assert answer.status_code < 500, answer.text
+        case.validate_response(answer, checks=HELD)
+
+    held(described, method, path, 6, answers)
+
+
+def test_a_line_of_many_is_answered_as_documented(service: Service, described: BaseSchema) -> None:
+    def answers(case: Case) -> None:
+        as_somebody(case)
+        answer = case.call(base_url=service.url)
+        if answer.status_code == 200 and not answer.content:
+            return  # to no line at all
+        checks = [check for check in HELD if check is not negative_data_rejection]
+        case.validate_response(answer, checks=checks)
+        if answer.status_code == 200:
+            line = orjson.loads(answer.content.partition(b"\n")[0])
+            assert line["line"] == 1
+            malformed = case.meta is not None and case.meta.generation.mode.is_negative
+            assert line["status"] == 422 if malformed else line["status"] < 500
+
+    held(described, *MANY, 60, answers)
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +183,7 @@ def test_a_chain_of_operations_answers_as_documented(stocked: Service) -> None:
     """Each command has data that follow from its place alone, so that a repeat is one."""
     answered: Counter[tuple[str, int]] = Counter()
 
-    acted_on = schemathesis.openapi.from_dict(document()).include(
+    acted_on = schemathesis.openapi.from_dict(deepcopy(DOCUMENT)).include(
         method="POST", path_regex=ACTED_ON
     )
     acted_on.config.generation.update(modes=[GenerationMode.POSITIVE])

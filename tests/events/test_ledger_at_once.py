@@ -11,7 +11,7 @@ from events.ledger import ledger
 from events.ledger.ledger import Connection, append
 from tests.events.proposals import propose
 
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 120
 
 
 def positions(conn: Connection) -> list[int]:

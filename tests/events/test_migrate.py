@@ -18,7 +18,7 @@ MIGRATE = "import sys; from events.ledger.migrate import migrate; print(migrate(
 def test_two_processes_that_migrate_at_once_do_not_collide(database_url: str) -> None:
     commands = [[sys.executable, "-c", MIGRATE, database_url]] * 4
     processes = [subprocess.Popen(c, stdout=subprocess.PIPE, text=True) for c in commands]
-    answers = [process.communicate(timeout=60)[0].strip() for process in processes]
+    answers = [process.communicate(timeout=180)[0].strip() for process in processes]
     assert [process.returncode for process in processes] == [0] * 4
     assert sorted(answers)[1:] == ["[]"] * 3 or sorted(answers)[:-1] == ["[]"] * 3
     with ledger.connect(database_url) as conn:

@@ -4,7 +4,6 @@ import signal
 import stat
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -30,17 +29,6 @@ with postgres(Path(sys.argv[1])) as url:
 
 
 @pytest.fixture
-def folder() -> Iterator[Path]:
-    """A folder with a short path that the server's account may enter."""
-    made = Path(tempfile.mkdtemp(prefix="pledge-"))
-    made.chmod(0o755)
-    yield made
-    for note in made.rglob(ELSEWHERE):
-        shutil.rmtree(note.read_text().partition("\n")[0])
-    shutil.rmtree(made)
-
-
-@pytest.fixture
 def home(folder: Path) -> Path:
     return folder / "home"
 
@@ -55,11 +43,11 @@ class Neighbour:
         assert self.url, "the other process could not start the server"
 
     def leave(self) -> None:
-        self.process.communicate(timeout=60)
+        self.process.communicate(timeout=180)
 
     def die(self, kind: signal.Signals = signal.SIGKILL) -> None:
         os.killpg(self.process.pid, kind)
-        self.process.wait(timeout=60)
+        self.process.wait(timeout=180)
 
 
 @contextmanager

@@ -16,10 +16,7 @@ from ruamel.yaml import YAML
 
 from pledge.settings import Settings
 from pledge.stack import members
-from tests.end_to_end.conftest import folder
-from tests.end_to_end.running import CHECKED_OUT, Deployment, environment, run
-
-__all__ = ["folder"]
+from tests.end_to_end.running import CHECKED_OUT, READY_SECONDS, Deployment, environment, run
 
 
 @pytest.fixture
@@ -76,7 +73,7 @@ def test_its_processes_end_with_it_and_a_new_one_goes_on_with_the_data(folder: P
         bootstrap = deployment.bootstrap()
         ours = {name: pid for name, pid in deployment.pids().items() if "kafka" not in name}
         deployment.kill()
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + READY_SECONDS
         while alive(pid for pid in ours.values() if pid is not None):
             assert time.monotonic() < deadline, "they outlive it"
             time.sleep(0.1)
@@ -89,7 +86,8 @@ def test_its_processes_end_with_it_and_a_new_one_goes_on_with_the_data(folder: P
         later = deployment.made("/leads", {"name": "Ada Byron"})
         deployment.wait_until_shown()
         assert deployment.get("/leads")["position"] >= later["position"]
-        deadline = time.monotonic() + 20  # the standby may have carried it before one is started
+        # The standby may have carried it before one is started.
+        deadline = time.monotonic() + READY_SECONDS
         while deployment.pids()["relay"] in (relay, None):
             assert time.monotonic() < deadline, "a dead relay is not started again"
             time.sleep(0.1)

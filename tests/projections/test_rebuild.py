@@ -28,9 +28,11 @@ from projections.engine.model import ReadModel
 from projections.engine.rebuild import rebuild
 from projections.engine.runner import Runner
 from projections.leads import AskLeads
+from read_api import reading
 from tests.projections.world import MASTER, World, eur
 
 ANN = UUID(int=101)
+PATIENCE_SECONDS = 120
 
 
 def some_history(company: World, n: int = 20) -> None:
@@ -87,7 +89,7 @@ def meanwhile(*jobs: Any) -> Iterator[None]:
     finally:
         stop.set()
         for thread in threads:
-            thread.join(60)
+            thread.join(PATIENCE_SECONDS)
     if raised:
         raise raised[0]
 
@@ -102,7 +104,7 @@ def running(company: World) -> Iterator[None]:
         yield
     finally:
         stop.set()
-        thread.join(30)
+        thread.join(PATIENCE_SECONDS)
         assert not thread.is_alive()
 
 
@@ -133,7 +135,10 @@ def test_a_rebuild_mends_rows_that_went_wrong(company: World) -> None:
 
 
 @pytest.mark.slow
-def test_a_rebuild_under_writing_and_a_live_runner_loses_nothing(company: World) -> None:
+def test_a_rebuild_under_writing_and_a_live_runner_loses_nothing(
+    company: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "WAIT_SECONDS", 120)
     some_history(company)
     numbers = count(10_000)
 
@@ -201,7 +206,7 @@ def test_an_answer_begun_before_the_swap_is_whole(company: World) -> None:
         builder.start()
         builder.join(2)
         found, _ = leads.LIST.rows(view.conn, view.when, AskLeads())
-    builder.join(30)
+    builder.join(PATIENCE_SECONDS)
     assert len(found) == 20
 
 
@@ -221,7 +226,7 @@ def test_two_rebuilds_at_once_do_each_other_no_harm(company: World) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(PATIENCE_SECONDS)
     assert company.differing() == []
     assert failed == []
 

@@ -37,7 +37,7 @@ from projections.engine import topic as topics
 from projections.engine.rebuild import rebuild
 from projections.engine.sources import FromLedger
 from tests.end_to_end.running import CHECKED_OUT, environment
-from tests.events.test_relay import own_cluster, wait_for
+from tests.events.test_relay import PATIENCE_SECONDS, own_cluster, wait_for
 from tests.projections.conftest import NewWorld
 from tests.projections.world import MASTER, World, carried
 
@@ -146,7 +146,7 @@ def test_processes_share_the_partitions_and_a_frozen_one_that_wakes_does_no_harm
     wait_for(lambda: caught_up(company), "they do not catch up")
     for one in among:
         one.process.terminate()
-        assert one.process.wait(30) == 0
+        assert one.process.wait(PATIENCE_SECONDS) == 0
     assert company.differing() == []
     assert company.differing("shuffled") == []
 
@@ -207,7 +207,7 @@ def put(bootstrap: str, topic: str, records: list[tuple[int, bytes]]) -> None:
     with closing(KafkaProducer(bootstrap_servers=bootstrap)) as producer:
         for home, value in records:
             producer.send(topic, value, partition=home, headers=HEADERS)
-        producer.flush(30)
+        producer.flush(PATIENCE_SECONDS)
 
 
 def restarted(company: World) -> None:
