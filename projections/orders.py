@@ -10,6 +10,7 @@ from uuid import UUID
 
 from pydantic import Field
 
+from events.company import TimeZoneSet
 from events.envelope import Recorded
 from events.lines import PricedLine
 from events.order import (
@@ -25,9 +26,10 @@ from events.order import (
     OrderShipped,
     PaymentsPlanned,
 )
+from events.payment import PaymentEvent
 from events.values import Money
-from projections import customers, payments
-from projections.asking.clocks import Moment, time_zone
+from projections import accounts, customers, payments
+from projections.asking.clocks import Moment
 from projections.asking.listing import (
     AskedAt,
     By,
@@ -45,7 +47,7 @@ from projections.asking.rows import fetch
 from projections.asking.shape import HeadAt, Shape
 from projections.asking.view import View
 from projections.customers import CustomerRef, name_at
-from projections.dues import InstalmentShape, instalments, orders_at, plan_of
+from projections.dues import InstalmentShape, instalments, orders_at, paid_at
 from projections.engine.model import ReadModel
 from projections.engine.tables import Row, Rows, Table
 
@@ -126,9 +128,21 @@ LINES = Table("order_lines", LineRow, key=("order_id", "version", "number"), fac
 INSTALMENTS = Table("instalments", InstalmentRow, key=("order_id", "version", "number"), facts=True)
 
 
+Events = OrderEvent | PaymentEvent | TimeZoneSet
+
+
 def apply(rows: Rows, recorded: Recorded) -> None:
-    """Change the order's rows by one event."""
-    event: OrderEvent = recorded.event  # type: ignore[assignment]  # the model names its events
+    """Change the order's rows by one event, or what a payment is for."""
+    event: Events = recorded.event  # type: ignore[assignment]  # the model names its events
+    if isinstance(event, TimeZoneSet):
+        rows.get(accounts.ZONE, recorded.stream_id).time_zone = event.time_zone
+    elif isinstance(event, PaymentEvent):
+        accounts.apply(rows, recorded, event)
+    else:
+        _apply(rows, recorded, event)
+
+
+def _apply(rows: Rows, recorded: Recorded, event: OrderEvent) -> None:
     order = rows.get(ORDERS, recorded.stream_id)
     order.version, order.position = recorded.version, recorded.position
     fact = OrderFact(
@@ -202,7 +216,13 @@ def _buy(rows: Rows, recorded: Recorded, *lines: PricedLine) -> None:
         )
 
 
-MODEL = ReadModel("orders", (ORDERS, FACTS, LINES, INSTALMENTS), OrderEvent, apply, critical=True)
+MODEL = ReadModel(
+    "orders",
+    (ORDERS, FACTS, LINES, INSTALMENTS, *accounts.TABLES),
+    Events,
+    apply,
+    critical=True,
+)
 
 Status = Literal["placed", "shipped", "held", "disputed", "resolved", "completed", "cancelled"]
 
@@ -287,15 +307,7 @@ SELECT o.order_id AS id, o.version, o.number, o.title, o.note, o.customer_id AS 
        o.billed - paid.credited - paid.received + paid.refunded AS balance, o.currency, o.placed_at
   FROM ({orders}) o
   LEFT JOIN customers c USING (customer_id)
- CROSS JOIN LATERAL (
-       SELECT coalesce(sum(s.amount) FILTER (WHERE s.kind = 'allocated' AND s.is_note), 0)
-                  AS credited,
-              coalesce(sum(s.amount) FILTER (WHERE s.kind = 'allocated' AND NOT s.is_note), 0)
-                  AS received,
-              coalesce(sum(s.amount) FILTER (WHERE s.kind = 'refunded'), 0) AS refunded
-         FROM payment_facts s
-        WHERE s.order_id = o.order_id AND s.currency = o.currency AND {facts}
- ) paid WHERE true
+ CROSS JOIN LATERAL ({paid}) paid WHERE true
 """
 LINES_OF = (
     "SELECT line FROM order_lines s WHERE order_id = %(id)s AND {facts} ORDER BY version, number"
@@ -313,7 +325,7 @@ SELECT payment_id AS id, CASE WHEN is_note THEN 'credit-note' ELSE 'money' END A
 
 def select(when: Moment) -> str:
     """Every order as it was at a moment, with what was paid for it."""
-    return SELECT.format(name=name_at(when, "o"), orders=orders_at(when), facts=when.counts("s"))
+    return SELECT.format(name=name_at(when, "o"), orders=orders_at(when), paid=paid_at(when))
 
 
 class _Fact(Shape):
@@ -337,17 +349,12 @@ def order(view: View, order_id: UUID, _: AskedAt) -> OrderDetail | None:
     for found in fetch(conn, OrderShape, f"{select(when)} AND o.order_id = %(id)s", of):
         facts = when.counts("s")
         history = fetch(conn, _Fact, HISTORY_OF.format(facts=facts), of)
-        placed = found.placed_at.astimezone(time_zone(conn, when.known_at)).date()
-        currency = found.billed.currency
-        billed, balance_ = Decimal(found.billed.amount), Decimal(found.balance.amount)
         return OrderDetail.of(
             view.head_at,
             found,
             lines=[line for (line,) in conn.execute(LINES_OF.format(facts=facts).encode(), of)],
-            history=_history(history, currency),
-            instalments=instalments(
-                plan_of(conn, order_id, when), placed, billed, billed - balance_, currency
-            ),
+            history=_history(history, found.billed.currency),
+            instalments=instalments(conn, order_id, when),
             payments=fetch(conn, PaidShape, PAID_FOR.format(facts=facts), of),
         )
     return None

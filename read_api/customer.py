@@ -117,4 +117,4 @@ def _whole(view: View, customer_id: UUID, owing: dict[str, Any]) -> CustomerView
 
 def _present(when: Moment) -> Moment:
     """The same "today", for tables that hold only what counts already."""
-    return Moment(None, None, when.now, when.today)
+    return Moment(None, None, when.now, when.today, when.zone)
