@@ -20,7 +20,7 @@ from events import values
 from events.values import Instant
 from projections.asking.clocks import Moment
 from projections.asking.pages import LIMIT, MAX_LIMIT, closed, opened
-from projections.asking.rows import maker, plain
+from projections.asking.rows import columns_of, maker, plain
 from projections.asking.shape import CountedPage, Page, PageAt, Shape
 from projections.asking.view import View
 from projections.engine.model import ReadModel
@@ -239,8 +239,7 @@ class Pages(Generic[S]):
         select += f" ORDER BY {first.sql} {direction}, {second.sql} {direction} LIMIT %(limit)s"
         cursor = conn.execute(select.encode(), given, prepare=conn.prepare_threshold is not None)
         found = cursor.fetchall()
-        assert cursor.description is not None
-        columns = tuple(column.name for column in cursor.description)
+        columns = columns_of(cursor)
         make = maker(self.shape, columns, tuple(by.name for by in self.order))
         more = None
         if len(found) > asked.limit:

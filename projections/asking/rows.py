@@ -35,13 +35,20 @@ def fetch(conn: Connection, shape: type[S], sql: str, values: Mapping[str, Any])
     """
 
     def makes(cursor: Cursor[Any]) -> RowMaker[S]:
-        if cursor.description is None:
-            return no_result
-        return maker(shape, tuple(column.name for column in cursor.description))
+        columns = columns_of(cursor)
+        return maker(shape, columns) if columns else no_result
 
     cursor = conn.cursor(row_factory=makes)
     may_prepare = conn.prepare_threshold is not None
     return cursor.execute(sql.encode(), values, prepare=may_prepare).fetchall()
+
+
+def columns_of(cursor: Cursor[Any]) -> tuple[str, ...]:
+    """The names of a result's columns; ``description`` would make an object of each."""
+    result = cursor.pgresult
+    if result is None:
+        return ()
+    return tuple((result.fname(at) or b"").decode() for at in range(result.nfields))
 
 
 @lru_cache(1_000)
