@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any, assert_never
 from uuid import UUID
 
+from events.company import TimeZoneSet
 from events.envelope import Recorded
 from events.payment import (
     AllocationReleased,
@@ -173,8 +174,14 @@ SUMS: tuple[Table[Any], ...] = (
 TABLES: tuple[Table[Any], ...] = (CREDITS, ALLOCATIONS, ZONE, *SUMS)
 
 
-def apply(rows: Rows, recorded: Recorded, event: PaymentEvent) -> None:
-    """Change what a payment is for by one event."""
+Events = PaymentEvent | TimeZoneSet
+
+
+def apply(rows: Rows, recorded: Recorded, event: Events) -> None:
+    """Change what a payment is for by one event, or the days of the company."""
+    if isinstance(event, TimeZoneSet):
+        rows.get(ZONE, recorded.stream_id).time_zone = event.time_zone
+        return
     credit = rows.get(CREDITS, recorded.stream_id)
     amount = event.amount.amount
     credit.currency = event.amount.currency

@@ -332,7 +332,7 @@ def opportunity(view: View, opportunity_id: UUID, _: Asked) -> OpportunityDetail
             view.head,
             found,
             stages=fetch(view.conn, StageShape, STAGES_OF, of),
-            quotes=quotes(view.conn, [opportunity_id]),
+            quotes=quotes(view.conn, opportunity_id),
         )
     return None
 

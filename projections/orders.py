@@ -10,7 +10,6 @@ from uuid import UUID
 
 from pydantic import Field
 
-from events.company import TimeZoneSet
 from events.envelope import Recorded
 from events.lines import PricedLine
 from events.order import (
@@ -26,7 +25,6 @@ from events.order import (
     OrderShipped,
     PaymentsPlanned,
 )
-from events.payment import PaymentEvent
 from events.values import Money
 from projections import accounts, customers, payments
 from projections.asking.clocks import Moment
@@ -128,18 +126,16 @@ LINES = Table("order_lines", LineRow, key=("order_id", "version", "number"), fac
 INSTALMENTS = Table("instalments", InstalmentRow, key=("order_id", "version", "number"), facts=True)
 
 
-Events = OrderEvent | PaymentEvent | TimeZoneSet
+Events = OrderEvent | accounts.Events
 
 
 def apply(rows: Rows, recorded: Recorded) -> None:
     """Change the order's rows by one event, or what a payment is for."""
     event: Events = recorded.event  # type: ignore[assignment]  # the model names its events
-    if isinstance(event, TimeZoneSet):
-        rows.get(accounts.ZONE, recorded.stream_id).time_zone = event.time_zone
-    elif isinstance(event, PaymentEvent):
-        accounts.apply(rows, recorded, event)
-    else:
+    if isinstance(event, OrderEvent):
         _apply(rows, recorded, event)
+    else:
+        accounts.apply(rows, recorded, event)
 
 
 def _apply(rows: Rows, recorded: Recorded, event: OrderEvent) -> None:
@@ -216,13 +212,8 @@ def _buy(rows: Rows, recorded: Recorded, *lines: PricedLine) -> None:
         )
 
 
-MODEL = ReadModel(
-    "orders",
-    (ORDERS, FACTS, LINES, INSTALMENTS, *accounts.TABLES),
-    Events,
-    apply,
-    critical=True,
-)
+TABLES: tuple[Table[Any], ...] = (ORDERS, FACTS, LINES, INSTALMENTS, *accounts.TABLES)
+MODEL = ReadModel("orders", TABLES, Events, apply, critical=True)
 
 Status = Literal["placed", "shipped", "held", "disputed", "resolved", "completed", "cancelled"]
 
@@ -348,12 +339,13 @@ def order(view: View, order_id: UUID, _: AskedAt) -> OrderDetail | None:
     of = {**when.values, "id": order_id}
     for found in fetch(conn, OrderShape, f"{select(when)} AND o.order_id = %(id)s", of):
         facts = when.counts("s")
-        history = fetch(conn, _Fact, HISTORY_OF.format(facts=facts), of)
         return OrderDetail.of(
             view.head_at,
             found,
             lines=[line for (line,) in conn.execute(LINES_OF.format(facts=facts).encode(), of)],
-            history=_history(history, found.billed.currency),
+            history=_history(
+                fetch(conn, _Fact, HISTORY_OF.format(facts=facts), of), found.billed.currency
+            ),
             instalments=instalments(conn, order_id, when),
             payments=fetch(conn, PaidShape, PAID_FOR.format(facts=facts), of),
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Annotated
 from uuid import UUID
@@ -170,7 +170,7 @@ def receivables(view: View, asked: AskReceivables) -> Receivables:
     allocated to an order counts for that order's customer, everything else for whoever paid it.
     Overdue is what was due before today.
     """
-    found, more = _accounts(view.conn, view.when, asked)
+    found, more = _send(view.conn, view.when, asked)()
     total = None
     if found and len(found[0].totals) == 1:
         code = found[0].receivable.currency
@@ -179,15 +179,15 @@ def receivables(view: View, asked: AskReceivables) -> Receivables:
     return Receivables.of(view.head_at, items=items, next=more, total=total)
 
 
-def of_customer(conn: Connection, when: Moment, customer_id: UUID) -> list[Sums]:
-    """What one customer owes, by currency, the largest first."""
-    found, _ = _accounts(conn, when, AskReceivables(customer_id=customer_id))
-    return [Sums.of(one) for one in found]
+def send_of_customer(conn: Connection, when: Moment, customer_id: UUID) -> Callable[[], list[Sums]]:
+    """Ask what one customer owes, by currency, the largest first."""
+    accounts = _send(conn, when, AskReceivables(customer_id=customer_id))
+    return lambda: [Sums.of(one) for one in accounts()[0]]
 
 
-def _accounts(
+def _send(
     conn: Connection, when: Moment, asked: AskReceivables
-) -> tuple[list[_Account], str | None]:
+) -> Callable[[], tuple[list[_Account], str | None]]:
     kept = kept_at(conn, when, asked.customer_id)
     filters, given = chosen(asked)
     conditions = " AND ".join(["true", *filters])
@@ -199,7 +199,7 @@ def _accounts(
         totals=totals.format(conditions=conditions),
         conditions=conditions,
     )
-    return PAGES.one(conn, f"{kept}{select}", {**when.values, **given}, asked)
+    return PAGES.send(conn, f"{kept}{select}", {**when.values, **given}, asked)
 
 
 OWING = "(SELECT * FROM accounts a WHERE a.receivable > 0 AND {conditions})"

@@ -33,6 +33,16 @@ def fetch(conn: Connection, shape: type[S], sql: str, values: Mapping[str, Any])
     Raises:
         TypeError: when the columns are not those of the shape.
     """
+    return send(conn, shape, sql, values)()
+
+
+def send(
+    conn: Connection, shape: type[S], sql: str, values: Mapping[str, Any]
+) -> Callable[[], list[S]]:
+    """Send a query; what is returned waits for its rows, as of ``fetch``.
+
+    In a pipeline several queries are under way at once.
+    """
 
     def makes(cursor: Cursor[Any]) -> RowMaker[S]:
         columns = columns_of(cursor)
@@ -40,7 +50,7 @@ def fetch(conn: Connection, shape: type[S], sql: str, values: Mapping[str, Any])
 
     cursor = conn.cursor(row_factory=makes)
     may_prepare = conn.prepare_threshold is not None
-    return cursor.execute(sql.encode(), values, prepare=may_prepare).fetchall()
+    return cursor.execute(sql.encode(), values, prepare=may_prepare).fetchall
 
 
 def columns_of(cursor: Cursor[Any]) -> tuple[str, ...]:
