@@ -40,12 +40,20 @@ class ReadModel:
 
     @cached_property
     def sums(self) -> tuple[tuple[Sums[Any], ...], ...]:
-        """Its tables of sums: those over other rows, then those over such sums, and so on."""
+        """Its tables of sums: those over other rows, then those over such sums, and so on.
+
+        Raises:
+            TypeError: when sums follow each other in a circle.
+        """
         left = [table for table in self.tables if isinstance(table, Sums)]
         levels = []
         while left:
             names = {table.name for table in left}
             level = [t for t in left if names.isdisjoint(of.split(".")[0] for of in t.of)]
+            if not level:
+                raise TypeError(
+                    f"The sums {', '.join(sorted(names))} follow each other in a circle."
+                )
             left = [table for table in left if table not in level]
             levels.append(tuple(level))
         return tuple(levels)
