@@ -24,6 +24,7 @@ from projections import (
 from projections.asking.clocks import Moment
 from projections.asking.listing import Question
 from projections.engine.model import ReadModel
+from projections.engine.tables import Sums
 
 MODELS: tuple[ReadModel, ...] = (
     customers.MODEL,
@@ -66,7 +67,8 @@ def check(models: tuple[ReadModel, ...], questions: tuple[Question[Any, Any], ..
     Raises:
         TypeError: saying what does not fit, and what to put where.
     """
-    faults = [*_faults_of_tables(models), *_faults_of_questions(models, questions)]
+    faults = [*_faults_of_tables(models), *_faults_of_sums(models)]
+    faults += _faults_of_questions(models, questions)
     if faults:
         raise TypeError("\n".join(faults))
 
@@ -81,6 +83,20 @@ def _faults_of_tables(models: tuple[ReadModel, ...]) -> Iterator[str]:
                     f"The read models {other} and {model.name} both have a table {table.name}: "
                     "give one of them another name, for queries name tables without a schema."
                 )
+
+
+def _faults_of_sums(models: tuple[ReadModel, ...]) -> Iterator[str]:
+    for model in models:
+        columns = {f"{table.name}.{name}" for table in model.tables for name in table.columns}
+        for table in model.tables:
+            names = (*table.of, *table.hangs_on) if isinstance(table, Sums) else ()
+            for name in names:
+                if name not in columns:
+                    yield (
+                        f"The sums {table.name} of the read model {model.name} follow {name}, "
+                        "which is no column of it: name a table and a column, as in "
+                        "orders.order_id."
+                    )
 
 
 def _faults_of_questions(

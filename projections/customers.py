@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -30,7 +31,7 @@ from events.envelope import Recorded
 from events.values import Money
 from projections.asking.clocks import Moment
 from projections.asking.listing import By, Counted, Ids, Listing, Where, Word, containing, each
-from projections.asking.rows import fetch
+from projections.asking.rows import send
 from projections.asking.shape import Shape
 from projections.engine.model import ReadModel
 from projections.engine.tables import Connection, Row, Rows, Table
@@ -312,17 +313,20 @@ def name_at(when: Moment, alias: str) -> str:
     return "c.name" if when.is_live else PAST_NAME.format(alias=alias, facts=when.counts("n"))
 
 
-def card(conn: Connection, customer_id: UUID) -> Card | None:
-    """One customer's record with contacts, owners and the latest interactions, or None."""
+def send_card(conn: Connection, customer_id: UUID) -> Callable[[], Card | None]:
+    """Ask for a customer's record with contacts, owners and the latest interactions, or None."""
     of = {"id": customer_id}
-    for found in fetch(conn, CustomerShape, f"{SELECT} AND customer_id = %(id)s", of):
-        return Card.of(
-            found,
-            contacts=fetch(conn, ContactShape, CONTACTS_OF, of),
-            owners=fetch(conn, OwnerShape, OWNERS_OF, of),
-            interactions=fetch(conn, InteractionShape, INTERACTIONS_WITH, of),
-        )
-    return None
+    record = send(conn, CustomerShape, f"{SELECT} AND customer_id = %(id)s", of)
+    contacts = send(conn, ContactShape, CONTACTS_OF, of)
+    owners = send(conn, OwnerShape, OWNERS_OF, of)
+    interactions = send(conn, InteractionShape, INTERACTIONS_WITH, of)
+
+    def card() -> Card | None:
+        for found in record():
+            return Card.of(found, contacts=contacts(), owners=owners(), interactions=interactions())
+        return None
+
+    return card
 
 
 LIST = Listing(

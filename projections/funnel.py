@@ -53,8 +53,9 @@ SELECT DISTINCT ON (name) name, stages FROM pipelines WHERE position <= %(last)s
  ORDER BY name, version DESC
 """
 LIVE_FUNNEL = """
-SELECT stage, kind, currency, count(*) AS count, sum(amount) AS amount FROM opportunities o
- WHERE opened_position > 0 AND {filters} GROUP BY stage, kind, currency
+SELECT stage, kind, nullif(currency, '') AS currency, sum(count)::int8 AS count,
+       sum(amount) AS amount
+  FROM deals o WHERE {filters} GROUP BY stage, kind, currency
 """
 PAST_FUNNEL = """
 WITH stood AS (

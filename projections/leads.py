@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -31,7 +32,7 @@ from projections.asking.listing import (
     Word,
     each,
 )
-from projections.asking.rows import fetch
+from projections.asking.rows import fetch, send
 from projections.asking.shape import Head, Shape
 from projections.asking.view import View
 from projections.engine.model import ReadModel
@@ -178,10 +179,12 @@ def lead(view: View, lead_id: UUID, _: Asked) -> LeadDetail | None:
     return None
 
 
-def of_customer(conn: Connection, customer_id: UUID, limit: int) -> list[LeadShape]:
-    """The leads that became this customer, by the time of their capture."""
+def send_of_customer(
+    conn: Connection, customer_id: UUID, limit: int
+) -> Callable[[], list[LeadShape]]:
+    """Ask for the leads that became this customer, by the time of their capture."""
     mine = f"{SELECT} AND customer_id = %(id)s ORDER BY captured_at, lead_id LIMIT %(limit)s"
-    return fetch(conn, LeadShape, mine, {"id": customer_id, "limit": limit})
+    return send(conn, LeadShape, mine, {"id": customer_id, "limit": limit})
 
 
 LIST = Listing(

@@ -39,7 +39,7 @@ from projections.asking.shape import Head, Shape
 from projections.asking.view import View
 from projections.customers import CustomerRef
 from projections.engine.model import ReadModel
-from projections.engine.tables import Row, Rows, Table
+from projections.engine.tables import Row, Rows, Sums, Table
 from projections.facts.opportunities import DealFact, facts
 from projections.quotes import QuoteShape, quotes
 
@@ -97,6 +97,20 @@ class PipelineRow(Row):
     stages: list[Any] | None = None
 
 
+@dataclass(slots=True)
+class DealsRow(Row):
+    """How many deals of a kind stand in a stage, and what they are worth; texts may be empty."""
+
+    pipeline: str
+    stage: str
+    kind: str
+    owner: str
+    product: str
+    currency: str
+    count: int = 0
+    amount: Decimal = Decimal(0)
+
+
 OPPORTUNITIES = Table(
     "opportunities",
     OpportunityRow,
@@ -105,12 +119,23 @@ OPPORTUNITIES = Table(
         "(opened_at, opportunity_id)",
         "(customer_id)",
         "(owner, kind)",
-        "(pipeline, stage, kind, currency) INCLUDE (amount)",
+        "(pipeline, stage, kind)",
     ),
 )
 FACTS = Table("deal_facts", DealFact, key=("deal_id", "version"), facts=True)
 QUOTES = Table("quotes", QuoteRow, key=("opportunity_id", "quote_id"))
 PIPELINES = Table("pipelines", PipelineRow, key=("company_id", "version"))
+
+DEALS = Sums(
+    "deals",
+    DealsRow,
+    key=("pipeline", "stage", "kind", "owner", "product", "currency"),
+    select="SELECT coalesce(pipeline, ''), coalesce(stage, ''), kind, coalesce(owner, ''), "
+    "coalesce(product, ''), coalesce(currency, ''), count(*), coalesce(sum(amount), 0) "
+    "FROM opportunities WHERE opened_position > 0 AND opportunity_id {among} "
+    "GROUP BY 1, 2, 3, 4, 5, 6",
+    of=("opportunities.opportunity_id",),
+)
 
 Events = OpportunityEvent | PipelineDefined
 CLOSED = frozenset({"won", "lost"})
@@ -166,7 +191,7 @@ def _fold(deal: OpportunityRow, fact: DealFact) -> None:
         deal.amount, deal.currency = fact.amount, fact.currency
 
 
-MODEL = ReadModel("opportunities", (OPPORTUNITIES, FACTS, QUOTES, PIPELINES), Events, apply)
+MODEL = ReadModel("opportunities", (OPPORTUNITIES, FACTS, QUOTES, PIPELINES, DEALS), Events, apply)
 
 Kind = Literal["open", "won", "lost"]
 
@@ -251,7 +276,7 @@ def opportunity(view: View, opportunity_id: UUID, _: Asked) -> OpportunityDetail
             view.head,
             found,
             stages=fetch(view.conn, StageShape, STAGES_OF, of),
-            quotes=quotes(view.conn, [opportunity_id]),
+            quotes=quotes(view.conn, opportunity_id),
         )
     return None
 

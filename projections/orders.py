@@ -13,8 +13,8 @@ from pydantic import Field
 from events.envelope import Recorded
 from events.order import OrderEvent, OrderPlaced
 from events.values import Money
-from projections import customers, payments
-from projections.asking.clocks import Moment, time_zone
+from projections import accounts, customers, payments
+from projections.asking.clocks import Moment
 from projections.asking.listing import (
     AskedAt,
     By,
@@ -32,7 +32,7 @@ from projections.asking.rows import fetch
 from projections.asking.shape import HeadAt, Shape
 from projections.asking.view import View
 from projections.customers import CustomerRef, name_at
-from projections.dues import InstalmentShape, instalments, orders_at, plan_of
+from projections.dues import InstalmentShape, instalments, orders_at, paid_at
 from projections.engine.model import ReadModel
 from projections.engine.tables import Row, Rows, Table
 from projections.facts.orders import InstalmentFact, LineFact, OrderFact, facts
@@ -72,9 +72,19 @@ INSTALMENTS = Table(
 )
 
 
+Events = OrderEvent | accounts.Events
+
+
 def apply(rows: Rows, recorded: Recorded) -> None:
-    """Change the order's rows by one event."""
-    event: OrderEvent = recorded.event  # type: ignore[assignment]  # the model names its events
+    """Change the order's rows by one event, or what a payment is for."""
+    event: Events = recorded.event  # type: ignore[assignment]  # the model names its events
+    if isinstance(event, OrderEvent):
+        _apply(rows, recorded, event)
+    else:
+        accounts.apply(rows, recorded, event)
+
+
+def _apply(rows: Rows, recorded: Recorded, event: OrderEvent) -> None:
     order = rows.get(ORDERS, recorded.stream_id)
     order.version, order.position = recorded.version, recorded.position
     if isinstance(event, OrderPlaced):
@@ -106,7 +116,8 @@ def _fold(order: OrderRow, fact: OrderFact) -> None:
         order.amount = (order.amount or 0) + amount
 
 
-MODEL = ReadModel("orders", (ORDERS, FACTS, LINES, INSTALMENTS), OrderEvent, apply, critical=True)
+TABLES: tuple[Table[Any], ...] = (ORDERS, FACTS, LINES, INSTALMENTS, *accounts.TABLES)
+MODEL = ReadModel("orders", TABLES, Events, apply, critical=True)
 
 Status = Literal["placed", "shipped", "held", "disputed", "resolved", "completed", "cancelled"]
 
@@ -191,15 +202,7 @@ SELECT o.order_id AS id, o.version, o.number, o.title, o.note, o.customer_id AS 
        o.billed - paid.credited - paid.received + paid.refunded AS balance, o.currency, o.placed_at
   FROM ({orders}) o
   LEFT JOIN customers c USING (customer_id)
- CROSS JOIN LATERAL (
-       SELECT coalesce(sum(s.amount) FILTER (WHERE s.kind = 'allocated' AND s.is_note), 0)
-                  AS credited,
-              coalesce(sum(s.amount) FILTER (WHERE s.kind = 'allocated' AND NOT s.is_note), 0)
-                  AS received,
-              coalesce(sum(s.amount) FILTER (WHERE s.kind = 'refunded'), 0) AS refunded
-         FROM payment_facts s
-        WHERE s.order_id = o.order_id AND s.currency = o.currency AND {facts}
- ) paid WHERE true
+ CROSS JOIN LATERAL ({paid}) paid WHERE true
 """
 LINES_OF = """
 SELECT jsonb_build_object(
@@ -221,7 +224,7 @@ SELECT payment_id AS id, CASE WHEN is_note THEN 'credit-note' ELSE 'money' END A
 
 def select(when: Moment) -> str:
     """Every order as it was at a moment, with what was paid for it."""
-    return SELECT.format(name=name_at(when, "o"), orders=orders_at(when), facts=when.counts("s"))
+    return SELECT.format(name=name_at(when, "o"), orders=orders_at(when), paid=paid_at(when))
 
 
 class _Fact(Shape):
@@ -244,18 +247,14 @@ def order(view: View, order_id: UUID, _: AskedAt) -> OrderDetail | None:
     of = {**when.values, "id": order_id}
     for found in fetch(conn, OrderShape, f"{select(when)} AND o.order_id = %(id)s", of):
         facts = when.counts("s")
-        history = fetch(conn, _Fact, HISTORY_OF.format(facts=facts), of)
-        placed = found.placed_at.astimezone(time_zone(conn, when.known_at)).date()
-        currency = found.billed.currency
-        billed, balance_ = Decimal(found.billed.amount), Decimal(found.balance.amount)
         return OrderDetail.of(
             view.head_at,
             found,
             lines=[line for (line,) in conn.execute(LINES_OF.format(facts=facts).encode(), of)],
-            history=_history(history, currency),
-            instalments=instalments(
-                plan_of(conn, order_id, when), placed, billed, billed - balance_, currency
+            history=_history(
+                fetch(conn, _Fact, HISTORY_OF.format(facts=facts), of), found.billed.currency
             ),
+            instalments=instalments(conn, order_id, when),
             payments=fetch(conn, PaidShape, PAID_FOR.format(facts=facts), of),
         )
     return None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
 from events.values import Money
-from projections.asking.rows import fetch
+from projections.asking.rows import fetch, send
 from projections.asking.shape import Shape
 from projections.engine.tables import Connection
 
@@ -26,13 +26,22 @@ class QuoteShape(Shape):
     lines: list[dict[str, Any]]
 
 
-QUOTES_OF = """
+QUOTES = """
 SELECT quote_id AS id, opportunity_id, version, occurred_at, given_by, total, currency, valid_until,
        lines
-  FROM quotes WHERE opportunity_id = ANY (%(ids)s) ORDER BY occurred_at, opportunity_id, version
+  FROM quotes WHERE opportunity_id {which} ORDER BY occurred_at, opportunity_id, version
 """
+OF_DEAL = QUOTES.format(which="= %(id)s")
+OF_CUSTOMER = QUOTES.format(
+    which="IN (SELECT opportunity_id FROM opportunities WHERE customer_id = %(id)s)"
+)
 
 
-def quotes(conn: Connection, opportunity_ids: Sequence[UUID]) -> list[QuoteShape]:
-    """Every quote given for these deals, oldest first."""
-    return fetch(conn, QuoteShape, QUOTES_OF, {"ids": list(opportunity_ids)})
+def quotes(conn: Connection, opportunity_id: UUID) -> list[QuoteShape]:
+    """Every quote given for a deal, oldest first."""
+    return fetch(conn, QuoteShape, OF_DEAL, {"id": opportunity_id})
+
+
+def send_of_customer(conn: Connection, customer_id: UUID) -> Callable[[], list[QuoteShape]]:
+    """Ask for every quote given for a customer's deals, oldest first."""
+    return send(conn, QuoteShape, OF_CUSTOMER, {"id": customer_id})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Annotated
 from uuid import UUID
@@ -10,33 +10,39 @@ from uuid import UUID
 from pydantic import Field
 
 from events.values import Money
-from projections.asking.clocks import Moment, Unanswerable, time_zone
-from projections.asking.listing import AskedAt, By, ListedAt, Pages, Question
+from projections.asking.clocks import Moment, Unanswerable
+from projections.asking.listing import AskedAt, By, ListedAt, Pages, Question, Where, chosen
 from projections.asking.money import Balance, money
 from projections.asking.rows import fetch, maker
 from projections.asking.shape import HeadAt, PageAt, Shape
 from projections.asking.view import View
 from projections.customers import CustomerRef, name_at
-from projections.dues import orders_at
+from projections.dues import BEYOND, OWED, kept_at
 from projections.engine.tables import Connection
 from projections.orders import NEEDS
 
-Currency = Annotated[str | None, Field(pattern="^[A-Z]{3}$", examples=["EUR"])]
+OfCustomer = Annotated[UUID | None, Where("a.customer_id = %(customer_id)s")]
+InCurrency = Annotated[
+    str | None,
+    Field(pattern="^[A-Z]{3}$", examples=["EUR"]),
+    Where("a.currency = %(currency)s"),
+]
+ACCOUNT = "a.customer_id::text || a.currency"
 
 
 class AskReceivables(ListedAt):
     """What may be asked of receivables."""
 
-    customer_id: UUID | None = None
-    currency: Currency = None
-    owing: bool | None = None
+    customer_id: OfCustomer = None
+    currency: InCurrency = None
+    owing: Annotated[bool | None, Where("(a.receivable > 0) = %(owing)s")] = None
 
 
 class AskAgeing(AskedAt):
     """What may be asked of the ageing."""
 
-    customer_id: UUID | None = None
-    currency: Currency = None
+    customer_id: OfCustomer = None
+    currency: InCurrency = None
     buckets: Annotated[
         str,
         Field(
@@ -108,110 +114,38 @@ class Ageing(HeadAt):
     total: list[AgeingTotal]
 
 
-ACCOUNTS = """
-WITH o AS MATERIALIZED ({orders}),
-f AS MATERIALIZED ({facts}),
-moved AS (
-    SELECT customer_id, currency, billed, 0 AS received, 0 AS refunded FROM o
-    UNION ALL SELECT customer_id, currency, 0, amount, 0 FROM f WHERE kind = 'received'
-    UNION ALL SELECT customer_id, currency, -amount, 0, 0 FROM f WHERE kind = 'credited'
-    UNION ALL SELECT customer_id, currency, {notes}, -{money}, 0 FROM f WHERE kind = 'allocated'
-    UNION ALL SELECT whose, currency, -{notes}, {money}, 0 FROM f WHERE kind = 'allocated'
-    UNION ALL SELECT whose, currency, 0, 0, amount FROM f WHERE kind = 'refunded'
-),
-accounts AS (
-    SELECT customer_id, currency, sum(billed) AS billed, sum(received) AS received,
-           sum(refunded) AS refunded, sum(billed) - sum(received) + sum(refunded) AS receivable
-      FROM moved WHERE {whose} GROUP BY customer_id, currency
-),
-paid AS (
-    SELECT order_id, currency,
-           sum(CASE kind WHEN 'allocated' THEN amount ELSE -amount END) AS paid
-      FROM f WHERE order_id IS NOT NULL GROUP BY order_id, currency
-),
-plan AS (
-    SELECT s.order_id, s.number, s.due, s.amount FROM o JOIN instalments s USING (order_id)
-     WHERE {plans} AND s.version = (
-           SELECT max(t.version) FROM instalments t WHERE t.order_id = s.order_id AND {versions})
-),
-dues AS (
-    SELECT order_id, number, due, amount FROM plan
-    UNION ALL
-    -- What is billed beyond the plan is due with its last part; without a plan, on the day itself.
-    SELECT o.order_id, 1000000, coalesce(max(plan.due), (o.placed_at AT TIME ZONE %(zone)s)::date),
-           o.billed - coalesce(sum(plan.amount), 0)
-      FROM o LEFT JOIN plan USING (order_id) GROUP BY o.order_id, o.placed_at, o.billed
-    HAVING o.billed > coalesce(sum(plan.amount), 0)
-),
--- Each part takes the place between two sums; what is paid covers the places from below.
-parts AS (
-    SELECT o.customer_id, o.currency, d.due, d.order_id, d.number, o.billed,
-           coalesce(paid.paid, 0) AS paid,
-           sum(d.amount) OVER of_order AS until, sum(d.amount) OVER of_order - d.amount AS since
-      FROM dues d JOIN o USING (order_id) LEFT JOIN paid USING (order_id, currency)
-    WINDOW of_order AS (PARTITION BY d.order_id ORDER BY d.due, d.number)
-),
-opens AS (
-    SELECT customer_id, currency, due, order_id, number,
-           greatest(least(until, billed) - greatest(least(since, billed), paid), 0) AS open
-      FROM parts
-),
--- Money that is for no order yet settles a customer's oldest dues first, in this view alone.
-lined AS (
-    SELECT p.*, sum(p.open) OVER of_customer AS until,
-           sum(p.open) OVER (PARTITION BY p.customer_id, p.currency) - a.receivable AS credit
-      FROM opens p JOIN accounts a USING (customer_id, currency)
-    WINDOW of_customer AS (
-        PARTITION BY p.customer_id, p.currency ORDER BY p.due, p.order_id, p.number)
-),
-owed AS (
-    SELECT customer_id, currency, due, greatest(until - greatest(until - open, credit), 0) AS owed
-      FROM lined WHERE open > 0
-    UNION ALL
-    -- As of a day that lies between a refund and what it gave back, more is owed than was billed.
-    SELECT a.customer_id, a.currency, %(today)s, a.receivable - coalesce(sum(p.open), 0)
-      FROM accounts a LEFT JOIN opens p USING (customer_id, currency)
-     GROUP BY a.customer_id, a.currency, a.receivable
-    HAVING a.receivable > coalesce(sum(p.open), 0)
-)
-"""
-ALL_FACTS = """
-SELECT s.*, coalesce(r.customer_id, s.customer_id) AS whose
-  FROM payment_facts s LEFT JOIN orders r USING (order_id) WHERE {facts}
-"""
-FACTS_OF_ONE = """
-SELECT s.*, coalesce(r.customer_id, s.customer_id) AS whose
-  FROM (SELECT * FROM payment_facts WHERE customer_id = %(customer_id)s
-        UNION
-        SELECT q.* FROM payment_facts q JOIN orders o USING (order_id)
-         WHERE o.customer_id = %(customer_id)s
-       ) s LEFT JOIN orders r USING (order_id) WHERE {facts}
-"""
-NOTES = "(CASE WHEN f.is_note THEN f.amount ELSE 0 END)"
-MONEY = "(CASE WHEN f.is_note THEN 0 ELSE f.amount END)"
 SUMS = tuple(Sums.model_fields)
-RECEIVABLES = f"""
-x AS MATERIALIZED (
-    SELECT * FROM (
-        SELECT a.customer_id, {{name}} AS customer_name, a.currency, a.billed, a.received,
-               a.refunded, a.receivable,
-               coalesce(sum(w.owed) FILTER (WHERE w.due < %(today)s), 0) AS overdue,
-               a.customer_id::text || a.currency AS account
-          FROM accounts a LEFT JOIN owed w USING (customer_id, currency)
-          LEFT JOIN customers c USING (customer_id)
-         GROUP BY a.customer_id, customer_name, a.currency, a.billed, a.received, a.refunded,
-                  a.receivable
-    ) y
-     WHERE (%(currency)s::text IS NULL OR currency = %(currency)s)
-       AND (%(owing)s::bool IS NULL OR (receivable > 0) = %(owing)s)
+LATE = f"""
+(SELECT customer_id, currency, sum(owed) FILTER (WHERE due < %(today)s) AS overdue
+   FROM ({OWED}) l GROUP BY customer_id, currency)
+"""
+LATE_OF_ALL = LATE.format(days="account_days", accounts="accounts")
+LATE_OF_EACH = "LATERAL " + LATE.format(
+    days="(SELECT * FROM account_days d WHERE d.customer_id = a.customer_id)",
+    accounts="(SELECT a.customer_id, a.currency, a.receivable)",
 )
-SELECT customer_id AS "customer.id", customer_name AS "customer.name", currency,
-       {", ".join(SUMS)}, account, totals
-  FROM x CROSS JOIN (
+TOTALS_OF_ALL = """
+SELECT sum(billed) AS billed, sum(received) AS received, sum(refunded) AS refunded,
+       sum(receivable) AS receivable,
+       coalesce(sum(overdue) FILTER (WHERE is_owing), 0) AS overdue
+  FROM account_totals a LEFT JOIN (
+       SELECT currency, sum(owed) AS overdue FROM owed_days WHERE due < %(today)s GROUP BY currency
+  ) w USING (currency) WHERE {conditions} GROUP BY a.currency
+"""
+TOTALS_OF_ONE = f"""
+SELECT a.billed, a.received, a.refunded, a.receivable, coalesce(w.overdue, 0) AS overdue
+  FROM accounts a LEFT JOIN {LATE_OF_EACH} w USING (customer_id, currency) WHERE {{conditions}}
+"""
+RECEIVABLES = f"""
+SELECT a.customer_id AS "customer.id", {{name}} AS "customer.name", a.currency, a.billed,
+       a.received, a.refunded, a.receivable, coalesce(w.overdue, 0) AS overdue,
+       {ACCOUNT} AS account, totals
+  FROM accounts a LEFT JOIN customers c USING (customer_id)
+  LEFT JOIN {{late}} w USING (customer_id, currency)
+ CROSS JOIN (
        SELECT array_agg(ARRAY[{", ".join(f"{name}::text" for name in SUMS)}]) AS totals
-         FROM (SELECT {", ".join(f"sum({name}) AS {name}" for name in SUMS)}
-                 FROM x GROUP BY currency) z
-  ) t WHERE true
+         FROM ({{totals}}) z
+ ) t WHERE {{conditions}}
 """
 
 
@@ -221,30 +155,10 @@ class _Account(Receivable):
     totals: list[list[str]]
 
 
-def accounts(conn: Connection, when: Moment, of: UUID | None) -> tuple[str, dict[str, str]]:
-    """The steps before a question about accounts, of everybody or one customer, and more values."""
-    if of is None:
-        # Of all these steps the planner knows no sizes and would loop through each within each.
-        conn.execute("SET LOCAL enable_nestloop = off")
-    facts = when.counts("s")
-    source = ALL_FACTS if of is None else FACTS_OF_ONE
-    one = "" if of is None else " AND o.customer_id = %(customer_id)s"
-    sql = ACCOUNTS.format(
-        orders=orders_at(when) + one,
-        facts=source.format(facts=facts),
-        whose="true" if of is None else "customer_id = %(customer_id)s",
-        notes=NOTES,
-        money=MONEY,
-        plans=facts,
-        versions=when.counts("t"),
-    )
-    return sql, {"zone": str(time_zone(conn, when.known_at))}
-
-
 PAGES = Pages(
     "receivables",
     _Account,
-    (By("receivable", kind=Decimal), By("account", kind=str)),
+    (By("a.receivable", kind=Decimal), By(ACCOUNT, "account", kind=str)),
     is_descending=True,
 )
 
@@ -256,7 +170,7 @@ def receivables(view: View, asked: AskReceivables) -> Receivables:
     allocated to an order counts for that order's customer, everything else for whoever paid it.
     Overdue is what was due before today.
     """
-    found, more = _accounts(view.conn, view.when, asked)
+    found, more = _send(view.conn, view.when, asked)()
     total = None
     if found and len(found[0].totals) == 1:
         code = found[0].receivable.currency
@@ -265,27 +179,38 @@ def receivables(view: View, asked: AskReceivables) -> Receivables:
     return Receivables.of(view.head_at, items=items, next=more, total=total)
 
 
-def of_customer(conn: Connection, when: Moment, customer_id: UUID) -> list[Sums]:
-    """What one customer owes, by currency, the largest first."""
-    found, _ = _accounts(conn, when, AskReceivables(customer_id=customer_id))
-    return [Sums.of(one) for one in found]
+def send_of_customer(conn: Connection, when: Moment, customer_id: UUID) -> Callable[[], list[Sums]]:
+    """Ask what one customer owes, by currency, the largest first."""
+    accounts = _send(conn, when, AskReceivables(customer_id=customer_id))
+    return lambda: [Sums.of(one) for one in accounts()[0]]
 
 
-def _accounts(
+def _send(
     conn: Connection, when: Moment, asked: AskReceivables
-) -> tuple[list[_Account], str | None]:
-    steps, more_values = accounts(conn, when, asked.customer_id)
-    select = f"{steps}, {RECEIVABLES.format(name=name_at(when, 'a'))}"
-    return PAGES.one(conn, select, {**asked.__dict__, **when.values, **more_values}, asked)
+) -> Callable[[], tuple[list[_Account], str | None]]:
+    kept = kept_at(conn, when, asked.customer_id)
+    filters, given = chosen(asked)
+    conditions = " AND ".join(["true", *filters])
+    totals = TOTALS_OF_ALL if asked.customer_id is None else TOTALS_OF_ONE
+    every = asked.customer_id is None and not when.is_live
+    select = RECEIVABLES.format(
+        name=name_at(when, "a"),
+        late=LATE_OF_ALL if every else LATE_OF_EACH,
+        totals=totals.format(conditions=conditions),
+        conditions=conditions,
+    )
+    return PAGES.send(conn, f"{kept}{select}", {**when.values, **given}, asked)
 
 
-AGEING = """
-SELECT w.customer_id AS "customer.id", {name} AS "customer.name", w.currency, w.late,
-       sum(w.owed) AS owed, a.receivable, a.customer_id::text || a.currency AS account
-  FROM (SELECT *, width_bucket((%(today)s - due)::int, %(edges)s::int[]) AS late
-          FROM owed WHERE owed > 0) w
+OWING = "(SELECT * FROM accounts a WHERE a.receivable > 0 AND {conditions})"
+AGEING = f"""
+SELECT w.customer_id AS "customer.id", {{name}} AS "customer.name", w.currency, w.late,
+       sum(w.owed) AS owed, a.receivable, {ACCOUNT} AS account
+  FROM (SELECT *, width_bucket((%(today)s - due)::int, %(edges)s::int[]) AS late FROM (
+          {OWED.format(days="account_days", accounts=OWING)}
+          UNION ALL {BEYOND.format(days="account_days", accounts=OWING)}
+       ) o WHERE owed > 0) w
   JOIN accounts a USING (customer_id, currency) LEFT JOIN customers c USING (customer_id)
- WHERE %(currency)s::text IS NULL OR w.currency = %(currency)s
  GROUP BY w.customer_id, a.customer_id, "customer.name", w.currency, a.currency, w.late,
           a.receivable
  ORDER BY a.receivable DESC, account, w.late
@@ -311,14 +236,15 @@ def ageing(view: View, asked: AskAgeing) -> Ageing:
     """What is owed by days past due: by customer and currency, the largest first; and in all."""
     conn, when = view.conn, view.when
     buckets = asked.edges()
-    steps, more_values = accounts(conn, when, asked.customer_id)
-    select = f"{steps}{AGEING.format(name=name_at(when, 'w'))}"
+    kept = kept_at(conn, when, asked.customer_id)
+    filters, given = chosen(asked)
+    select = AGEING.format(name=name_at(when, "w"), conditions=" AND ".join(["true", *filters]))
     edges = [1, *(days + 1 for days in buckets)]
-    values = {**asked.__dict__, **when.values, **more_values, "edges": edges}
+    values = {**when.values, **given, "edges": edges}
     names = bucket_names(buckets)
     items: dict[str, AgeingItem] = {}
     totals: dict[str, list[Decimal]] = {}
-    for row in fetch(conn, _Late, select, values):
+    for row in fetch(conn, _Late, f"{kept}{select}", values):
         item = items.get(row.account)
         if item is None:
             none = _in_buckets(names, [Decimal(0)] * len(names), row.currency)

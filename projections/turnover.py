@@ -6,15 +6,13 @@ from datetime import date
 from typing import Literal
 
 from events.values import Money
-from projections.asking.clocks import time_zone
 from projections.asking.listing import AskedAt, Question
 from projections.asking.money import Balance
 from projections.asking.rows import fetch
 from projections.asking.shape import HeadAt, Shape
 from projections.asking.view import View
-from projections.dues import orders_at
+from projections.dues import kept_at, orders_at
 from projections.orders import NEEDS
-from projections.receivables import MONEY, NOTES
 
 
 class AskByPeriod(AskedAt):
@@ -58,30 +56,10 @@ class ByPeriod(HeadAt):
 
 
 BY_REP = """
-WITH o AS ({orders}), f AS (
-    SELECT s.* FROM payment_facts s WHERE {facts}
-), moved AS (
-    SELECT owner, currency, 1 AS orders, billed, 0 AS received, 0 AS refunded
-      FROM o WHERE status <> 'cancelled'
-    UNION ALL
-    SELECT o.owner, f.currency, 0, -{notes}, {money}, 0 FROM f LEFT JOIN o USING (order_id)
-     WHERE f.kind = 'allocated'
-    UNION ALL
-    SELECT NULL, currency, 0, {notes}, -{money}, 0 FROM f WHERE kind = 'allocated'
-    UNION ALL
-    SELECT NULL, currency, 0, 0, amount, 0 FROM f WHERE kind = 'received'
-    UNION ALL
-    SELECT NULL, currency, 0, -amount, 0, 0 FROM f WHERE kind = 'credited'
-    UNION ALL
-    SELECT o.owner, f.currency, 0, 0, 0, f.amount FROM f LEFT JOIN o USING (order_id)
-     WHERE f.kind = 'refunded'
-)
-SELECT owner AS rep, currency, sum(orders) AS orders, sum(billed) AS billed,
-       sum(received) AS received, sum(refunded) AS refunded,
-       sum(billed) - sum(received) + sum(refunded) AS receivable
-  FROM moved GROUP BY owner, currency
-HAVING sum(orders) > 0 OR sum(billed) <> 0 OR sum(received) <> 0 OR sum(refunded) <> 0
- ORDER BY billed DESC, owner NULLS LAST, currency
+SELECT nullif(rep, '') AS rep, currency, orders, billed, received, refunded,
+       billed - received + refunded AS receivable
+  FROM rep_sums WHERE orders > 0 OR billed <> 0 OR received <> 0 OR refunded <> 0
+ ORDER BY billed DESC, nullif(rep, '') NULLS LAST, currency
 """
 BY_PERIOD = """
 WITH o AS ({orders}), moved AS (
@@ -106,8 +84,7 @@ def by_rep(view: View, _: AskedAt) -> ByRep:
     Money counts for the rep of the order that it is allocated to, and so does what a credit note
     takes from what is billed; what is for no order yet stands in a row without a rep.
     """
-    orders, facts = orders_at(view.when), view.when.counts("s")
-    sql = BY_REP.format(orders=orders, facts=facts, notes=NOTES, money=MONEY)
+    sql = f"{kept_at(view.conn, view.when)}{BY_REP}"
     return ByRep.of(view.head_at, items=fetch(view.conn, RepMoney, sql, view.when.values))
 
 
@@ -118,8 +95,7 @@ def by_period(view: View, asked: AskByPeriod) -> ByPeriod:
     note takes from what is billed in its own.
     """
     sql = BY_PERIOD.format(orders=orders_at(view.when), facts=view.when.counts("s"))
-    zone = str(time_zone(view.conn, view.when.known_at))
-    values = {**view.when.values, "zone": zone, "period": asked.period}
+    values = {**view.when.values, "period": asked.period}
     items = fetch(view.conn, PeriodMoney, sql, values)
     return ByPeriod.of(view.head_at, period=asked.period, items=items)
 

@@ -19,10 +19,10 @@ from read_api.waiting import waiting_route
 def router(reader: Reader) -> APIRouter:
     """The routes of the read models, of figures and of the audit."""
     routes = APIRouter(responses=INVALID, route_class=waiting_route(reader))
+    customer.add_routes(routes, reader)
     # A fixed path comes before one with an id, which would take its last word for the id.
     for question in sorted(QUESTIONS, key=lambda question: question.is_about_one):
         listing.add(routes, reader, question)
-    customer.add_routes(routes, reader)
     figures.add_routes(routes, reader, FIGURES)
     audit.add_routes(routes, reader)
     return routes

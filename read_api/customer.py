@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
+from events.ledger.keys import Keyring
 from projections import (
     customers,
     leads,
@@ -71,50 +73,72 @@ def add_routes(routes: APIRouter, reader: Reader) -> None:
         """Everything known of a customer, now or at any moment of either clock."""
         replay = asked.as_of is not None or asked.known_at is not None
         with reader.view(caller_of(request), MODELS, asked, past=replay) as view:
-            # Orders and accounts are from the facts of everybody: others may pay for a customer.
-            owing = _owing(view, id)
-            if replay:
-                streams = timeline.streams_of(view.conn, id)
-                with past(view.conn, reader.keyring, MODELS, streams, view.when):
-                    found = _whole(view, id, owing)
-            else:
-                found = _whole(view, id, owing)
+            found = _past(view, id, reader.keyring) if replay else _whole(view, id)
         if found is None:
             raise missing()
         found.rfm = reader.standing(id, view.when)
         return as_json(found)
 
 
-def _owing(view: View, customer_id: UUID) -> dict[str, Any]:
-    bought, _ = orders.LIST.rows(
-        view.conn, view.when, orders.AskOrders(customer_id=customer_id, limit=MAX_LIMIT)
+def _past(view: View, customer_id: UUID, keyring: Keyring) -> CustomerView | None:
+    # Orders and accounts are from the facts of everybody: others may pay for a customer.
+    bought, owed = _send_owing(view, customer_id)
+    owing = bought(), owed()
+    streams = timeline.streams_of(view.conn, customer_id)
+    with past(view.conn, keyring, MODELS, streams, view.when):
+        return _whole(view, customer_id, owing)
+
+
+Orders = tuple[list[OrderShape], str | None]
+
+
+def _send_owing(
+    view: View, customer_id: UUID
+) -> tuple[Callable[[], Orders], Callable[[], list[Sums]]]:
+    asked = orders.AskOrders(customer_id=customer_id, limit=MAX_LIMIT)
+    return (
+        orders.LIST.send(view.conn, view.when, asked),
+        receivables.send_of_customer(view.conn, view.when, customer_id),
     )
-    accounts = receivables.of_customer(view.conn, view.when, customer_id)
-    return {"orders": bought, "accounts": accounts}
 
 
-def _whole(view: View, customer_id: UUID, owing: dict[str, Any]) -> CustomerView | None:
+def _whole(
+    view: View, customer_id: UUID, owing: tuple[Orders, list[Sums]] | None = None
+) -> CustomerView | None:
+    """Everything there is of a customer: all is asked for before the first answer is waited for."""
     conn, present = view.conn, _present(view.when)
-    found = customers.card(conn, customer_id)
-    if found is None:
-        return None
     its = {"customer_id": customer_id, "limit": MAX_LIMIT}
-    deals, _ = opportunities.LIST.rows(conn, present, opportunities.AskOpportunities(**its))
-    return CustomerView.of(
-        view.head_at,
-        found,
-        promises=promises.LIST.rows(conn, present, promises.AskPromises(**its))[0],
-        opportunities=deals,
-        quotes=quotes.quotes(conn, [deal.id for deal in deals]),
-        leads=leads.of_customer(conn, customer_id, MAX_LIMIT),
-        **owing,
-        payments=payments.LIST.rows(conn, present, payments.AskPayments(**its))[0],
-        tickets=tickets.LIST.rows(conn, present, tickets.AskTickets(**its))[0],
-        timeline=timeline.LIST.rows(conn, present, timeline.AskTimeline(), id=customer_id)[0],
-        rfm=None,
-    )
+    with conn.pipeline():
+        card = customers.send_card(conn, customer_id)
+        deals = opportunities.LIST.send(conn, present, opportunities.AskOpportunities(**its))
+        its_quotes = quotes.send_of_customer(conn, customer_id)
+        its_promises = promises.LIST.send(conn, present, promises.AskPromises(**its))
+        its_leads = leads.send_of_customer(conn, customer_id, MAX_LIMIT)
+        paid = payments.LIST.send(conn, present, payments.AskPayments(**its))
+        its_tickets = tickets.LIST.send(conn, present, tickets.AskTickets(**its))
+        entries = timeline.LIST.send(conn, present, timeline.AskTimeline(), id=customer_id)
+        if owing is None:
+            bought, owed = _send_owing(view, customer_id)
+            owing = bought(), owed()
+        found = card()
+        if found is None:
+            return None
+        return CustomerView.of(
+            view.head_at,
+            found,
+            promises=its_promises()[0],
+            opportunities=deals()[0],
+            quotes=its_quotes(),
+            leads=its_leads(),
+            orders=owing[0][0],
+            accounts=owing[1],
+            payments=paid()[0],
+            tickets=its_tickets()[0],
+            timeline=entries()[0],
+            rfm=None,
+        )
 
 
 def _present(when: Moment) -> Moment:
     """The same "today", for tables that hold only what counts already."""
-    return Moment(None, None, when.now, when.today)
+    return Moment(None, None, when.now, when.today, when.zone)

@@ -20,7 +20,7 @@ from events.ledger import checkpoints, ledger
 from events.ledger.arrays import register
 from events.ledger.keys import Keyring
 from events.ledger.ledger import SESSION
-from projections.asking.clocks import FOREVER, Moment, moment, time_zone
+from projections.asking.clocks import FOREVER, Moment, moment
 from projections.asking.listing import Asked, AskedAt
 from projections.asking.view import Caller, View
 from projections.catalog import SEARCH_PATH
@@ -172,8 +172,7 @@ class Reader:
         """
         if self._standing is None or self._facts is None:
             return None
-        with self.connection() as conn:
-            zone = time_zone(conn, when.known_at).key
+        zone = str(when.zone)
         if when.is_live:
             return self._standing.now(customer, when, zone)
         found = self._facts.latest()
@@ -198,10 +197,9 @@ def hold(conn: Connection, *models: ReadModel) -> bool:
     """
     names = ", ".join(f"{m.schema}.{table.name}" for m in models for table in m.tables)
     try:
-        with conn.transaction():
-            conn.execute(f"LOCK TABLE {names} IN ACCESS SHARE MODE".encode())
+        conn.execute(f"LOCK TABLE {names} IN ACCESS SHARE MODE".encode())
     except (UndefinedTable, InvalidSchemaName):
-        return False
+        return False  # the transaction is of no use any more
     return True
 
 

@@ -5,19 +5,23 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, get_type_hints
+from uuid import UUID
 
 from fastapi import Request, Response
 from fastapi.dependencies.models import Dependant
 from fastapi.dependencies.utils import get_flat_params
 from fastapi.params import Cookie, Header, Path
 from fastapi.routing import APIRoute
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from starlette.concurrency import run_in_threadpool
 
 from projections.asking.clocks import Unanswerable
 from read_api import reading
 from read_api.reading import NotThereYet, Reader
 
 LOOK_SECONDS = 0.01
+UUIDS = TypeAdapter(UUID)
 ELSEWHERE = Path | Header | Cookie
 """Parameters that do not stand in the query."""
 
@@ -34,7 +38,7 @@ def waiting_route(reader: Reader) -> type[APIRoute]:
 
     class WaitingRoute(APIRoute):
         def get_route_handler(self) -> Handler:
-            handle = super().get_route_handler()
+            handle = _straight(self.endpoint, super().get_route_handler())
             known = _parameters(self.dependant)
 
             async def ask(request: Request) -> Response:
@@ -51,6 +55,30 @@ def waiting_route(reader: Reader) -> type[APIRoute]:
             return ask
 
     return WaitingRoute
+
+
+def _straight(endpoint: Callable[..., Any], refuse: Handler) -> Handler:
+    """Call a question with what is asked, without FastAPI's search for dependencies: it has none.
+
+    Args:
+        refuse: FastAPI's own handler, which says what does not fit.
+    """
+    kinds = get_type_hints(endpoint)
+    kinds.pop("return", None)
+    asks = kinds.get("asked")
+    fits = kinds.keys() <= {"request", "id", "asked"} and kinds.get("id", UUID) is UUID
+    if not (fits and isinstance(asks, type) and issubclass(asks, BaseModel)):
+        return refuse
+
+    async def handle(request: Request) -> Response:
+        try:
+            about = {name: UUIDS.validate_python(one) for name, one in request.path_params.items()}
+            asked = asks.model_validate(dict(request.query_params))
+        except ValidationError:
+            return await refuse(request)
+        return await run_in_threadpool(endpoint, request=request, asked=asked, **about)
+
+    return handle
 
 
 def _parameters(dependant: Dependant) -> set[str]:

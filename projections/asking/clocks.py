@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -44,12 +44,14 @@ class Moment:
         now: what "today" means for the answer: ``as_of``, else when ``known_at`` was recorded,
             else the present.
         today: the business day of ``now``.
+        zone: of business days.
     """
 
     as_of: datetime | None
     known_at: int | None
     now: datetime
     today: date
+    zone: tzinfo = UTC
 
     @property
     def is_live(self) -> bool:
@@ -73,7 +75,12 @@ class Moment:
     @property
     def values(self) -> dict[str, Any]:
         """The moment's values by name, as SQL takes them."""
-        return {"as_of": self.as_of, "known_at": self.known_at, "today": self.today}
+        return {
+            "as_of": self.as_of,
+            "known_at": self.known_at,
+            "today": self.today,
+            "zone": str(self.zone),
+        }
 
 
 def moment(conn: Connection, as_of: str | None, known_at: str | None) -> Moment:
@@ -95,7 +102,7 @@ def moment(conn: Connection, as_of: str | None, known_at: str | None) -> Moment:
         now = _recorded_at(conn, position)
     else:
         now = datetime.now(UTC)
-    return Moment(until, position, now, now.astimezone(zone).date())
+    return Moment(until, position, now, now.astimezone(zone).date(), zone)
 
 
 def time_zone(conn: Connection, known_at: int | None = None) -> ZoneInfo:

@@ -20,7 +20,7 @@ from events import values
 from events.values import Instant
 from projections.asking.clocks import Moment
 from projections.asking.pages import LIMIT, MAX_LIMIT, closed, opened
-from projections.asking.rows import maker, plain
+from projections.asking.rows import columns_of, maker, plain
 from projections.asking.shape import CountedPage, Page, PageAt, Shape
 from projections.asking.view import View
 from projections.engine.model import ReadModel
@@ -228,6 +228,16 @@ class Pages(Generic[S]):
         Raises:
             Unanswerable: when the cursor is none of this list.
         """
+        return self.send(conn, select, values, asked)()
+
+    def send(
+        self, conn: Connection, select: str, values: Mapping[str, Any], asked: Paged
+    ) -> Callable[[], tuple[list[S], str | None]]:
+        """Send the query; what is returned waits for the page, as of ``one``.
+
+        Raises:
+            Unanswerable: when the cursor is none of this list.
+        """
         direction, beyond = ("DESC", "<") if self.is_descending else ("ASC", ">")
         first, second = self.order
         given = {**values, "limit": asked.limit + 1}
@@ -238,15 +248,18 @@ class Pages(Generic[S]):
             given["first"], given["second"] = opened(self.of, asked.cursor, kinds)
         select += f" ORDER BY {first.sql} {direction}, {second.sql} {direction} LIMIT %(limit)s"
         cursor = conn.execute(select.encode(), given, prepare=conn.prepare_threshold is not None)
-        found = cursor.fetchall()
-        assert cursor.description is not None
-        columns = tuple(column.name for column in cursor.description)
-        make = maker(self.shape, columns, tuple(by.name for by in self.order))
-        more = None
-        if len(found) > asked.limit:
-            last = found[asked.limit - 1]
-            more = closed(self.of, [last[columns.index(by.name)] for by in self.order])
-        return [make(row) for row in found[: asked.limit]], more
+
+        def page() -> tuple[list[S], str | None]:
+            found = cursor.fetchall()
+            columns = columns_of(cursor)
+            make = maker(self.shape, columns, tuple(by.name for by in self.order))
+            more = None
+            if len(found) > asked.limit:
+                last = found[asked.limit - 1]
+                more = closed(self.of, [last[columns.index(by.name)] for by in self.order])
+            return [make(row) for row in found[: asked.limit]], more
+
+        return page
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -313,11 +326,17 @@ class Listing(Generic[L, S]):
         self, conn: Connection, when: Moment, asked: L, **of: Any
     ) -> tuple[list[S], str | None]:
         """The items of one page, and the cursor of the next one, or None at the end."""
+        return self.send(conn, when, asked, **of)()
+
+    def send(
+        self, conn: Connection, when: Moment, asked: L, **of: Any
+    ) -> Callable[[], tuple[list[S], str | None]]:
+        """Send the query for a page; what is returned waits for it, as of ``rows``."""
         conditions, given = chosen(asked)
         select = " AND ".join([self.select(when), *conditions])
         values = {**when.values, **of, **given}
         pages = Pages(self.name, self.shape, self.order, is_descending=self.is_descending)
-        return pages.one(conn, select, values, asked)
+        return pages.send(conn, select, values, asked)
 
     def question(self) -> Question[L, Page[S]]:
         """The list as a question."""

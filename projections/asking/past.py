@@ -13,6 +13,7 @@ from projections.asking.clocks import Moment
 from projections.engine.folding import fold, readable
 from projections.engine.model import ReadModel
 from projections.engine.progress import skipped
+from projections.engine.sums import fill
 from projections.engine.tables import Connection, Rows
 
 
@@ -51,4 +52,5 @@ def past(
         for table in model.tables:
             conn.execute(table.ddl("pg_temp.").encode())
         rows.flush(conn)
+        fill(conn, model)
     yield

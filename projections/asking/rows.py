@@ -33,15 +33,32 @@ def fetch(conn: Connection, shape: type[S], sql: str, values: Mapping[str, Any])
     Raises:
         TypeError: when the columns are not those of the shape.
     """
+    return send(conn, shape, sql, values)()
+
+
+def send(
+    conn: Connection, shape: type[S], sql: str, values: Mapping[str, Any]
+) -> Callable[[], list[S]]:
+    """Send a query; what is returned waits for its rows, as of ``fetch``.
+
+    In a pipeline several queries are under way at once.
+    """
 
     def makes(cursor: Cursor[Any]) -> RowMaker[S]:
-        if cursor.description is None:
-            return no_result
-        return maker(shape, tuple(column.name for column in cursor.description))
+        columns = columns_of(cursor)
+        return maker(shape, columns) if columns else no_result
 
     cursor = conn.cursor(row_factory=makes)
     may_prepare = conn.prepare_threshold is not None
-    return cursor.execute(sql.encode(), values, prepare=may_prepare).fetchall()
+    return cursor.execute(sql.encode(), values, prepare=may_prepare).fetchall
+
+
+def columns_of(cursor: Cursor[Any]) -> tuple[str, ...]:
+    """The names of a result's columns; ``description`` would make an object of each."""
+    result = cursor.pgresult
+    if result is None:
+        return ()
+    return tuple((result.fname(at) or b"").decode() for at in range(result.nfields))
 
 
 @lru_cache(1_000)

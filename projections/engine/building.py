@@ -23,6 +23,7 @@ from events.ledger.keys import Keyring
 from events.ledger.ledger import Stored, stored
 from projections.engine.folding import Parked, Poison, fold, readable
 from projections.engine.model import ReadModel
+from projections.engine.sums import fill
 from projections.engine.tables import Connection, Rows, Table, ready
 
 CHUNK = 20_000
@@ -78,6 +79,11 @@ class Build(NamedTuple):
     shuffle: str | None = None
     heads: dict[int, int] | None = None
 
+    @property
+    def schema(self) -> str:
+        """The schema of the tables."""
+        return self.prefix.removesuffix(".")
+
     def has_taken(self, position: int, stream_id: UUID) -> bool:
         """Whether the read model is past this event."""
         return self.heads is None or position <= self.heads[partition_of(stream_id)]
@@ -92,14 +98,17 @@ def build(conn: Connection, asked: Build, report: Progress | None = None) -> Asi
         CannotBuild: when a critical model meets a poison event, or any model an unknown type.
     """
     _refuse_unknown(conn, asked)
-    return _build_share(conn, asked, report, 0, 1)
+    aside = _build_share(conn, asked, report, 0, 1)
+    fill(conn, asked.model, asked.schema)
+    return aside
 
 
 def build_on_all_cores(conn: Connection, asked: Build, report: Progress | None = None) -> Aside:
     """Fold all streams into committed empty tables, in a transaction for each core's share.
 
     The shares are processes forked off this one, if no other thread of it could be caught in the
-    middle of something. A row follows from one stream alone, so the shares do not meet.
+    middle of something. A row follows from one stream alone, so the shares do not meet; sums are
+    filled after them.
 
     Raises:
         CannotBuild: as ``build`` says; the other shares are stopped.
@@ -123,6 +132,9 @@ def build_on_all_cores(conn: Connection, asked: Build, report: Progress | None =
             aside = _build_share(conn, asked, report, 0, shares)
         for _, pipe in children:
             aside.update(_received(pipe))
+        with conn.transaction():
+            conn.execute(f"SET LOCAL work_mem = '{MEMORY}'".encode())
+            fill(conn, asked.model, asked.schema)
         return aside
     finally:
         for child, pipe in children:
@@ -202,17 +214,20 @@ def _build_share(
     done = 0
     with without_cycle_collection():
         for chunk in _streams(conn, asked, share, shares):
-            aside |= fold_into(conn, asked, Rows(asked.model.tables, asked.prefix), chunk, aside)
+            blank = Rows(asked.model.tables, asked.prefix)
+            rows, more = fold_on(conn, asked, blank, chunk, aside)
+            rows.flush(conn)
+            aside |= more
             done += len(chunk)
             if report is not None:
                 report(min(done * shares, asked.head), asked.head)
     return aside
 
 
-def fold_into(
+def fold_on(
     conn: Connection, asked: Build, stored: Rows, chunk: list[Stored], aside: Aside
-) -> Aside:
-    """Fold ledger rows on what is stored and write it; the streams newly set aside.
+) -> tuple[Rows, Aside]:
+    """Fold ledger rows on what is stored; the rows to write, and the streams newly set aside.
 
     Raises:
         CannotBuild: when a critical model meets a poison event.
@@ -223,8 +238,7 @@ def fold_into(
         rows, parking = fold(asked.model, stored.copy, batch, parked, asked.skipped)
     except Poison as poison:
         raise CannotBuild(str(poison)) from poison
-    rows.flush(conn)
-    return {s: SetAside(poison.position, str(poison)) for s, poison in parking.items()}
+    return rows, {s: SetAside(poison.position, str(poison)) for s, poison in parking.items()}
 
 
 def _streams(conn: Connection, asked: Build, share: int, shares: int) -> Iterator[list[Stored]]:

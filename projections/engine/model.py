@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 from events.base import Event
 from events.envelope import Recorded
-from projections.engine.tables import Rows, Table
+from projections.engine.tables import Rows, Sums, Table
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,11 +39,32 @@ class ReadModel:
         return frozenset(member.event_type for member in members)
 
     @cached_property
+    def sums(self) -> tuple[tuple[Sums[Any], ...], ...]:
+        """Its tables of sums: those over other rows, then those over such sums, and so on.
+
+        Raises:
+            TypeError: when sums follow each other in a circle.
+        """
+        left = [table for table in self.tables if isinstance(table, Sums)]
+        levels = []
+        while left:
+            names = {table.name for table in left}
+            level = [t for t in left if names.isdisjoint(of.split(".")[0] for of in t.of)]
+            if not level:
+                raise TypeError(
+                    f"The sums {', '.join(sorted(names))} follow each other in a circle."
+                )
+            left = [table for table in left if table not in level]
+            levels.append(tuple(level))
+        return tuple(levels)
+
+    @cached_property
     def shape(self) -> str:
         """Changes whenever the tables or the revision do; another shape asks for a rebuild."""
         parts = [str(self.revision)]
         for table in self.tables:
             parts += [table.ddl(), *table.index_ddl()]
+            parts += [table.select] if isinstance(table, Sums) else []
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
     @property

@@ -18,6 +18,7 @@ from projections.engine import progress
 from projections.engine.folding import Batch, Parked, Poison, fold
 from projections.engine.model import ReadModel
 from projections.engine.sources import Piece
+from projections.engine.sums import keep
 from projections.engine.tables import Connection, Rows
 
 log = structlog.get_logger()
@@ -91,7 +92,7 @@ class Projector:
                 moves[place] = old, _halted(old, good, poison)
         with conn.transaction():
             checkpoints.move_all(conn, list(moves.values()))
-            rows.flush(conn)
+            keep(conn, self.model, self.model.schema, rows)
             for stream_id, why in parking.items():
                 progress.park(conn, self.model.name, stream_id, why.position, str(why))
         name = self.model.name

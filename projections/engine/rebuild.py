@@ -23,9 +23,10 @@ from projections.engine.building import (
     build,
     build_on_all_cores,
     finish,
-    fold_into,
+    fold_on,
 )
 from projections.engine.model import ReadModel
+from projections.engine.sums import keep
 from projections.engine.tables import Connection, Rows
 
 log = structlog.get_logger()
@@ -184,7 +185,9 @@ def _follow(conn: Connection, asked: Build, after: int, aside: Aside) -> int:
     batch = ledger.read(conn, after, CHUNK)
     if not batch:
         return after
-    rows = Rows(asked.model.tables, asked.prefix)
-    rows.load(conn, {row.stream_id for row in batch})
-    aside.update(fold_into(conn, asked, rows, batch, aside))
+    stored = Rows(asked.model.tables, asked.prefix)
+    stored.load(conn, {row.stream_id for row in batch})
+    rows, more = fold_on(conn, asked, stored, batch, aside)
+    keep(conn, asked.model, asked.schema, rows)
+    aside.update(more)
     return batch[-1].position

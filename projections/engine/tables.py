@@ -111,6 +111,44 @@ class Table(Generic[R]):
         ]
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Sums(Table[R]):
+    """Sums over rows of several streams, kept up to them (``projections.engine.sums``).
+
+    After the key comes ``count``, of the rows that a sum is made of: one of none is no row.
+
+    Attributes:
+        select: the query that gives all columns, in order, with ``{among}`` after the ids of rows.
+        of: where those ids stand, as ``orders.order_id``; also in other sums.
+        hangs_on: likewise, values on which all sums depend.
+    """
+
+    select: str
+    of: tuple[str, ...]
+    hangs_on: tuple[str, ...] = ()
+
+    @cached_property
+    def adding(self) -> str:
+        """The statement that adds amounts, given as arrays by column."""
+        arrays = ", ".join(f"%s::{kind}[]" for kind in self.columns.values())
+        sums = [name for name in self.columns if name not in self.key]
+        added = ", ".join(f"{name} = t.{name} + excluded.{name}" for name in sums)
+        return (
+            f"INSERT INTO {self.name} AS t ({', '.join(self.columns)}) SELECT * "
+            f"FROM unnest({arrays}) ON CONFLICT ({', '.join(self.key)}) DO UPDATE SET {added}"
+        )
+
+    @cached_property
+    def dropping(self) -> str:
+        """The statement that drops sums of nothing among keys, given as arrays by column."""
+        arrays = ", ".join(f"%s::{self.columns[name]}[]" for name in self.key)
+        same = " AND ".join(f"t.{name} = k.{name}" for name in self.key)
+        return (
+            f"DELETE FROM {self.name} AS t USING unnest({arrays}) AS k ({', '.join(self.key)}) "
+            f"WHERE {same} AND t.count = 0"
+        )
+
+
 def _column_type(hint: Any) -> str:
     if isinstance(hint, UnionType):
         (hint,) = (arg for arg in get_args(hint) if arg is not type(None))
@@ -135,7 +173,7 @@ class Rows:
     def load(self, conn: Connection, stream_ids: Collection[UUID]) -> None:
         """Fetch what is stored of these streams; streams that begin in this batch need not be."""
         for table in self._tables:
-            if table.facts:
+            if table.facts or isinstance(table, Sums):
                 continue
             select = (
                 f"SELECT {', '.join(table.columns)} FROM {self._prefix}{table.name} "
@@ -166,6 +204,17 @@ class Rows:
         """Write one more row of a table of facts."""
         assert table.facts, table.name
         self._facts[table].append(fact)
+
+    def values(self, of: str) -> set[Any]:
+        """The values of a column, as ``orders.order_id``, in the rows that will be written."""
+        name, _, column = of.partition(".")
+        value = attrgetter(column)
+        return {
+            value(row)
+            for table in self._tables
+            if table.name == name
+            for row in chain(self._touched[table].values(), self._facts[table])
+        }
 
     def flush(self, conn: Connection) -> None:
         """Write what was touched, then forget everything."""

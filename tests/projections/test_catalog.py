@@ -13,7 +13,7 @@ from projections import customers, leads, tickets
 from projections.asking.listing import Listed, Listing, Question, Where, Word
 from projections.catalog import MODELS, QUESTIONS, check
 from projections.engine.model import ReadModel
-from projections.engine.tables import Row, Table
+from projections.engine.tables import Row, Sums, Table
 
 
 @dataclass(slots=True)
@@ -76,6 +76,32 @@ def test_a_read_model_that_is_needed_must_be_built() -> None:
 def test_two_read_models_have_no_table_of_one_name() -> None:
     with pytest.raises(TypeError, match="leads and visits both have a table leads"):
         check((*MODELS, visits("leads")), QUESTIONS)
+
+
+@dataclass(slots=True)
+class PartyRow(Row):
+    host: str
+    count: int = 0
+
+
+def parties(of: str) -> ReadModel:
+    sums = Sums("parties", PartyRow, key=("host",), select="", of=(of,))
+    tables = (Table("visits", VisitRow, key=("visit_id",)), sums)
+    return ReadModel("visits", tables, LeadEvent, leads.apply)
+
+
+def test_sums_follow_columns_of_their_read_model() -> None:
+    check((*MODELS, parties("visits.visit_id")), QUESTIONS)
+    with pytest.raises(TypeError, match=r"follow visits\.visitor, which is no column of it"):
+        check((*MODELS, parties("visits.visitor")), QUESTIONS)
+
+
+def test_sums_that_follow_themselves_are_refused() -> None:
+    assert [table.name for level in parties("visits.visit_id").sums for table in level] == [
+        "parties"
+    ]
+    with pytest.raises(TypeError, match="The sums parties follow each other in a circle"):
+        assert parties("parties.host").sums
 
 
 def test_two_questions_have_neither_a_name_nor_a_path_in_common() -> None:
