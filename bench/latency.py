@@ -31,6 +31,7 @@ from kafka import KafkaConsumer, KafkaProducer
 from measuring import ROUNDS, Result, console
 from yardsticks.kafka_python import PRODUCING
 
+from commands.handling.outcome import Appended
 from commands.http.wire import from_line
 from events.envelope import Actor
 from events.kafka.records import partition_of
@@ -117,9 +118,9 @@ def _commands(found: Parts) -> Iterator[Callable[[], tuple[UUID, int]]]:
             "key": str(uuid4()),
             "data": {"name": "Grace Hopper"},
         }
-        [answer] = writer.handle([from_line(orjson.dumps(line), Actor("bench"))])
-        assert answer.status < 300, answer.body
-        return lead, int(answer.body["position"])
+        [outcome] = writer.handle([from_line(orjson.dumps(line), Actor("bench"))])
+        assert isinstance(outcome, Appended), outcome
+        return lead, outcome.position
 
     try:
         yield capture

@@ -26,6 +26,7 @@ from yardsticks.customers import environment
 from yardsticks.deals import DealApplication, fill
 from yardsticks.deals_view import Deals, DealsView
 
+from commands.handling.outcome import Appended
 from commands.handling.writer import GROUP
 from commands.http.wire import from_line
 from events.envelope import Actor
@@ -112,8 +113,8 @@ def fill_with_deals(found: Parts, number: int) -> None:
                 )
                 for deal_id, verb, data in story[start : start + GROUP]
             ]
-            for answer in writer.handle(requests):
-                assert answer.status < 300, answer.body
+            for outcome in writer.handle(requests):
+                assert isinstance(outcome, Appended), outcome
     finally:
         writer.stop()
 

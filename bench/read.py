@@ -33,6 +33,7 @@ from measuring import Contender, Result, compare, console
 from psycopg.conninfo import make_conninfo
 from servers import pledge, running
 
+from commands.handling.outcome import Appended
 from commands.handling.writer import GROUP, Writer
 from commands.http.wire import from_line
 from events.envelope import Actor
@@ -181,8 +182,8 @@ def _fill(url: str, customers: int) -> None:
 
 def _handle(writer: Writer, batch: list[dict[str, Any]]) -> None:
     requests = [from_line(orjson.dumps(line), Actor("bench", "import")) for line in batch]
-    for answer in writer.handle(requests):
-        assert answer.status < 300, answer.body
+    for outcome in writer.handle(requests):
+        assert isinstance(outcome, Appended), outcome
 
 
 def _story(customers: int) -> Iterator[dict[str, Any]]:

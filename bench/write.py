@@ -28,7 +28,7 @@ from databases import Server, count, ledger_in
 from measuring import Contender, Measure, Result, compare, process_of
 from yardsticks import customers
 
-from commands.handling.request import Answer
+from commands.handling.outcome import Appended
 from commands.handling.writer import Writer
 from commands.http.wire import ENTRIES, from_body
 from events.envelope import Actor
@@ -98,20 +98,22 @@ async def _client(writer: Writer, mode: str, actor: Actor, until: float) -> int:
     customer: UUID | None = None
     while time.perf_counter() < until:
         if mode == "create" or done % PER_CUSTOMER == 0:
-            answer = await _command(writer, actor, None)
-            assert answer.status == 201, answer.body
-            customer = answer.body["id"]
+            outcome = await _command(writer, actor, None)
+            assert outcome.begins, outcome
+            customer = outcome.stream_id
         else:
-            answer = await _command(writer, actor, customer)
-            assert answer.status == 200, answer.body
+            outcome = await _command(writer, actor, customer)
+            assert not outcome.begins, outcome
         done += 1
     return done
 
 
-async def _command(writer: Writer, actor: Actor, customer: UUID | None) -> Answer:
+async def _command(writer: Writer, actor: Actor, customer: UUID | None) -> Appended:
     entry, raw = (REGISTER, REGISTER_BODY) if customer is None else (MAKE_PROMISE, PROMISE_BODY)
     request = from_body(entry, customer, raw, actor, key=str(uuid4()), if_match=None)
-    return (await writer.submit((request,)))[0]
+    [outcome] = await writer.submit((request,))
+    assert isinstance(outcome, Appended), outcome
+    return outcome
 
 
 def _assert_done(url: str, handled: int) -> None:

@@ -306,3 +306,9 @@ check(CATALOG)
 BY_TYPE: Mapping[str, Streams[Any, Any]] = {
     streams.stream_type: streams for streams in CATALOG.values()
 }
+NAME_OF: Mapping[type[Command[Any, Any]], str] = {
+    command: f"{plural}/{verb}"
+    for plural, streams in CATALOG.items()
+    for verb, command in streams.commands.items()
+}
+"""Each command's name, like ``leads/claim``."""

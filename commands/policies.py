@@ -10,13 +10,24 @@ from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID, uuid5
 
-import orjson
 import psycopg
 import structlog
 
-from commands.handling.request import Answer, Request
+from commands.base import Command
+from commands.catalog import CATALOG, NAME_OF
+from commands.customer import AddContact, RegisterCustomer
+from commands.handling.outcome import (
+    Appended,
+    Conflict,
+    Failed,
+    KeyReused,
+    Refused,
+    TooLarge,
+    Unknown,
+)
+from commands.handling.request import Request
 from commands.handling.writer import Writer
-from commands.http.wire import ENTRIES
+from commands.opportunity import IdentifyCustomer, OpenOpportunity
 from events.base import ERASED
 from events.envelope import Actor, Recorded
 from events.lead import LeadCaptured, LeadClaimed, LeadConverted, LeadQualified
@@ -33,7 +44,6 @@ SHAPE = "1"
 WAY_OUT = "see what is to be done by hand, then run: pledge policies resume"
 BATCH = 500
 POLL_SECONDS = 0.05
-HTTP_REFUSALS = range(400, 500)
 SILENT = frozenset({"import", "library"})
 """History that others bring along: what should follow has happened, or will never."""
 
@@ -56,11 +66,15 @@ UPDATE progress.parked_policies SET retried_by = %s WHERE position = %s RETURNIN
 
 
 class Wish(NamedTuple):
-    """A command that a policy wants done, as the catalog names it."""
+    """A command that a policy wants done, and to which stream."""
 
-    command: str
+    command: Command[Any, Any]
     stream_id: UUID
-    data: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The command's, as in the catalog."""
+        return NAME_OF[type(self.command)]
 
 
 Policy = Callable[[Sequence[Recorded]], list[Wish]]
@@ -82,41 +96,35 @@ def open_a_deal_when_a_lead_converts(history: Sequence[Recorded]) -> list[Wish]:
                 pass
     cause = history[-1]
     assert lead is not None
-    email, phone = (None if text == ERASED else text for text in (lead.email, lead.phone))
     assert isinstance(cause.event, LeadConverted)
-    customer_id, wishes = cause.event.customer_id, []
+    email, phone = (None if text == ERASED else text for text in (lead.email, lead.phone))
+    customer_id, wishes = cause.event.customer_id, list[Wish]()
     if cause.event.new_customer:
-        details = {
-            "name": lead.company or lead.name,
-            "source": lead.source,
-            "region": lead.region,
-            "industry": lead.industry,
-            "owner": owner,
-        }
-        if lead.company is None:
-            details |= {"email": email, "phone": phone}
-        wishes.append(Wish("customers/register", customer_id, details))
+        registered = RegisterCustomer(
+            name=lead.company or lead.name,
+            source=lead.source,
+            region=lead.region,
+            industry=lead.industry,
+            owner=owner,
+            email=email if lead.company is None else None,
+            phone=phone if lead.company is None else None,
+        )
+        wishes.append(Wish(registered, customer_id))
     if lead.company is not None or not cause.event.new_customer:
         contact_id = uuid5(cause.event_id, "contact")
-        person = {"name": lead.name, "email": email, "phone": phone}
-        wishes.append(
-            Wish("customers/add-contact", customer_id, {"contact_id": str(contact_id), **person})
-        )
+        person = AddContact(contact_id=contact_id, name=lead.name, email=email, phone=phone)
+        wishes.append(Wish(person, customer_id))
     if not cause.event.new_opportunity:
-        whose = {"customer_id": str(customer_id)}
-        return [
-            *wishes,
-            Wish("opportunities/identify-customer", cause.event.opportunity_id, whose),
-        ]
+        identified = IdentifyCustomer(customer_id=customer_id)
+        return [*wishes, Wish(identified, cause.event.opportunity_id)]
     # A deal's title is no place for a person's name.
-    deal = {
-        "title": lead.company or "Deal of a converted lead",
-        "customer_id": str(customer_id),
-        "owner": owner,
-        "amount": budget and budget.model_dump(mode="json"),
-    }
-    wishes.append(Wish("opportunities/open", cause.event.opportunity_id, deal))
-    return wishes
+    opened = OpenOpportunity(
+        title=lead.company or "Deal of a converted lead",
+        customer_id=customer_id,
+        owner=owner,
+        amount=budget,
+    )
+    return [*wishes, Wish(opened, cause.event.opportunity_id)]
 
 
 POLICIES: Mapping[str, tuple[Policy, ...]] = {
@@ -201,26 +209,38 @@ class Policies:
         history = ledger.decode_all(conn, self._keyring, rows)
         cause, name = history[-1], policy.__name__
         for place, wish in enumerate(policy(history)):
-            answer = self._done(wish, name, cause, place, attempts)
-            if answer.status in HTTP_REFUSALS:
-                rule = str(answer.body.get("rule") or answer.body["title"])
+            refusal = self._refusal(wish, name, cause, place, attempts)
+            if refusal is not None:
+                rule, detail = refusal
                 place_of = (cause.event_id, cause.position, cause.stream_id)
-                parked = (name, *place_of, wish.command, rule)
-                conn.execute(PARK, (*parked, answer.body["detail"]))
+                conn.execute(PARK, (name, *place_of, wish.name, rule, detail))
                 log.error("a policy's command was refused", policy=name, rule=rule)
                 return
         conn.execute(DONE, (name, cause.event_id))
 
-    def _done(self, wish: Wish, policy: str, cause: Recorded, place: int, attempts: int) -> Answer:
-        """The first attempt that was not refused, else the last; each keeps its answer."""
+    def _refusal(
+        self, wish: Wish, policy: str, cause: Recorded, place: int, attempts: int
+    ) -> tuple[str, str] | None:
+        """The rule and its sentence that refused the last attempt; None as soon as one succeeded.
+
+        Raises:
+            Undecided: when an attempt failed or nobody knows what became of it.
+        """
+        refusal = None
         for attempt in range(attempts + 1):
-            request = _request(wish, policy, cause, place, attempt)
-            [answer] = self._writer.handle([request])
-            if answer.status not in HTTP_REFUSALS:
-                break
-        if answer.status not in HTTP_REFUSALS and answer.status >= HTTP_REFUSALS.stop:
-            raise Undecided(answer.body["detail"])
-        return answer
+            [outcome] = self._writer.handle([_request(wish, policy, cause, place, attempt)])
+            # The key stands for this very wish, perhaps in the words of an earlier version, or
+            # from before its person was forgotten.
+            match outcome.first if isinstance(outcome, KeyReused) else outcome:
+                case Appended():
+                    return None
+                case Refused(rule=rule, detail=detail):
+                    refusal = rule, detail
+                case TooLarge():
+                    refusal = "TooLarge", "The command would append more than the ledger takes."
+                case Failed() | Unknown() | Conflict():
+                    raise Undecided(f"{wish.name} is neither appended nor refused")
+        return refusal
 
 
 def begin_at_the_end(conn: Connection) -> None:
@@ -242,18 +262,16 @@ def retry(conn: Connection, position: int, actor: str) -> list[str]:
 
 
 def _request(wish: Wish, policy: str, cause: Recorded, place: int, attempt: int) -> Request:
-    entry = ENTRIES[wish.command]
-    data = {name: value for name, value in wish.data.items() if value is not None}
-    raw = orjson.dumps(data)
+    raw = wish.command.model_dump_json(exclude_none=True)
     command_id = uuid5(cause.event_id, f"{policy} {place} {attempt}")
     return Request(
-        name=wish.command,
-        streams=entry.streams,
-        command=entry.command.model_validate_json(raw),
+        name=wish.name,
+        streams=CATALOG[wish.name.partition("/")[0]],
+        command=wish.command,
         stream_id=wish.stream_id,
         actor=Actor(policy, "policy"),
         key=str(command_id),
-        body_hash=hashlib.sha256(wish.command.encode() + b"\n" + raw).digest(),
+        body_hash=hashlib.sha256(f"{wish.name}\n{raw}".encode()).digest(),
         command_id=command_id,
         correlation_id=cause.correlation_id,
         causation_id=cause.event_id,

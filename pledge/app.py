@@ -15,9 +15,9 @@ from fastapi.openapi.utils import get_openapi
 from fastapi_offline import FastAPIOffline
 
 from commands.catalog import CATALOG
-from commands.handling.request import problem, stopping
 from commands.handling.writer import Writer
 from commands.http.openapi import catalog, document
+from commands.http.problems import problem, stopping
 from commands.http.routes import Receive, Scope, Send, WriteApi, respond, takes
 from pledge import catalogs
 from read_api import operating, pages

@@ -1,1 +1,1 @@
-"""A command on its way to the ledger: validated, decided in groups, appended, answered."""
+"""A command on its way to the ledger: decided in groups, appended, its outcome known."""

@@ -6,7 +6,6 @@ from collections import OrderedDict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from http import HTTPStatus
 from typing import Any
 from uuid import UUID
 
@@ -14,12 +13,13 @@ import psycopg
 import structlog
 from uuid_utils.compat import uuid7
 
-from aggregates.base import IdTaken, Refused
+from aggregates.base import IdTaken, Refused, Unknown
 from aggregates.company import Company
 from commands.base import Context
 from commands.catalog import BY_TYPE
-from commands.handling import request as answers
-from commands.handling.request import Answer, Request
+from commands.handling import outcome
+from commands.handling.outcome import Outcome
+from commands.handling.request import Request
 from commands.handling.sealing import Decided, seal
 from events.company import COMPANY
 from events.ledger import ledger
@@ -40,7 +40,7 @@ class Known:
 
 
 Keys = list[tuple[UUID, SubjectKey, bytes]]
-Answers = list[tuple[Request, Answer]]
+Done = list[tuple[Request, Outcome]]
 
 
 @dataclass(slots=True)
@@ -50,14 +50,14 @@ class Plan:
     Attributes:
         keys: new subjects' keys, plain and wrapped.
         settings_version: of the company's settings that everything was decided under.
-        done: requests answered already.
+        done: requests whose outcome is known.
         later: requests that have to wait for this plan's outcome, or for that of the one before.
     """
 
     decided: list[Decided]
     keys: Keys
     settings_version: int
-    done: Answers
+    done: Done
     later: list[Request]
 
     @property
@@ -77,7 +77,7 @@ class Plan:
 
 
 class Decider:
-    """Turns requests into answers, one group at a time.
+    """Turns requests into outcomes, one group at a time.
 
     It holds folded states between groups. They are only a guess: the append checks each version
     under the ledger's lock, and a wrong guess is loaded anew and decided again.
@@ -117,7 +117,7 @@ class Decider:
         now, later = self._split(requests, busy)
         settings = self._load(conn, now)
         decided: list[Decided] = []
-        done: Answers = []
+        done: Done = []
         states: dict[UUID, Known] = {}
         keys = GroupKeys(self._keyring, conn)
         for request in now:
@@ -125,13 +125,13 @@ class Decider:
                 decided.append(self._decide(request, states, settings.state, keys))
             except psycopg.Error:  # of a key that was asked for; the whole group is tried again
                 raise
-            except Exception:  # one command must not fail its neighbours; logged, and answered 500
+            except Exception:  # one command must not fail its neighbours; logged, its caller told
                 log.exception("a command could not be decided", command=request.name)
-                done.append((request, answers.failed()))
+                done.append((request, outcome.Failed()))
                 states.pop(request.stream_id, None)
         created = seal(decided, keys)
         if any(_too_large(d.proposal) for d in decided):
-            done += [(d.request, answers.too_large()) for d in decided if _too_large(d.proposal)]
+            done += [(d.request, outcome.TooLarge()) for d in decided if _too_large(d.proposal)]
             decided = [d for d in decided if not _too_large(d.proposal)]
         return Plan(decided, created, settings.version, done, later)
 
@@ -160,7 +160,7 @@ class Decider:
                 case "refused":
                     plan.done.append((request, _refused(d, verdict)))
                 case "precondition":
-                    plan.done.append((request, answers.precondition_failed(verdict.version)))
+                    plan.done.append((request, outcome.Conflict(verdict.version)))
                 case "duplicate":
                     self._known.pop(request.stream_id, None)
                     repeats.append(request)
@@ -286,6 +286,7 @@ class Decider:
             proposal.rule = refusal.rule
             proposal.detail = refusal.detail
             proposal.fields = proposal.fields or refusal.fields
+            proposal.no_such_stream = isinstance(refusal, Unknown) and not proposal.fields
             return decided
         for event in decided.events:
             decided.state = request.streams.evolve(decided.state, event)
@@ -315,14 +316,13 @@ class Decider:
 
     def _repeated(
         self, conn: Connection, repeats: list[Request]
-    ) -> Iterable[tuple[Request, Answer]]:
-        stored = ledger.outcomes(conn, [(r.actor.id, r.key) for r in repeats])
+    ) -> Iterable[tuple[Request, Outcome]]:
+        rows = ledger.outcomes(conn, [(r.actor.id, r.key) for r in repeats])
         for request in repeats:
-            outcome = stored[(request.actor.id, request.key)]
-            if bytes(outcome.body_hash) != request.body_hash:
-                yield request, answers.key_reused()
-            else:
-                yield request, answers.from_outcome(outcome, creates=request.creates)
+            row = rows[(request.actor.id, request.key)]
+            first = outcome.from_stored(row, begins=request.creates)
+            is_other = bytes(row.body_hash) != request.body_hash
+            yield request, outcome.KeyReused(first) if is_other else first
 
     def _remember(self, request: Request, version: int, state: Any) -> None:
         known = Known(request.streams.stream_type, version, state)
@@ -339,23 +339,27 @@ class Decider:
             self._settings = None
 
 
-def _appended(d: Decided, verdict: Verdict) -> Answer:
-    types = [event.type for event in d.proposal.events]
-    status = HTTPStatus.CREATED if d.request.creates else HTTPStatus.OK
-    return answers.appended(
-        d.request.stream_id, verdict.version, verdict.after, types, verdict.first, status
+def _appended(d: Decided, verdict: Verdict) -> outcome.Appended:
+    return outcome.Appended(
+        d.request.stream_id,
+        d.request.creates,
+        verdict.version,
+        verdict.after,
+        [event.type for event in d.proposal.events],
+        verdict.first,
     )
 
 
-def _refused(d: Decided, verdict: Verdict) -> Answer:
+def _refused(d: Decided, verdict: Verdict) -> outcome.Refused:
     proposal = d.proposal
-    return answers.refused(
+    return outcome.Refused(
         d.request.stream_id,
         verdict.version,
         verdict.after,
         proposal.rule or "",
         proposal.detail or "",
-        list(proposal.fields),
+        proposal.fields,
+        proposal.no_such_stream,
     )
 
 

@@ -16,9 +16,9 @@ from uuid import UUID
 import psycopg
 import structlog
 
-from commands.handling import request as answers
 from commands.handling.deciding import Decider, Plan
-from commands.handling.request import Answer, Request
+from commands.handling.outcome import Failed, Outcome, Unknown
+from commands.handling.request import Request
 from events.ledger.keys import Keyring
 from events.ledger.ledger import Appending, Connection, Verdict
 
@@ -36,7 +36,7 @@ ATTEMPTS = 200
 LIMIT_EXCEEDED = "54"
 """SQLSTATE class "program limit exceeded", which psycopg counts as operational."""
 
-Handled = list[Answer]
+Handled = list[Outcome]
 
 
 class Closed(RuntimeError):
@@ -45,7 +45,7 @@ class Closed(RuntimeError):
 
 @dataclass(slots=True)
 class Ticket:
-    """Requests handed in together, whose answers go out together."""
+    """Requests handed in together, whose outcomes go out together."""
 
     requests: Sequence[Request]
     future: asyncio.Future[Handled]
@@ -114,7 +114,7 @@ class Writer:
         self._lock = threading.Lock()
         self._bell = Bell()
         self._stopping = False
-        self._answered: dict[int, Answer] = {}
+        self._settled: dict[int, Outcome] = {}
         self._open: deque[Ticket] = deque()
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self.groups = 0
@@ -135,7 +135,7 @@ class Writer:
         self._drop_connections()
 
     def submit(self, requests: Sequence[Request]) -> asyncio.Future[Handled]:
-        """The answers to these requests, in their order, as a future of the running loop.
+        """The outcomes of these requests, in their order, as a future of the running loop.
 
         Raises:
             Closed: after ``stop``.
@@ -151,12 +151,12 @@ class Writer:
         return ticket.future
 
     def handle(self, requests: Sequence[Request]) -> Handled:
-        """The answers to these requests, in their order; in the caller's own thread.
+        """The outcomes of these requests, in their order; in the caller's own thread.
 
         Only for a writer that was not started.
         """
         self._settle_all(list(requests))
-        return [self._answered.pop(id(request)) for request in requests]
+        return [self._settled.pop(id(request)) for request in requests]
 
     def _run(self) -> None:
         backlog: list[Request] = []
@@ -173,7 +173,7 @@ class Writer:
                     log.exception("a group could not be handled at once")
                 under_way = [d.request for d in flight.plan.decided] if flight else []
                 self._drop_connections()
-                self._settle_all([r for r in under_way + group if id(r) not in self._answered])
+                self._settle_all([r for r in under_way + group if id(r) not in self._settled])
                 backlog, flight = [], None
             self._hand_out()
 
@@ -235,11 +235,11 @@ class Writer:
         return self._give_up_on_the_worn(again)
 
     def _note(self, plan: Plan) -> None:
-        self._answered.update((id(request), answer) for request, answer in plan.done)
+        self._settled.update((id(request), outcome) for request, outcome in plan.done)
         plan.done.clear()
 
     def _settle_all(self, left: list[Request]) -> None:
-        """Answer all of these, group by group, whatever happens; without a flight beside."""
+        """Settle all of these, group by group, whatever happens; without a flight beside."""
         pause = 0.05
         while left:
             group, rest = left[:GROUP], left[GROUP:]
@@ -257,7 +257,7 @@ class Writer:
                 self._drop_connections()
                 self._away_since = self._away_since or time.monotonic()
                 if time.monotonic() > self._away_since + PATIENCE_SECONDS:
-                    self._answered.update((id(r), answers.unavailable()) for r in left)
+                    self._settled.update((id(r), Unknown()) for r in left)
                     return
                 time.sleep(pause)
                 pause = min(pause * 2, 1.0)
@@ -268,7 +268,7 @@ class Writer:
     def _bisect(self, group: list[Request], error: Exception) -> None:
         if len(group) == 1:
             log.error("a command could not be recorded", command=group[0].name, exc_info=error)
-            self._answered[id(group[0])] = answers.failed()
+            self._settled[id(group[0])] = Failed()
             return
         middle = len(group) // 2
         self._settle_all(group[:middle])
@@ -276,16 +276,16 @@ class Writer:
 
     def _give_up_on_the_worn(self, again: list[Request]) -> list[Request]:
         worn = [request for request in again if request.attempts > ATTEMPTS]
-        self._answered.update((id(request), answers.unavailable()) for request in worn)
+        self._settled.update((id(request), Unknown()) for request in worn)
         return [request for request in again if request.attempts <= ATTEMPTS]
 
     def _hand_out(self) -> None:
-        """Let go of every ticket whose requests are all answered."""
+        """Let go of every ticket whose requests are all settled."""
         ready: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Handled], Handled]]] = {}
         still_open: deque[Ticket] = deque()
         for ticket in self._open:
-            if all(id(request) in self._answered for request in ticket.requests):
-                handled = [self._answered.pop(id(request)) for request in ticket.requests]
+            if all(id(request) in self._settled for request in ticket.requests):
+                handled = [self._settled.pop(id(request)) for request in ticket.requests]
                 ready.setdefault(ticket.future.get_loop(), []).append((ticket.future, handled))
             else:
                 still_open.append(ticket)
@@ -294,7 +294,7 @@ class Writer:
             try:
                 loop.call_soon_threadsafe(_set_results, results)
             except RuntimeError:
-                log.warning("answers came after their server had stopped", answers=len(results))
+                log.warning("outcomes came after their server had stopped", outcomes=len(results))
 
     def _appender(self) -> Connection:
         if self._appending is None:

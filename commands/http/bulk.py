@@ -14,9 +14,9 @@ from typing import Any
 
 import orjson
 
-from commands.handling import request as answers
-from commands.handling.request import Answer, Request
+from commands.handling.request import Request
 from commands.handling.writer import Writer
+from commands.http.problems import Answer, problem, render
 from commands.http.wire import Unprocessable, from_line
 from events.envelope import Actor
 
@@ -108,7 +108,7 @@ async def bulk(writer: Writer, actor: Actor, receive: Receive, send: Send) -> No
                 slots, future = batch
                 handled = iter(await future if future is not None else ())
                 for number, answer in slots:
-                    spool.write(_line(number, answer or next(handled)))
+                    spool.write(_line(number, answer or render(next(handled))))
         finally:
             spool.end()
 
@@ -173,7 +173,7 @@ async def batches(receive: Receive) -> AsyncIterator[Lines]:
 
 def _parse(raw: bytes | None, actor: Actor) -> Request | Answer:
     if raw is None:
-        return answers.problem(
+        return problem(
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
             "line-too-large",
             f"A line may have {MAX_LINE} bytes at most.",

@@ -10,11 +10,10 @@ from http import HTTPStatus
 from typing import Any
 from uuid import UUID
 
-from commands.handling import request as answers
-from commands.handling.request import Answer
 from commands.handling.writer import Closed, Writer
 from commands.http.bulk import bulk
-from commands.http.wire import ENTRIES, Entry, Unprocessable, from_body, unprocessable
+from commands.http.problems import Answer, problem, render, stopping, unprocessable
+from commands.http.wire import ENTRIES, Entry, Unprocessable, from_body
 from events.envelope import Actor
 
 Scope = MutableMapping[str, Any]
@@ -58,9 +57,9 @@ class WriteApi:
         except Unprocessable as error:
             answer = error.answer
         except asyncio.CancelledError:
-            answer = answers.stopping()
+            answer = stopping()
         except Closed:
-            answer = answers.stopping()
+            answer = stopping()
         if answer is not None:
             await respond(send, answer)
 
@@ -82,7 +81,8 @@ class WriteApi:
             if_match=if_match,
             correlation_id=correlation_id,
         )
-        return (await self._writer.submit((request,)))[0]
+        [outcome] = await self._writer.submit((request,))
+        return render(outcome)
 
 
 def takes(path: str) -> bool:
@@ -102,7 +102,7 @@ def actor_of(headers: Headers) -> Actor:
     raw = headers.get(b"x-actor")
     if raw is None:
         raise Unprocessable(
-            answers.problem(
+            problem(
                 HTTPStatus.UNAUTHORIZED,
                 "actor-missing",
                 "Say who acts: send the header X-Actor with the id of a person or a service.",
@@ -182,16 +182,7 @@ async def body_of(receive: Receive) -> bytes | None:
 async def respond(send: Send, answer: Answer) -> None:
     """Send an answer."""
     body = answer.encoded()
-    headers = [
-        (b"content-type", answer.content_type.encode()),
-        (b"content-length", str(len(body)).encode()),
-    ]
-    if answer.version is not None:
-        headers.append((b"etag", b'"%d"' % answer.version))
-    if answer.status == HTTPStatus.SERVICE_UNAVAILABLE:
-        headers.append((b"retry-after", b"1"))
-    if answer.status == HTTPStatus.UNAUTHORIZED:
-        headers.append((b"www-authenticate", b"X-Actor"))
+    headers = answer.headers(len(body))
     await send({"type": "http.response.start", "status": int(answer.status), "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
@@ -202,9 +193,7 @@ def _route(parts: list[str]) -> tuple[Entry, UUID | None]:
     if len(parts) == 3 and (entry := ACTING.get((parts[0], parts[2]))) is not None:  # noqa: PLR2004 - leads/ID/claim
         return entry, _uuid("id", parts[1])
     raise Unprocessable(
-        answers.problem(
-            HTTPStatus.NOT_FOUND, "no-such-command", "GET /commands lists what can be asked."
-        )
+        problem(HTTPStatus.NOT_FOUND, "no-such-command", "GET /commands lists what can be asked.")
     )
 
 
@@ -223,7 +212,7 @@ def _uuid(field: str, text: str) -> UUID:
 
 
 def _too_large() -> Answer:
-    return answers.problem(
+    return problem(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
         "body-too-large",
         f"A command's body may have {MAX_BODY} bytes at most.",

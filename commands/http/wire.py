@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from http import HTTPStatus
 from typing import Annotated, Any, Literal, Union
 from uuid import UUID
 
@@ -23,8 +22,8 @@ from uuid_utils.compat import uuid7
 
 from commands.base import Command
 from commands.catalog import CATALOG, Streams
-from commands.handling import request as answers
-from commands.handling.request import Answer, Request
+from commands.handling.request import Request
+from commands.http.problems import Answer, invalid, unprocessable
 from events.envelope import Actor
 from events.values import ActorId, Instant
 
@@ -205,31 +204,3 @@ def _not_ahead(occurred_at: datetime | None) -> datetime | None:
             unprocessable("occurred_at", "lies in the future; a fact has happened already")
         )
     return occurred_at
-
-
-def unprocessable(field: str, message: str) -> Answer:
-    """422 for one field."""
-    return answers.problem(
-        HTTPStatus.UNPROCESSABLE_ENTITY,
-        "invalid",
-        f"{field} {message}.",
-        [{"field": field, "message": message}],
-    )
-
-
-def invalid(error: ValidationError, skip: int = 0) -> Answer:
-    """422 with every field that is wrong.
-
-    Args:
-        error: what the model found.
-        skip: how many leading parts of a field's place are the model's own and not the caller's.
-    """
-    errors = []
-    for item in error.errors(include_url=False, include_context=False, include_input=False):
-        place = item["loc"] if item["type"].startswith("union_tag") else item["loc"][skip:]
-        message = item["msg"].removeprefix("Value error, ")
-        if item["type"].startswith("union_tag"):
-            place, message = ("command",), "must be a name in GET /commands"
-        errors.append({"field": ".".join(map(str, place)) or "body", "message": message})
-    detail = "; ".join(f"{e['field']}: {e['message']}" for e in errors[:3])
-    return answers.problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", detail, errors)

@@ -21,6 +21,7 @@ HEADER = Struct("!iiIii")
 EMPTY = Struct("!iiI")
 LENGTH = Struct("!i")
 NULL = LENGTH.pack(-1)
+BOOL = Struct("!i?")
 INT4 = Struct("!ii")
 INT8 = Struct("!iq")
 UUID_LENGTH = LENGTH.pack(16)
@@ -80,6 +81,16 @@ class UUIDs(Array):
         return [NULL if element is None else UUID_LENGTH + element.bytes for element in elements]
 
 
+class Bools(Array):
+    """bool[]"""
+
+    oid, element_oid = 1000, 16
+
+    @staticmethod
+    def parts(elements: Iterable[bool | None]) -> list[bytes]:
+        return [NULL if element is None else BOOL.pack(1, element) for element in elements]
+
+
 class Ints(Array):
     """int4[]"""
 
@@ -122,7 +133,7 @@ class _ArrayDumper(Dumper):
 
 DUMPERS = [
     (kind, type(f"{kind.__name__}Dumper", (_ArrayDumper,), {"oid": kind.oid}))
-    for kind in (Texts, Blobs, UUIDs, Ints, BigInts, Instants)
+    for kind in (Texts, Blobs, UUIDs, Bools, Ints, BigInts, Instants)
 ]
 
 

@@ -19,7 +19,7 @@ from psycopg.rows import tuple_row
 
 from events.base import Event
 from events.envelope import Actor, Recorded
-from events.ledger.arrays import BigInts, Blobs, Instants, Ints, Texts, UUIDs, register
+from events.ledger.arrays import BigInts, Blobs, Bools, Instants, Ints, Texts, UUIDs, register
 from events.ledger.codec import decoder, subjects_of_all, unseal
 from events.ledger.keys import Keyring
 
@@ -38,7 +38,7 @@ APPEND_OIDS = [2950, 20] + [
     kind.oid
     for kind in (
         *(Texts, UUIDs, UUIDs, UUIDs, Texts, Texts, Texts, Blobs, Texts, UUIDs, BigInts, BigInts),
-        *(Instants, Texts, Texts, Texts, Texts, UUIDs, Ints, Ints),
+        *(Instants, Texts, Texts, Texts, Texts, Bools, UUIDs, Ints, Ints),
         *(Ints, UUIDs, Texts, Ints, Blobs, BigInts),
         *(UUIDs, Blobs),
     )
@@ -86,7 +86,7 @@ HEAD = "SELECT coalesce(max(position), 0) FROM ledger.events"
 AT = "SELECT event_id FROM ledger.events WHERE position = %s"
 OUTCOMES = """
 SELECT o.actor, o.key, o.body_hash, o.stream_id, o.stream_type, o.status, o.rule, o.detail,
-       o.fields, o.version, o.first_position, o.last_position, o.after_position,
+       o.fields, o.no_such_stream, o.version, o.first_position, o.last_position, o.after_position,
        (SELECT array_agg(e.type ORDER BY e.position) FROM ledger.events e
          WHERE e.position BETWEEN o.first_position AND o.last_position)
   FROM ledger.outcomes o JOIN unnest(%b, %b) AS u (actor, key) USING (actor, key)
@@ -111,6 +111,7 @@ class Proposal:
     Attributes:
         expected: the stream version it was decided at; None leaves it to the unique constraint.
         verdict: appended (perhaps no events), refused, or precondition (confirm, never store).
+        no_such_stream: whether it is refused because its own stream does not exist.
         absent: the stream whose absence a refusal rests on.
     """
 
@@ -129,6 +130,7 @@ class Proposal:
     rule: str | None = None
     detail: str | None = None
     fields: tuple[str, ...] = ()
+    no_such_stream: bool = False
     absent: UUID | None = None
     events: list[NewEvent] = field(default_factory=list)
 
@@ -149,8 +151,12 @@ class Verdict(NamedTuple):
     after: int
 
 
-class Outcome(NamedTuple):
-    """A command's stored outcome; its answer is rendered from this for ever."""
+class StoredOutcome(NamedTuple):
+    """A command's stored outcome; its answer is rendered from this for ever.
+
+    Attributes:
+        no_such_stream: of a refusal, whether its own stream did not exist; None in older rows.
+    """
 
     actor: str
     key: str
@@ -161,6 +167,7 @@ class Outcome(NamedTuple):
     rule: str | None
     detail: str | None
     fields: list[str] | None
+    no_such_stream: bool | None
     version: int
     first: int | None
     last: int | None
@@ -294,6 +301,7 @@ def _parameters(
         Texts([p.rule for p in proposals]),
         Texts([p.detail for p in proposals]),
         Texts([" ".join(p.fields) or None for p in proposals]),
+        Bools([p.no_such_stream if p.verdict == "refused" else None for p in proposals]),
         UUIDs([p.absent for p in proposals]),
         Ints(before),
         Ints(numbers),
@@ -325,11 +333,13 @@ def stream_types(conn: Connection, stream_ids: Collection[UUID]) -> dict[UUID, s
     return dict(conn.execute(STREAM_TYPES, (list(stream_ids),), prepare=True).fetchall())
 
 
-def outcomes(conn: Connection, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Outcome]:
+def outcomes(
+    conn: Connection, keys: Sequence[tuple[str, str]]
+) -> dict[tuple[str, str], StoredOutcome]:
     """The stored outcomes of these (actor, idempotency key) pairs."""
     actors, names = [actor for actor, _ in keys], [key for _, key in keys]
     rows = conn.execute(OUTCOMES, (actors, names), prepare=True)
-    return {(row[0], row[1]): Outcome(*row) for row in rows}
+    return {(row[0], row[1]): StoredOutcome(*row) for row in rows}
 
 
 def head(conn: Connection) -> int:

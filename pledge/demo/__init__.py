@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime
 from http import HTTPStatus
 
 from commands.handling.writer import Writer
+from commands.http.problems import render
 from commands.http.wire import from_line
 from events.envelope import Actor
 from events.ledger.ledger import Connection
@@ -84,6 +85,7 @@ def fill(writer: Writer, begun: tuple[int, int, date] | None, report: Report) ->
     for done in range(0, len(lines), CHUNK):
         chunk = lines[done : done + CHUNK]
         requests = [from_line(line.raw, OURS) for line in chunk]
-        for line, answer in zip(chunk, writer.handle(requests), strict=True):
+        for line, outcome in zip(chunk, writer.handle(requests), strict=True):
+            answer = render(outcome)
             check(line, answer.status, f"{answer.body.get('rule')} {answer.body.get('detail')}")
         report(done + len(chunk), len(lines))

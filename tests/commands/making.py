@@ -18,8 +18,9 @@ from aggregates.lead import Lead
 from commands.base import Command, Context
 from commands.catalog import CATALOG
 from commands.handling import deciding
-from commands.handling.request import Answer, Request
+from commands.handling.request import Request
 from commands.handling.writer import Writer
+from commands.http.problems import Answer, render
 from commands.lead import CaptureLead, ClaimLead
 from events.envelope import Actor, Recorded
 from events.lead import LeadEvent
@@ -128,14 +129,19 @@ def ask(writer: Writer, *requests: Request) -> list[Answer]:
     """The answers of a started writer."""
 
     async def asked() -> list[Answer]:
-        return await writer.submit(requests)
+        return [render(outcome) for outcome in await writer.submit(requests)]
 
     return asyncio.run(asked())
 
 
+def handle(writer: Writer, requests: list[Request]) -> list[Answer]:
+    """The answers of a writer that was not started."""
+    return [render(outcome) for outcome in writer.handle(requests)]
+
+
 def tell(writer: Writer, asked: Request) -> Answer:
     """The answer of a writer that was not started."""
-    [answer] = writer.handle([asked])
+    [answer] = handle(writer, [asked])
     return answer
 
 

@@ -25,7 +25,8 @@ from aggregates.customer import Customer
 from aggregates.lead import Lead
 from aggregates.opportunity import Opportunity
 from commands.base import Context
-from commands.handling.request import Answer, Request
+from commands.handling.request import Request
+from commands.http.problems import Answer
 from events.base import Event
 from events.company import COMPANY
 from events.envelope import Recorded

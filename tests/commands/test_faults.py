@@ -15,7 +15,8 @@ import psycopg
 import pytest
 
 from commands.handling import writer as writing
-from commands.handling.request import Answer, Request
+from commands.handling.request import Request
+from commands.http.problems import Answer, render
 from events.base import ERASED
 from events.ledger import ledger
 from events.ledger.keys import CACHED_SECONDS, Keyring
@@ -30,6 +31,7 @@ from tests.commands.making import (
     failing_capture,
     failing_claim,
     fragile,
+    handle,
     register,
     request,
     state_at,
@@ -56,10 +58,10 @@ def test_a_line_cut_around_the_commit_changes_no_answer(
 ) -> None:
     lead, other = uuid4(), uuid4()
     with Proxy(ledger_url) as proxy, writer_on(proxy.url, started=started) as writer:
-        handle: Callable[[Request], Answer] = (
+        take: Callable[[Request], Answer] = (
             (lambda asked: ask(writer, asked)[0]) if started else (lambda a: tell(writer, a))
         )
-        assert handle(capture(other)).status == 201
+        assert take(capture(other)).status == 201
         asked = [
             (capture(lead, key="cut at capture"), 201),
             (claim(lead, key="cut at claim"), 200),
@@ -69,7 +71,7 @@ def test_a_line_cut_around_the_commit_changes_no_answer(
         ]
         for one, status in asked:
             proxy.cut_at(one.key.encode(), when)
-            assert handle(one).status == status
+            assert take(one).status == status
         assert proxy.cuts_made == len(asked)
     events = events_of(ledger_url, lead)
     assert [event.type for event in events] == ["lead.captured", "lead.claimed"]
@@ -82,7 +84,7 @@ def test_a_group_whose_answer_was_lost_is_answered_from_what_was_stored(ledger_u
     with Proxy(ledger_url) as proxy, writer_on(proxy.url) as writer:
         proxy.cut_at(b"tenth", "after")
         group = [capture(lead) for lead in leads[:9]] + [capture(leads[9], key="tenth")]
-        answers = writer.handle([*group, *[claim(lead, by="bob") for lead in leads]])
+        answers = handle(writer, [*group, *[claim(lead, by="bob") for lead in leads]])
         assert proxy.cuts_made == 1
     assert [answer.status for answer in answers] == [201] * 10 + [200] * 10
     events = {event.position: event for event in events_of(ledger_url)}
@@ -172,7 +174,7 @@ def test_a_database_away_for_long_gives_503_and_the_key_tells_the_truth_later(
         leaving = threading.Thread(target=leave)
         leaving.start()
         asked = claim(lead, by="ada", key="in the dark")
-        lost, neighbour = writer.handle([asked, claim(uuid4())])
+        lost, neighbour = handle(writer, [asked, claim(uuid4())])
         leaving.join()
         assert (lost.status, neighbour.status) == (503, 503)
         assert "not known" in lost.body["detail"]
@@ -202,10 +204,10 @@ def test_a_command_that_fails_harms_no_neighbour(
     leads = [uuid4() for _ in range(6)]
     new = uuid4()
     with writer_on(ledger_url) as writer:
-        writer.handle([capture(lead) for lead in leads])
+        handle(writer, [capture(lead) for lead in leads])
         group = [claim(lead, by="bob") for lead in leads]
         spoiled = spoil(new if spoil is failing_capture else leads[3])
-        answers = writer.handle([*group[:3], spoiled, *group[3:], claim(leads[3], by="eve")])
+        answers = handle(writer, [*group[:3], spoiled, *group[3:], claim(leads[3], by="eve")])
         failed = answers.pop(3)
         assert [answer.status for answer in answers] == [200] * 6 + [409]
         assert failed.status == 500
@@ -218,10 +220,10 @@ def test_a_command_that_fails_harms_no_neighbour(
 def test_a_failed_beginning_leaves_what_follows_it_to_the_truth(ledger_url: str) -> None:
     lead = uuid4()
     with writer_on(ledger_url) as writer, writer_on(ledger_url) as other:
-        failed, refused = writer.handle([failing_capture(lead), claim(lead)])
+        failed, refused = handle(writer, [failing_capture(lead), claim(lead)])
         assert (failed.status, refused.status) == (500, 404)
         tell(other, capture(lead))
-        failed, claimed = writer.handle([failing_capture(lead), claim(lead)])
+        failed, claimed = handle(writer, [failing_capture(lead), claim(lead)])
         assert (failed.status, claimed.status) == (500, 200)
 
 
@@ -233,7 +235,7 @@ def test_a_command_that_failed_beside_a_lost_append_is_answered_all_the_same(
     one, other = uuid4(), uuid4()
     fate, queued = Fate(), threading.Event()
     with writer_on(ledger_url) as writer:
-        writer.handle([capture(one), capture(other)])
+        handle(writer, [capture(one), capture(other)])
     fate.meanwhile.append(lambda: assert_set(queued))
     fate.deaths.extend([None, death])
 
@@ -245,7 +247,7 @@ def test_a_command_that_failed_beside_a_lost_append_is_answered_all_the_same(
         ]
         queued.set()
         async with asyncio.timeout(120):
-            return [answer.status for ticket in tickets for answer in await ticket]
+            return [render(outcome).status for ticket in tickets for outcome in await ticket]
 
     with writer_on(ledger_url, connect=fragile(ledger_url, fate), started=True) as writer:
         assert asyncio.run(three_groups(writer)) == [201, 500, 200, 201]
@@ -269,7 +271,7 @@ def test_an_unreadable_stream_fails_alone(ledger_url: str) -> None:
             (uuid4(), broken),
         )
     with writer_on(ledger_url) as writer:
-        answers = writer.handle([claim(broken), claim(sound)])
+        answers = handle(writer, [claim(broken), claim(sound)])
     assert [answer.status for answer in answers] == [500, 200]
 
 
@@ -325,7 +327,7 @@ def test_two_writers_that_make_a_persons_key_at_once_share_the_first(ledger_url:
         writer_on(ledger_url, connect=fragile(ledger_url, fate)) as slow,
         writer_on(ledger_url) as fast,
     ):
-        slow.handle([register(one), register(other)])
+        handle(slow, [register(one), register(other)])
         fate.meanwhile.append(lambda: tell(fast, add(one)))
         assert tell(slow, add(other)).status == 200
     added: list[Any] = [

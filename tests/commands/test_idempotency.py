@@ -7,16 +7,25 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from uuid import UUID, uuid4
 
+import orjson
+import psycopg
 import pytest
 from structlog.testing import capture_logs
 
-from commands.handling.request import Answer, Request
+from aggregates.base import Unknown
+from aggregates.lead import Lead
+from commands.base import Context
+from commands.handling.request import Request
+from commands.http.problems import Answer
+from commands.lead import ClaimLead
+from events.lead import LeadEvent
 from tests.commands.making import (
     ask,
     capture,
     claim,
     count_outcomes,
     failing_claim,
+    handle,
     register,
     request,
     tell,
@@ -89,7 +98,7 @@ def test_a_key_repeated_in_one_group_has_one_effect_and_one_answer(
 ) -> None:
     lead = lead_of(ledger_url, make)
     with writer_on(ledger_url) as writer:
-        answers = writer.handle([make(lead), claim(uuid4()), make(lead), make(lead)])
+        answers = handle(writer, [make(lead), claim(uuid4()), make(lead), make(lead)])
     assert answers.pop(1).status == 404
     assert len({seen(answer) for answer in answers}) == 1
     assert answers[0].status == status
@@ -118,8 +127,8 @@ def test_an_answer_names_its_own_events_wherever_it_stood_in_its_group(
         tell(writer, capture(leads[0]))
         group = [claim(lead, key=str(n)) for n, lead in enumerate(leads[1:])]
         group.insert(place, claim(leads[0], key="own"))
-        answer = writer.handle(group)[place]
-        [again] = writer.handle([claim(leads[0], key="own")])
+        answer = handle(writer, group)[place]
+        [again] = handle(writer, [claim(leads[0], key="own")])
     assert answer.body["events"] == [{"type": "lead.claimed", "version": 2, "position": 2}]
     assert seen(again) == seen(answer)
 
@@ -145,7 +154,7 @@ def test_a_key_that_stands_for_another_body_is_refused_and_nothing_is_stored(
 def test_a_key_used_for_two_bodies_in_one_group_stands_for_the_first(ledger_url: str) -> None:
     customer, lead = uuid4(), uuid4()
     with writer_on(ledger_url) as writer:
-        answers = writer.handle([register(customer, key="once"), capture(lead, key="once")])
+        answers = handle(writer, [register(customer, key="once"), capture(lead, key="once")])
     assert [answer.status for answer in answers] == [201, 422]
     assert types_of(ledger_url) == ["customer.registered"]
 
@@ -215,7 +224,90 @@ def test_a_repeat_beside_its_first_is_no_fault(ledger_url: str) -> None:
     leads = [uuid4() for _ in range(3)]
     with writer_on(ledger_url) as writer, capture_logs() as logged:
         asked = [capture(leads[0], key="twice"), capture(leads[1]), capture(leads[0], key="twice")]
-        first, _, again = writer.handle([*asked, claim(leads[0])])[:3]
+        first, _, again = handle(writer, [*asked, claim(leads[0])])[:3]
     assert (first.status, first.body) == (again.status, again.body)
     assert [entry for entry in logged if entry["log_level"] in ("error", "warning")] == []
     assert types_of(ledger_url, leads[0]) == ["lead.captured", "lead.claimed"]
+
+
+class LeadVanished(Unknown):
+    """The lead is nowhere."""
+
+
+class ClaimOfNothing(ClaimLead):
+    """Is refused by a rule that no release has."""
+
+    def decide(self, _lead: Lead, _context: Context, /) -> list[LeadEvent]:
+        raise LeadVanished
+
+
+def test_a_refusal_keeps_its_status_whatever_becomes_of_its_rule(ledger_url: str) -> None:
+    lead = uuid4()
+    asked = request("leads/claim", of=lead, key="once", command=ClaimOfNothing())
+    with writer_on(ledger_url) as writer, writer_on(ledger_url) as other:
+        tell(writer, capture(lead))
+        first = tell(writer, asked)
+        assert seen(tell(other, claim(lead, key="once"))) == seen(first)
+    assert (first.status, first.body["rule"]) == (404, "LeadVanished")
+
+
+STORE = """
+INSERT INTO ledger.outcomes
+       (actor, key, actor_kind, command, command_id, correlation_id, body_hash, stream_type,
+        stream_id, status, rule, detail, fields, version, after_position, occurred_at, recorded_at)
+VALUES ('ada', 'old', 'user', %s, %s, %s, %s, 'lead', %s, 'refused', %s, %s, %s, 3, 7, now(), now())
+"""
+OLD = "c0000000-0000-4000-8000-000000000001"
+STORED = [
+    pytest.param(
+        "LeadUnknown",
+        "There is no lead with this id.",
+        None,
+        b'{"type":"/problems/lead-unknown","title":"Lead unknown","status":404,'
+        b'"detail":"There is no lead with this id.","rule":"LeadUnknown","fields":[],'
+        b'"id":"c0000000-0000-4000-8000-000000000001","version":3,"position":7}',
+        id="no such stream",
+    ),
+    pytest.param(
+        "CustomerUnknown",
+        "There is no customer with this id.",
+        ["customer_id"],
+        b'{"type":"/problems/customer-unknown","title":"Customer unknown","status":409,'
+        b'"detail":"There is no customer with this id.","rule":"CustomerUnknown",'
+        b'"fields":["customer_id"],"id":"c0000000-0000-4000-8000-000000000001","version":3,'
+        b'"position":7}',
+        id="no such other stream",
+    ),
+    pytest.param(
+        "LeadOwned",
+        "Another rep owns this lead.",
+        None,
+        b'{"type":"/problems/lead-owned","title":"Lead owned","status":409,'
+        b'"detail":"Another rep owns this lead.","rule":"LeadOwned","fields":[],'
+        b'"id":"c0000000-0000-4000-8000-000000000001","version":3,"position":7}',
+        id="a rule",
+    ),
+    pytest.param(
+        "PipelineUnknown",
+        "The company has no pipeline of this name.",
+        ["pipeline"],
+        b'{"type":"/problems/pipeline-unknown","title":"Pipeline unknown","status":409,'
+        b'"detail":"The company has no pipeline of this name.","rule":"PipelineUnknown",'
+        b'"fields":["pipeline"],"id":"c0000000-0000-4000-8000-000000000001","version":3,'
+        b'"position":7}',
+        id="a rule that only sounds so",
+    ),
+]
+
+
+@pytest.mark.parametrize(("rule", "detail", "fields", "body"), STORED)
+def test_a_refusal_stored_by_an_earlier_version_is_answered_as_it_was(
+    ledger_url: str, rule: str, detail: str, fields: list[str] | None, body: bytes
+) -> None:
+    asked = claim(UUID(OLD), key="old")
+    ids = (uuid4(), uuid4(), asked.body_hash, asked.stream_id)
+    with psycopg.connect(ledger_url) as conn:
+        conn.execute(STORE, (asked.name, *ids, rule, detail, fields))
+    with writer_on(ledger_url) as writer:
+        answer = tell(writer, asked)
+    assert (answer.status, answer.encoded()) == (orjson.loads(body)["status"], body)

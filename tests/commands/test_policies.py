@@ -178,6 +178,26 @@ def test_what_was_done_is_not_done_again(ledger_url: str) -> None:
     assert len(follow_ups(ledger_url, cause)) == 2
 
 
+def test_what_was_done_is_not_done_again_although_its_person_was_forgotten_meanwhile(
+    ledger_url: str,
+) -> None:
+    with acting(ledger_url) as (made, conn):
+        cause = converted(ledger_url)
+        before = checkpoints.fetch(conn, policies.NAME)
+        assert before is not None
+        caught_up(made, conn)
+        done = types_of(ledger_url)
+        now = checkpoints.fetch(conn, policies.NAME)
+        assert now is not None
+        with psycopg.connect(ledger_url, autocommit=True) as superuser:
+            superuser.execute("DELETE FROM vault.keys WHERE subject = %s", (cause.stream_id,))
+    with acting(ledger_url) as (made, conn):
+        checkpoints.move(conn, now, before)  # as after a crash before the checkpoint moved
+        caught_up(made, conn)
+        assert types_of(ledger_url) == done
+    assert parked(ledger_url) == []
+
+
 def test_policies_begin_at_the_end_of_a_ledger_that_is_older(ledger_url: str) -> None:
     old = converted(ledger_url)
     with acting(ledger_url) as (made, conn):
@@ -254,8 +274,8 @@ def test_a_refused_command_is_parked_and_tried_again_when_an_operator_asks(
 
     def with_a_missing_customer(history: Any) -> list[policies.Wish]:
         *before, deal = sentence(history)
-        deal.data["customer_id"] = str(missing)
-        return [*before, deal]
+        command = deal.command.model_copy(update={"customer_id": missing})
+        return [*before, deal._replace(command=command)]
 
     with_a_missing_customer.__name__ = sentence.__name__
     monkeypatch.setattr(policies, "POLICIES", {"lead.converted": (with_a_missing_customer,)})

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 from aggregates.base import LeadOwned
-from commands.handling.request import Answer, Request
+from commands.handling.request import Request
+from commands.http.problems import Answer, render
 from events.ledger import ledger
 from tests.commands.making import capture, claim, events_of, state_at, tell, writer_on
 
@@ -44,7 +45,7 @@ def run(race: Race, ready: Any, answers: Any) -> None:
 
     async def all_at_once() -> list[Answer]:
         handled = await asyncio.gather(*[writer.submit([asked]) for asked in claims_of(race)])
-        return [answer for [answer] in handled]
+        return [render(outcome) for [outcome] in handled]
 
     with writer_on(race.url, started=True) as writer:
         ready.wait()

@@ -21,7 +21,7 @@ from events.envelope import Actor
 from events.ledger import ledger
 from events.ledger.keys import Keyring
 from events.values import PersonalText, Text
-from tests.commands.making import MASTER, events_of, tell, writer_on
+from tests.commands.making import MASTER, events_of, handle, tell, writer_on
 from tests.conftest import NewLedger
 
 SAID = "Asks for the price in euros."
@@ -130,7 +130,7 @@ def test_a_repeated_text_is_refused_by_this_process_and_by_the_next(ledger_url: 
 def test_a_text_that_is_repeated_within_one_group_is_refused(ledger_url: str) -> None:
     person = uuid4()
     with writer_on(ledger_url) as writer:
-        answers = writer.handle([note(person, SAID), note(person, SAID), note(person, "Other.")])
+        answers = handle(writer, [note(person, SAID), note(person, SAID), note(person, "Other.")])
         assert [answer.status for answer in answers] == [200, 409, 200]
         assert tell(writer, note(person, SAID)).body["rule"] == "MemoRepeated"
 
@@ -138,7 +138,10 @@ def test_a_text_that_is_repeated_within_one_group_is_refused(ledger_url: str) ->
 def test_of_another_person_the_same_text_is_no_repetition(ledger_url: str) -> None:
     grace, ada = uuid4(), uuid4()
     with writer_on(ledger_url) as writer:
-        assert [a.status for a in writer.handle([note(grace, SAID), note(ada, SAID)])] == [200, 200]
+        assert [a.status for a in handle(writer, [note(grace, SAID), note(ada, SAID)])] == [
+            200,
+            200,
+        ]
     assert hashes_of(ledger_url, grace) != hashes_of(ledger_url, ada)
 
 
@@ -158,7 +161,7 @@ def test_once_the_persons_key_is_deleted_nothing_leads_from_the_hash_to_the_text
 ) -> None:
     person, other = uuid4(), uuid4()
     with writer_on(ledger_url) as writer:
-        assert [a.status for a in writer.handle([note(person, SAID), note(other, SAID)])] == [
+        assert [a.status for a in handle(writer, [note(person, SAID), note(other, SAID)])] == [
             200,
             200,
         ]

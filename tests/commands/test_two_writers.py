@@ -15,8 +15,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from commands.handling import writer as writing
-from commands.handling.request import Answer, Request
+from commands.handling.request import Request
 from commands.handling.writer import Writer
+from commands.http.problems import Answer, render
 from events.company import COMPANY
 from events.lead import LeadReturned
 from events.ledger import ledger
@@ -30,6 +31,7 @@ from tests.commands.making import (
     failing_capture,
     failing_claim,
     fragile,
+    handle,
     register,
     request,
     tell,
@@ -219,7 +221,7 @@ class Example:
         conn = self._conns[which]
         began = ledger.head(conn)
         writer = self.writers[which]
-        answers = in_flight(writer, requests) if self.started else writer.handle(requests)
+        answers = in_flight(writer, requests) if self.started else handle(writer, requests)
         ended = ledger.head(conn)
         assert len(answers) == len(requests)
         for asked, answer in zip(requests, answers, strict=True):
@@ -269,7 +271,7 @@ def in_flight(writer: Writer, requests: list[Request]) -> list[Answer]:
 
     async def all_at_once() -> list[Answer]:
         handled = await asyncio.gather(*[writer.submit([asked]) for asked in requests])
-        return [answer for [answer] in handled]
+        return [render(outcome) for [outcome] in handled]
 
     return asyncio.run(all_at_once())
 
@@ -399,12 +401,13 @@ def test_a_missing_customer_is_no_evidence_after_it_was_registered(
 ) -> None:
     customer, deal = uuid4(), uuid4()
     with writer_on(ledger_url, remembered=remembered) as writer:
-        claimed, opened, registered = writer.handle(
+        claimed, opened, registered = handle(
+            writer,
             [
                 request("customers/claim", of=customer),
                 request("opportunities/open", {"title": "x", "customer_id": customer}, of=deal),
                 register(customer),
-            ]
+            ],
         )
     assert claimed.status == 404
     assert registered.status == 201
@@ -443,7 +446,7 @@ def test_nobody_else_moves_in_where_the_company_lives(
 def test_a_writer_told_to_remember_nothing_keeps_no_stream_between_groups(ledger_url: str) -> None:
     lead = uuid4()
     with writer_on(ledger_url, remembered=0) as writer:
-        assert [answer.status for answer in writer.handle([capture(lead), claim(lead)])] == [
+        assert [answer.status for answer in handle(writer, [capture(lead), claim(lead)])] == [
             201,
             200,
         ]
@@ -453,13 +456,14 @@ def test_a_writer_told_to_remember_nothing_keeps_no_stream_between_groups(ledger
 def test_a_reference_waits_for_the_customer_that_the_same_call_registers(ledger_url: str) -> None:
     customer, deal = uuid4(), uuid4()
     with writer_on(ledger_url) as writer:
-        answers = writer.handle(
+        answers = handle(
+            writer,
             [
                 register(customer),
                 request("opportunities/open", {"title": "x", "customer_id": customer}, of=deal),
                 request("opportunities/win", of=deal),
                 request("customers/claim", of=customer),
-            ]
+            ],
         )
     assert [answer.status for answer in answers] == [201, 201, 200, 200]
 
@@ -475,12 +479,13 @@ def test_later_commands_of_a_stream_are_decided_again_when_an_earlier_one_lost(
     ):
         tell(one, capture(lead))
         fate.meanwhile.append(lambda: assert_claimed(other, lead))
-        answers = one.handle(
+        answers = handle(
+            one,
             [
                 claim(lead, by="ada"),
                 request("leads/qualify", of=lead, by="ada"),
                 request("leads/return", {"reason": "no time"}, of=lead, by="bob"),
-            ]
+            ],
         )
     assert [answer.status for answer in answers] == [409, 200, 200]
     assert types_of(ledger_url, lead) == [
@@ -498,14 +503,15 @@ def test_a_command_that_lost_leaves_none_of_its_events_to_the_next_one(ledger_ur
         writer_on(ledger_url, connect=fragile(ledger_url, fate)) as one,
         writer_on(ledger_url) as other,
     ):
-        one.handle([capture(contested), capture(calm)])
+        handle(one, [capture(contested), capture(calm)])
         fate.meanwhile.append(lambda: assert_claimed(other, contested))
-        answers = one.handle(
+        answers = handle(
+            one,
             [
                 request("leads/return", {"reason": "no time"}, of=contested),
                 claim(contested),
                 request("leads/disqualify", {"reason": "gone"}, of=calm),
-            ]
+            ],
         )
     assert [answer.status for answer in answers] == [200, 200, 200]
     assert types_of(ledger_url, calm) == ["lead.captured", "lead.disqualified"]
@@ -533,11 +539,12 @@ def test_what_follows_a_repeat_is_not_decided_on_what_the_repeat_would_have_done
             assert tell(other, claim(lead, by="ada", key="late")).status == 409
 
         fate.meanwhile.append(bob_is_first)
-        answers = one.handle(
+        answers = handle(
+            one,
             [
                 claim(lead, by="ada", key="late"),
                 request("leads/return", {"reason": "no time"}, of=lead),
-            ]
+            ],
         )
     assert [answer.status for answer in answers] == [409, 200]
     returned = events_of(ledger_url, lead)[-1].event

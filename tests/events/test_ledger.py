@@ -7,6 +7,7 @@ from psycopg import errors
 from events.company import COMPANY
 from events.envelope import Actor
 from events.ledger import ledger
+from events.ledger.arrays import Bools
 from events.ledger.ledger import Connection, Verdict, append
 from tests.events.proposals import propose, refuse
 
@@ -104,6 +105,32 @@ def test_a_refusal_is_evidence(service: Connection) -> None:
     assert (outcome.status, outcome.rule, outcome.detail) == ("refused", "PumpRuns", "It runs.")
     assert (outcome.fields, outcome.version, outcome.types) == (["a", "b"], 1, None)
     assert counts(service) == (1, 2)
+
+
+@pytest.mark.parametrize("no_such_stream", [False, True])
+def test_a_refusal_says_whether_its_stream_existed(
+    service: Connection, no_such_stream: bool
+) -> None:
+    append(service, [propose(uuid4()), refuse(uuid4(), key="k", no_such_stream=no_such_stream)])
+    outcome = ledger.outcomes(service, [("ada", "k")])["ada", "k"]
+    assert outcome.no_such_stream is no_such_stream
+
+
+def test_a_process_of_the_version_before_still_appends(service: Connection) -> None:
+    stream, place = uuid4(), ledger.APPEND_OIDS.index(Bools.oid)
+    group = [propose(stream, events=2), refuse(stream, 2, key="k")]
+    parameters = ledger._parameters(group, (), None)
+    oids = [*ledger.APPEND_OIDS]
+    del parameters[place], oids[place]
+    call = ", ".join(f"${n + 1}" for n in range(len(oids)))
+    service.pgconn.exec_params(
+        f"SELECT * FROM ledger.append({call})".encode(), parameters, oids, [1] * len(oids)
+    )
+    outcome = ledger.outcomes(service, [("ada", "k")])["ada", "k"]
+    assert (outcome.status, outcome.rule, outcome.fields) == ("refused", "PumpRuns", ["a", "b"])
+    assert (outcome.version, outcome.after, outcome.no_such_stream) == (2, 2, None)
+    assert append(service, [propose(stream, 2)]) == [Verdict("appended", 3, 3, 3)]
+    assert counts(service) == (3, 3)
 
 
 def test_another_version_than_expected_is_a_conflict(service: Connection) -> None:
@@ -255,7 +282,7 @@ def test_an_outcome_tells_the_whole_answer(service: Connection) -> None:
     append(service, [propose(uuid4()), propose(stream, events=2, key="k")])
     outcome = ledger.outcomes(service, [("ada", "k"), ("ada", "never")])
     assert list(outcome) == [("ada", "k")]
-    assert outcome["ada", "k"] == ledger.Outcome(
+    assert outcome["ada", "k"] == ledger.StoredOutcome(
         actor="ada",
         key="k",
         body_hash=b"hash",
@@ -265,6 +292,7 @@ def test_an_outcome_tells_the_whole_answer(service: Connection) -> None:
         rule=None,
         detail=None,
         fields=None,
+        no_such_stream=None,
         version=2,
         first=2,
         last=3,

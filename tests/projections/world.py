@@ -23,6 +23,7 @@ from pydantic import TypeAdapter
 from analytics.facts.store import Store
 from analytics.facts.writing import Writing
 from commands.handling.writer import Writer
+from commands.http.problems import render
 from commands.http.wire import from_line
 from events.envelope import Actor, Recorded
 from events.kafka.relay import Relay
@@ -114,9 +115,9 @@ class World:
         line = {"command": command, "id": stream, "key": f"key {next(self._keys)}", "data": data}
         if at is not None:
             line["occurred_at"] = at
-        [answer] = self.writer.handle([from_line(orjson.dumps(line), Actor(by))])
-        self.answer = answer
-        return answer.status
+        [outcome] = self.writer.handle([from_line(orjson.dumps(line), Actor(by))])
+        self.answer = render(outcome)
+        return self.answer.status
 
     def do(self, command: str, stream: UUID, at: str | None = None, /, **data: Any) -> int:
         """Have something done; the ledger's position after it."""

@@ -1,0 +1,202 @@
+"""Outcomes and refusals as HTTP answers: status, headers, JSON or problem (RFC 9457)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, assert_never
+
+import orjson
+from pydantic import ValidationError
+
+from commands.handling.outcome import (
+    Appended,
+    Conflict,
+    Failed,
+    KeyReused,
+    Outcome,
+    Refused,
+    TooLarge,
+    Unknown,
+)
+
+JSON = "application/json"
+PROBLEM = "application/problem+json"
+
+
+@dataclass(slots=True)
+class Answer:
+    """What the caller is told: the same bytes for the same key, for ever."""
+
+    status: int
+    body: dict[str, Any]
+    version: int | None = None
+
+    @property
+    def content_type(self) -> str:
+        """Of the body."""
+        return JSON if self.status < HTTPStatus.BAD_REQUEST else PROBLEM
+
+    def headers(self, length: int) -> list[tuple[bytes, bytes]]:
+        """The headers, as ASGI takes them, for a body of so many bytes."""
+        headers = [
+            (b"content-type", self.content_type.encode()),
+            (b"content-length", str(length).encode()),
+        ]
+        if self.version is not None:
+            headers.append((b"etag", b'"%d"' % self.version))
+        if self.status == HTTPStatus.SERVICE_UNAVAILABLE:
+            headers.append((b"retry-after", b"1"))
+        if self.status == HTTPStatus.UNAUTHORIZED:
+            headers.append((b"www-authenticate", b"X-Actor"))
+        return headers
+
+    def encoded(self) -> bytes:
+        """The body as JSON."""
+        return orjson.dumps(self.body)
+
+
+def render(outcome: Outcome) -> Answer:
+    """The answer that tells a caller what became of their command."""
+    match outcome:
+        case Appended():
+            return _appended(outcome)
+        case Refused():
+            return _refused(outcome)
+        case Conflict():
+            return _precondition_failed(outcome.version)
+        case KeyReused():
+            return problem(
+                HTTPStatus.UNPROCESSABLE_ENTITY,
+                "idempotency-key-reused",
+                "This Idempotency-Key was used before with another body or path. Use a new key.",
+                [{"field": "Idempotency-Key", "message": "stands for another command"}],
+            )
+        case TooLarge():
+            return problem(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                "command-too-large",
+                f"One command may record {outcome.events} events of {outcome.size} bytes in all.",
+            )
+        case Failed():
+            return problem(
+                HTTPStatus.INTERNAL_SERVER_ERROR,
+                "internal-error",
+                "Something failed on our side and nothing was recorded. The log says what.",
+            )
+        case Unknown():
+            return problem(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                "ledger-unavailable",
+                "The ledger did not answer in time, so it is not known yet whether the command "
+                "was recorded. Send it again with the same Idempotency-Key.",
+            )
+        case _:
+            assert_never(outcome)
+
+
+def problem(
+    status: HTTPStatus, kind: str, detail: str, errors: list[dict[str, str]] | None = None
+) -> Answer:
+    """An answer of RFC 9457 that is not on record."""
+    body: dict[str, Any] = {
+        "type": f"/problems/{kind}",
+        "title": kind.replace("-", " ").capitalize(),
+        "status": status.value,
+        "detail": detail,
+    }
+    if errors is not None:
+        body["errors"] = errors
+    return Answer(status, body)
+
+
+def stopping() -> Answer:
+    """The server goes; what was under way may have been recorded or not."""
+    return problem(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "stopping",
+        "The service is stopping. Come back in a moment; send a command again with the same "
+        "Idempotency-Key.",
+    )
+
+
+def unprocessable(field: str, message: str) -> Answer:
+    """422 for one field."""
+    return problem(
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "invalid",
+        f"{field} {message}.",
+        [{"field": field, "message": message}],
+    )
+
+
+def invalid(error: ValidationError, skip: int = 0) -> Answer:
+    """422 with every field that is wrong.
+
+    Args:
+        error: what the model found.
+        skip: how many leading parts of a field's place are the model's own and not the caller's.
+    """
+    errors = []
+    for item in error.errors(include_url=False, include_context=False, include_input=False):
+        place = item["loc"] if item["type"].startswith("union_tag") else item["loc"][skip:]
+        message = item["msg"].removeprefix("Value error, ")
+        if item["type"].startswith("union_tag"):
+            place, message = ("command",), "must be a name in GET /commands"
+        errors.append({"field": ".".join(map(str, place)) or "body", "message": message})
+    detail = "; ".join(f"{e['field']}: {e['message']}" for e in errors[:3])
+    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", detail, errors)
+
+
+def _appended(outcome: Appended) -> Answer:
+    before = outcome.version - len(outcome.types) + 1
+    first = outcome.first or 0
+    body = {
+        "id": outcome.stream_id,
+        "version": outcome.version,
+        "position": outcome.position,
+        "events": [
+            {"type": name, "version": before + place, "position": first + place}
+            for place, name in enumerate(outcome.types)
+        ],
+    }
+    status = HTTPStatus.CREATED if outcome.begins else HTTPStatus.OK
+    return Answer(status, body, outcome.version)
+
+
+def _refused(outcome: Refused) -> Answer:
+    status = HTTPStatus.NOT_FOUND if outcome.no_such_stream else HTTPStatus.CONFLICT
+    body = {
+        "type": f"/problems/{_kebab(outcome.rule)}",
+        "title": _spaced(outcome.rule),
+        "status": status.value,
+        "detail": outcome.detail,
+        "rule": outcome.rule,
+        "fields": list(outcome.fields),
+        "id": outcome.stream_id,
+        "version": outcome.version,
+        "position": outcome.position,
+    }
+    return Answer(status, body, outcome.version)
+
+
+def _precondition_failed(version: int) -> Answer:
+    answer = problem(
+        HTTPStatus.PRECONDITION_FAILED,
+        "precondition-failed",
+        f"The stream is at version {version}. Read it again, then decide again.",
+    )
+    answer.body["version"] = version
+    answer.version = version
+    return answer
+
+
+def _spaced(name: str) -> str:
+    """LeadClosed → Lead closed."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).capitalize()
+
+
+def _kebab(name: str) -> str:
+    """LeadClosed → lead-closed."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name).lower()
