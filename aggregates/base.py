@@ -199,6 +199,12 @@ class AmountTooLarge(Refused):
     fields = ("amount",)
 
 
+class OrderInOtherCurrency(Refused):
+    """The order is in another currency; only amounts of its own can be allocated to it."""
+
+    fields = ("order_id",)
+
+
 class PlanDoesNotAddUp(Refused):
     """The instalments must add up to what is billed for the order."""
 

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from types import NoneType, UnionType
-from typing import Annotated, Any, ClassVar, Generic, TypeVar, Union, get_args, get_origin
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Generic,
+    NamedTuple,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+)
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
@@ -24,9 +34,28 @@ F = TypeVar("F", bound=Event)
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """Marks a field that holds the id of another stream, which must exist."""
+    """Marks a field that holds the id of another stream, which must exist.
+
+    Attributes:
+        currency_of: the field beside it whose amount must be in that stream's currency.
+    """
 
     stream_type: str
+    currency_of: str | None = None
+
+
+class Referred(NamedTuple):
+    """A stream that a command refers to.
+
+    Attributes:
+        field: where the command names it.
+        currency: the one that the stream must be in; None when any will do.
+    """
+
+    field: str
+    stream_type: str
+    stream_id: UUID
+    currency: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +164,8 @@ class Command(BaseModel, Generic[A, E]):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     rules: ClassVar[tuple[type[Refused], ...]] = ()
-    references: ClassVar[dict[str, str]]
-    nested: ClassVar[dict[str, dict[str, str]]]
+    references: ClassVar[dict[str, Reference]]
+    nested: ClassVar[dict[str, dict[str, Reference]]]
     refers: ClassVar[bool]
 
     @classmethod
@@ -161,16 +190,23 @@ class Command(BaseModel, Generic[A, E]):
         }
         cls.refers = bool(cls.references or cls.nested)
 
-    def referred(self) -> Iterator[tuple[str, str, UUID]]:
-        """Each stream that the command refers to: the field, the stream's type and its id."""
-        fields = self.__dict__
-        for name, stream_type in self.references.items():
-            if fields[name] is not None:
-                yield name, stream_type, fields[name]
+    @classmethod
+    def all_references(cls) -> list[Reference]:
+        """Those of the command itself, then those of the items in its lists."""
+        return [
+            *cls.references.values(),
+            *(reference for inner in cls.nested.values() for reference in inner.values()),
+        ]
+
+    def referred(self) -> Iterator[Referred]:
+        """Each stream that the command refers to."""
+        for name, reference in self.references.items():
+            if self.__dict__[name] is not None:
+                yield _referred(name, reference, name, self.__dict__)
         for name, inner in self.nested.items():
-            for place, item in enumerate(fields[name]):
-                for field, stream_type in inner.items():
-                    yield f"{name}.{place}.{field}", stream_type, getattr(item, field)
+            for place, item in enumerate(self.__dict__[name]):
+                for field, reference in inner.items():
+                    yield _referred(f"{name}.{place}.{field}", reference, field, item.__dict__)
 
     @abstractmethod
     def decide(self, state: A, context: Context, /) -> list[E]:
@@ -181,9 +217,15 @@ class Command(BaseModel, Generic[A, E]):
         """
 
 
-def _references(model: type[BaseModel]) -> dict[str, str]:
+def _referred(place: str, reference: Reference, field: str, values: Mapping[str, Any]) -> Referred:
+    amount = values[reference.currency_of] if reference.currency_of else None
+    currency = amount.currency if amount is not None else None
+    return Referred(place, reference.stream_type, values[field], currency)
+
+
+def _references(model: type[BaseModel]) -> dict[str, Reference]:
     return {
-        name: mark.stream_type
+        name: mark
         for name, field in model.model_fields.items()
         for mark in field.metadata
         if isinstance(mark, Reference)

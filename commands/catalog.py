@@ -15,6 +15,7 @@ from aggregates.base import (
     OpportunityExists,
     OpportunityUnknown,
     OrderExists,
+    OrderInOtherCurrency,
     OrderUnknown,
     PaymentExists,
     PaymentUnknown,
@@ -121,6 +122,8 @@ class Streams(Generic[A, E]):
         commands: by verb; the verb in ``creates`` begins a stream, all others need one.
         unknown: the refusal when there is no such stream.
         exists: the refusal when there is one already.
+        other_currency: the refusal when an amount of another currency is meant for the stream;
+            its state then has a ``currency``, which its first event settles for good.
     """
 
     stream_type: str
@@ -130,6 +133,7 @@ class Streams(Generic[A, E]):
     unknown: type[Refused]
     creates: str | None = None
     exists: type[Refused] | None = None
+    other_currency: type[Refused] | None = None
 
     @property
     def reading(self) -> str:
@@ -150,6 +154,7 @@ def check(catalog: Mapping[str, Streams[Any, Any]]) -> None:
 
 def _faults(catalog: Mapping[str, Streams[Any, Any]]) -> Iterator[str]:
     types = {streams.stream_type for streams in catalog.values()}
+    priced = {s.stream_type for s in catalog.values() if s.other_currency is not None}
     places: dict[str, str] = {}
     for plural, streams in catalog.items():
         if streams.creates is not None and streams.creates not in streams.commands:
@@ -168,12 +173,18 @@ def _faults(catalog: Mapping[str, Streams[Any, Any]]) -> Iterator[str]:
                 )
             fields = {**command.references}
             for name, inner in command.nested.items():
-                fields |= {f"{name}.{field}": kind for field, kind in inner.items()}
-            for field, kind in fields.items():
+                fields |= {f"{name}.{field}": reference for field, reference in inner.items()}
+            for field, reference in fields.items():
+                kind = reference.stream_type
                 if kind not in types:
                     yield (
                         f"{command.__name__}.{field} refers to a stream of type {kind!r}, which "
                         f"commands/catalog.py does not have; it has {', '.join(sorted(types))}."
+                    )
+                elif reference.currency_of is not None and kind not in priced:
+                    yield (
+                        f"{command.__name__}.{field} must be in the currency of its {kind}, which "
+                        "has no `other_currency` in commands/catalog.py to refuse others with."
                     )
 
 
@@ -248,6 +259,7 @@ CATALOG: Mapping[str, Streams[Any, Any]] = {
         unknown=OrderUnknown,
         creates="place",
         exists=OrderExists,
+        other_currency=OrderInOtherCurrency,
         commands={
             "place": PlaceOrder,
             "add-line": AddOrderLine,

@@ -26,7 +26,7 @@ class AllocationAsked(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    order_id: Annotated[UUID, Reference("order")]
+    order_id: Annotated[UUID, Reference("order", currency_of="amount")]
     amount: Sum
 
 
@@ -72,6 +72,7 @@ class ReleaseAllocation(Command[Payment, PaymentEvent]):
 
     rules = (CurrencyDiffers, ReleaseTooLarge)
 
+    # Of any currency: what earlier versions allocated across currencies must be released again.
     order_id: Annotated[UUID, Reference("order")]
     amount: Sum
 

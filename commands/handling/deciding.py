@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 from uuid import UUID
 
 import psycopg
@@ -18,25 +16,16 @@ from aggregates.company import Company
 from commands.base import Context
 from commands.catalog import BY_TYPE
 from commands.handling import outcome
+from commands.handling.memory import Known, Memory
 from commands.handling.outcome import Outcome
 from commands.handling.request import Request
 from commands.handling.sealing import Decided, seal
 from events.company import COMPANY
 from events.ledger import ledger
-from events.ledger.codec import decode_sealed
 from events.ledger.keys import GroupKeys, Keyring, SubjectKey
 from events.ledger.ledger import Appending, Connection, Proposal, Verdict
 
 log = structlog.get_logger()
-
-
-@dataclass(slots=True)
-class Known:
-    """A stream folded: what it is, how far it is, and its state."""
-
-    stream_type: str
-    version: int
-    state: Any
 
 
 Keys = list[tuple[UUID, SubjectKey, bytes]]
@@ -79,8 +68,8 @@ class Plan:
 class Decider:
     """Turns requests into outcomes, one group at a time.
 
-    It holds folded states between groups. They are only a guess: the append checks each version
-    under the ledger's lock, and a wrong guess is loaded anew and decided again.
+    What it remembers between groups is only a guess: the append checks each version under the
+    ledger's lock, and a wrong guess is loaded anew and decided again.
 
     Args:
         keyring: the subjects' keys.
@@ -89,15 +78,11 @@ class Decider:
 
     def __init__(self, keyring: Keyring, remembered: int = 50_000) -> None:
         self._keyring = keyring
-        self._remembered = remembered
-        self._known: OrderedDict[UUID, Known] = OrderedDict()
-        self._types: OrderedDict[UUID, str] = OrderedDict()
-        self._settings: Known | None = None
+        self._memory = Memory(remembered)
 
     def forget(self) -> None:
         """Drop everything remembered; the ledger is read again."""
-        self._known.clear()
-        self._settings = None
+        self._memory.forget()
         self._keyring.forget()
 
     def prepare(
@@ -115,7 +100,7 @@ class Decider:
             psycopg.Error: when the database fails; nothing was written.
         """
         now, later = self._split(requests, busy)
-        settings = self._load(conn, now)
+        settings = self._memory.load(conn, now)
         decided: list[Decided] = []
         done: Done = []
         states: dict[UUID, Known] = {}
@@ -142,7 +127,7 @@ class Decider:
             psycopg.Error: when the database fails; the plan's outcome is on record all the same.
         """
         if verdicts[0].status == "stale":
-            self._settings = None
+            self._memory.settings = None
             self._keyring.forget([subject for subject, _, _ in plan.keys])
             for d in plan.decided:
                 d.request.attempts += 1
@@ -155,25 +140,22 @@ class Decider:
             request = d.request
             match verdict.status:
                 case "appended":
-                    self._remember(request, verdict.version, d.state)
+                    self._memory.remember(request, verdict.version, d.state)
                     plan.done.append((request, _appended(d, verdict)))
                 case "refused":
                     plan.done.append((request, _refused(d, verdict)))
                 case "precondition":
                     plan.done.append((request, outcome.Conflict(verdict.version)))
                 case "duplicate":
-                    self._known.pop(request.stream_id, None)
+                    self._memory.known.pop(request.stream_id, None)
                     repeats.append(request)
                 case _:
-                    self._mistrust(d)
+                    self._memory.mistrust(request)
                     request.attempts += 1
                     again.append(request)
         if repeats:
             plan.done.extend(self._repeated(conn, repeats))
-        while len(self._known) > self._remembered:
-            self._known.popitem(last=False)
-        while len(self._types) > 10 * self._remembered:
-            self._types.popitem(last=False)
+        self._memory.trim()
         return again
 
     def _split(
@@ -196,7 +178,7 @@ class Decider:
             )
             keys.add((request.actor.id, request.key))
             if not wait and request.command.refers:
-                refers = {target for _, _, target in request.command.referred()}
+                refers = {referred.stream_id for referred in request.command.referred()}
                 wait = not (refers.isdisjoint(begun) and refers.isdisjoint(waiting))
                 mentioned |= refers
             if wait:
@@ -205,56 +187,17 @@ class Decider:
                 continue
             if stream_id == COMPANY:
                 settings_change = True
-            if request.creates and stream_id not in self._types:
+            if request.creates and stream_id not in self._memory.types:
                 begun.add(stream_id)
             now.append(request)
         place = {request.stream_id: n for n, request in reversed(list(enumerate(now)))}
         now.sort(key=lambda request: place[request.stream_id])
         return now, later
 
-    def _load(self, conn: Connection, requests: Iterable[Request]) -> Known:
-        """Fetch what deciding needs and is not remembered; the settings in force."""
-        streams: set[UUID] = set()
-        begun: set[UUID] = set()
-        mentioned: set[UUID] = set()
-        for request in requests:
-            if request.creates and request.attempts == 0:
-                begun.add(request.stream_id)
-            elif request.stream_id not in begun:
-                streams.add(request.stream_id)
-            if request.command.refers:
-                mentioned.update(target for _, _, target in request.command.referred())
-        streams = {stream for stream in streams if stream not in self._known}
-        if self._settings is None:
-            streams.add(COMPANY)
-        loaded = self._fold(ledger.load(conn, streams)) if streams else {}
-        settings = self._settings or loaded.get(COMPANY) or Known("company", 0, Company())
-        self._known.update(loaded)
-        self._types.update((stream_id, known.stream_type) for stream_id, known in loaded.items())
-        mentioned = {stream for stream in mentioned if stream not in self._types}
-        if mentioned:
-            self._types.update(ledger.stream_types(conn, mentioned))
-        self._settings = settings
-        return settings
-
-    def _fold(self, rows: Iterable[tuple[UUID, int, str, str, int, bytes]]) -> dict[UUID, Known]:
-        loaded: dict[UUID, Known] = {}
-        for stream_id, version, stream_type, name, schema_version, payload in rows:
-            streams = BY_TYPE.get(stream_type)
-            if streams is None:
-                loaded[stream_id] = Known(stream_type, version, None)
-                continue
-            known = loaded.get(stream_id)
-            if known is None:
-                known = loaded[stream_id] = Known(stream_type, 0, streams.blank)
-            known.state = streams.evolve(known.state, decode_sealed(name, schema_version, payload))
-            known.version = version
-        return loaded
-
     def _decide(
         self, request: Request, states: dict[UUID, Known], settings: Company, keys: GroupKeys
     ) -> Decided:
-        known = states.get(request.stream_id) or self._known.get(request.stream_id)
+        known = states.get(request.stream_id) or self._memory.known.get(request.stream_id)
         if known is None:
             known = Known(request.streams.stream_type, 0, request.streams.blank)
         occurred_at = request.occurred_at or datetime.now(UTC)
@@ -280,7 +223,8 @@ class Decider:
             context = Context(
                 request.stream_id, occurred_at, request.actor, settings, uuid7, keys.hash_of
             )
-            decided.events = request.command.decide(known.state, context)
+            events = request.command.decide(known.state, context)
+            self._refuse_other_currencies(request, proposal)
         except Refused as refusal:
             proposal.verdict = "refused"
             proposal.rule = refusal.rule
@@ -288,10 +232,11 @@ class Decider:
             proposal.fields = proposal.fields or refusal.fields
             proposal.no_such_stream = isinstance(refusal, Unknown) and not proposal.fields
             return decided
-        for event in decided.events:
+        decided.events = events
+        for event in events:
             decided.state = request.streams.evolve(decided.state, event)
         states[request.stream_id] = Known(
-            known.stream_type, known.version + len(decided.events), decided.state
+            known.stream_type, known.version + len(events), decided.state
         )
         return decided
 
@@ -307,12 +252,28 @@ class Decider:
             raise streams.unknown
         if not request.command.refers:
             return
-        for name, stream_type, target in request.command.referred():
-            there = self._types.get(target)
+        for field, stream_type, target, _ in request.command.referred():
+            there = self._memory.types.get(target)
             if there != stream_type:
-                proposal.fields = (name,)
+                proposal.fields = (field,)
                 proposal.absent = target if there is None else None
                 raise BY_TYPE[stream_type].unknown
+
+    def _refuse_other_currencies(self, request: Request, proposal: Proposal) -> None:
+        """Hold amounts against the currencies of the streams that they are meant for.
+
+        A stream is there or not, and its first event settles its currency for good. So the ledger's
+        lock has to confirm only, as for every reference, that a missing stream is missing still.
+        """
+        if not request.command.refers:
+            return
+        for field, stream_type, target, currency in request.command.referred():
+            rule = BY_TYPE[stream_type].other_currency
+            if currency is None or rule is None:
+                continue
+            if currency != self._memory.currencies[target]:
+                proposal.fields = (field,)
+                raise rule
 
     def _repeated(
         self, conn: Connection, repeats: list[Request]
@@ -323,20 +284,6 @@ class Decider:
             first = outcome.from_stored(row, begins=request.creates)
             is_other = bytes(row.body_hash) != request.body_hash
             yield request, outcome.KeyReused(first) if is_other else first
-
-    def _remember(self, request: Request, version: int, state: Any) -> None:
-        known = Known(request.streams.stream_type, version, state)
-        if request.stream_id == COMPANY:
-            self._settings = known
-        self._known[request.stream_id] = known
-        self._known.move_to_end(request.stream_id)
-        if version > 0:
-            self._types[request.stream_id] = known.stream_type
-
-    def _mistrust(self, d: Decided) -> None:
-        self._known.pop(d.request.stream_id, None)
-        if d.request.stream_id == COMPANY:
-            self._settings = None
 
 
 def _appended(d: Decided, verdict: Verdict) -> outcome.Appended:

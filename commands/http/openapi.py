@@ -212,13 +212,14 @@ def _operation_id(entry: Entry) -> str:
 
 
 def _rules(entry: Entry) -> list[type[Refused]]:
-    """What may answer 409: the stream is there already, the command's own rules, no such other."""
+    """What may answer 409: the stream is there already, the command's own rules, its references."""
     streams, command = entry.streams, entry.command
     there = [streams.exists, IdTaken] if entry.creates and streams.exists is not None else []
-    others = [*command.references.values()]
-    others += [kind for inner in command.nested.values() for kind in inner.values()]
-    absent = [BY_TYPE[kind].unknown for kind in dict.fromkeys(others)]
-    return [*there, *command.rules, *absent]
+    others = command.all_references()
+    absent = [BY_TYPE[other.stream_type].unknown for other in others]
+    differing = [BY_TYPE[other.stream_type].other_currency for other in others if other.currency_of]
+    referring = dict.fromkeys(rule for rule in (*absent, *differing) if rule is not None)
+    return [*there, *command.rules, *referring]
 
 
 def _links(entry: Entry) -> dict[str, Any]:

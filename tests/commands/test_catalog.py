@@ -44,6 +44,17 @@ def test_a_reference_leads_to_a_kind_of_stream_that_there_is() -> None:
     assert second.endswith("it has company, customer, lead, opportunity, order, payment, ticket.")
 
 
+def test_what_must_be_in_a_streams_currency_has_a_rule_for_others() -> None:
+    orders = replace(CATALOG["orders"], other_currency=None)
+    with pytest.raises(TypeError) as refused:
+        check({**CATALOG, "orders": orders})
+    fields = [
+        fault.partition(" must be in the currency of its order")[0]
+        for fault in str(refused.value).splitlines()
+    ]
+    assert fields == ["ReceivePayment.allocations.order_id", "AllocatePayment.allocations.order_id"]
+
+
 def test_what_creates_a_stream_is_one_of_its_commands() -> None:
     with pytest.raises(TypeError, match="leads are created by 'grow', which is none of their"):
         check({**CATALOG, "leads": replace(LEADS, creates="grow")})

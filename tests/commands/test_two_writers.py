@@ -450,7 +450,7 @@ def test_a_writer_told_to_remember_nothing_keeps_no_stream_between_groups(ledger
             201,
             200,
         ]
-        assert not writer._decider._known
+        assert not writer._decider._memory.known
 
 
 def test_a_reference_waits_for_the_customer_that_the_same_call_registers(ledger_url: str) -> None:

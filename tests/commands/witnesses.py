@@ -21,6 +21,7 @@ from tests.aggregates.scenario import NOON, keyed_hash
 
 CUSTOMERS = [UUID(int=n + (4 << 76) + (1 << 63)) for n in (0xC1, 0xC2)]
 ORDERS = [UUID(int=n + (4 << 76) + (1 << 63)) for n in (0x01, 0x02)]
+DOLLAR_ORDER = UUID(int=0x03 + (4 << 76) + (1 << 63))
 DEAL = UUID(int=0xD1 + (4 << 76) + (1 << 63))
 THINGS = [UUID(int=n + (4 << 76) + (1 << 63)) for n in (0xE1, 0xE2)]
 """Contacts, promises, quotes: what lives inside one stream."""
@@ -41,7 +42,9 @@ def _line(amount: str, currency: str = "EUR") -> dict[str, Any]:
 
 AMOUNTS = [_money("10"), _money("10", "USD"), _money("500"), _money(NEARLY_TOO_LARGE)]
 ALLOCATIONS = [
-    [{"order_id": str(order), "amount": amount}] for order in ORDERS for amount in AMOUNTS[:3]
+    [{"order_id": str(DOLLAR_ORDER if amount == AMOUNTS[1] else order), "amount": amount}]
+    for order in ORDERS
+    for amount in AMOUNTS[:3]
 ]
 POOL: dict[str, list[Any]] = {
     "amount": AMOUNTS,
