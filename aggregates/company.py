@@ -4,9 +4,31 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
-from aggregates.base import PipelineUnknown, StageCloses, StageUnknown
+from aggregates.base import Refused, Unknown
 from events.company import DEFAULT_PIPELINES, CompanyEvent, PipelineDefined, Stage, TimeZoneSet
 from events.values import StageKind
+
+
+class CompanyUnknown(Unknown):
+    """There is one company; its id is 00000000-0000-0000-0000-000000000001."""
+
+
+class PipelineUnknown(Refused):
+    """The company has no pipeline of this name."""
+
+    fields = ("pipeline",)
+
+
+class StageUnknown(Refused):
+    """The pipeline has no stage of this name."""
+
+    fields = ("stage",)
+
+
+class StageCloses(Refused):
+    """A deal is closed with win or lose, not by moving it to a won or lost stage."""
+
+    fields = ("stage",)
 
 
 @dataclass(frozen=True, slots=True)

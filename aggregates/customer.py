@@ -5,15 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import assert_never
 from uuid import UUID
 
-from aggregates.base import (
-    ContactExists,
-    ContactUnknown,
-    CustomerOwned,
-    CustomerUnowned,
-    PromiseExists,
-    PromiseSettled,
-    PromiseUnknown,
-)
+from aggregates.base import Refused, Unknown
 from events.customer import (
     ContactAdded,
     CustomerClaimed,
@@ -30,6 +22,54 @@ from events.customer import (
     PromiseMade,
     PromiseWithdrawn,
 )
+
+
+class CustomerUnknown(Unknown):
+    """There is no customer with this id."""
+
+
+class CustomerExists(Refused):
+    """A customer with this id is registered already."""
+
+    fields = ("id",)
+
+
+class CustomerOwned(Refused):
+    """Another rep owns this customer."""
+
+
+class CustomerUnowned(Refused):
+    """The customer has no owner; it is in the public sea."""
+
+
+class ContactExists(Refused):
+    """The customer has a contact with this id already."""
+
+    fields = ("contact_id",)
+
+
+class ContactUnknown(Refused):
+    """The customer has no contact with this id."""
+
+    fields = ("contact_id",)
+
+
+class PromiseExists(Refused):
+    """A promise with this id was made to the customer already."""
+
+    fields = ("promise_id",)
+
+
+class PromiseUnknown(Refused):
+    """No promise with this id was made to the customer."""
+
+    fields = ("promise_id",)
+
+
+class PromiseSettled(Refused):
+    """The promise was kept, broken or withdrawn already."""
+
+    fields = ("promise_id",)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,7 @@ from enum import StrEnum
 from typing import assert_never
 from uuid import UUID
 
-from aggregates.base import (
-    LeadAlreadyQualified,
-    LeadClosed,
-    LeadNotQualified,
-    LeadOwned,
-    LeadUnowned,
-)
+from aggregates.base import Refused, Unknown
 from events.lead import (
     LeadCaptured,
     LeadClaimed,
@@ -22,6 +16,36 @@ from events.lead import (
     LeadReturned,
 )
 from events.values import Money
+
+
+class LeadUnknown(Unknown):
+    """There is no lead with this id."""
+
+
+class LeadExists(Refused):
+    """A lead with this id was captured already."""
+
+    fields = ("id",)
+
+
+class LeadClosed(Refused):
+    """The lead is closed: disqualified or converted."""
+
+
+class LeadOwned(Refused):
+    """Another rep owns this lead."""
+
+
+class LeadUnowned(Refused):
+    """The lead has no owner; it is in the pool."""
+
+
+class LeadAlreadyQualified(Refused):
+    """The lead was qualified already."""
+
+
+class LeadNotQualified(Refused):
+    """Only a qualified lead can be converted."""
 
 
 class Status(StrEnum):

@@ -4,12 +4,7 @@ from dataclasses import dataclass, replace
 from typing import assert_never
 from uuid import UUID
 
-from aggregates.base import (
-    OpportunityClosed,
-    OpportunityHasCustomer,
-    OpportunityStillOpen,
-    QuoteExists,
-)
+from aggregates.base import Refused, Unknown
 from aggregates.company import Pipeline
 from events.opportunity import (
     CustomerIdentified,
@@ -22,6 +17,36 @@ from events.opportunity import (
     StageMoved,
 )
 from events.values import Money, StageKind
+
+
+class OpportunityUnknown(Unknown):
+    """There is no opportunity with this id."""
+
+
+class OpportunityExists(Refused):
+    """An opportunity with this id was opened already."""
+
+    fields = ("id",)
+
+
+class OpportunityClosed(Refused):
+    """The opportunity was won or lost; reopen it first."""
+
+
+class OpportunityStillOpen(Refused):
+    """The opportunity is open."""
+
+
+class OpportunityHasCustomer(Refused):
+    """The opportunity belongs to another customer."""
+
+    fields = ("customer_id",)
+
+
+class QuoteExists(Refused):
+    """A quote with this id was given already."""
+
+    fields = ("quote_id",)
 
 
 @dataclass(frozen=True, slots=True)

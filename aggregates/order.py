@@ -6,15 +6,7 @@ from enum import StrEnum
 from typing import assert_never
 from uuid import UUID
 
-from aggregates.base import (
-    AmountTooLarge,
-    CurrencyDiffers,
-    OrderInOrder,
-    OrderIsCancelled,
-    OrderIsComplete,
-    PlanDoesNotAddUp,
-    ReturnTooLarge,
-)
+from aggregates.base import CurrencyDiffers, Refused, Unknown
 from events.lines import PricedLine
 from events.order import (
     GoodsReturned,
@@ -33,6 +25,52 @@ from events.order import (
 from events.values import LARGEST, Money
 
 NOTHING = Decimal(0)
+
+
+class OrderUnknown(Unknown):
+    """There is no order with this id."""
+
+
+class OrderExists(Refused):
+    """An order with this id was placed already."""
+
+    fields = ("id",)
+
+
+class OrderIsCancelled(Refused):
+    """The order was cancelled; nothing more happens to it."""
+
+
+class OrderIsComplete(Refused):
+    """The order is complete."""
+
+
+class OrderInOrder(Refused):
+    """The order is neither on hold nor disputed."""
+
+
+class AmountTooLarge(Refused):
+    """The amount is too large."""
+
+    fields = ("amount",)
+
+
+class OrderInOtherCurrency(Refused):
+    """The order is in another currency; only amounts of its own can be allocated to it."""
+
+    fields = ("order_id",)
+
+
+class PlanDoesNotAddUp(Refused):
+    """The instalments must add up to what is billed for the order."""
+
+    fields = ("instalments",)
+
+
+class ReturnTooLarge(Refused):
+    """The returned amount exceeds what is billed for the order."""
+
+    fields = ("amount",)
 
 
 class Status(StrEnum):

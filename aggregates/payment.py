@@ -6,12 +6,7 @@ from decimal import Decimal
 from typing import assert_never
 from uuid import UUID
 
-from aggregates.base import (
-    AllocationTooLarge,
-    CurrencyDiffers,
-    RefundTooLarge,
-    ReleaseTooLarge,
-)
+from aggregates.base import CurrencyDiffers, Refused, Unknown
 from events.payment import (
     AllocationReleased,
     CreditNoteIssued,
@@ -23,6 +18,34 @@ from events.payment import (
 from events.values import Money
 
 NOTHING = Decimal(0)
+
+
+class PaymentUnknown(Unknown):
+    """There is no payment with this id."""
+
+
+class PaymentExists(Refused):
+    """A payment with this id was received already."""
+
+    fields = ("id",)
+
+
+class AllocationTooLarge(Refused):
+    """The allocation exceeds what is left of the payment."""
+
+    fields = ("allocations",)
+
+
+class ReleaseTooLarge(Refused):
+    """Less than that is allocated to this order."""
+
+    fields = ("amount",)
+
+
+class RefundTooLarge(Refused):
+    """The refund exceeds what is allocated to the order, or the credit."""
+
+    fields = ("amount",)
 
 
 @dataclass(frozen=True, slots=True)

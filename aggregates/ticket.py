@@ -5,14 +5,7 @@ from enum import StrEnum
 from typing import assert_never
 from uuid import UUID
 
-from aggregates.base import (
-    ComplaintUnresolved,
-    TicketElsewhere,
-    TicketIsClosed,
-    TicketStillOpen,
-    TicketUndispatched,
-    TicketUnresolved,
-)
+from aggregates.base import Refused, Unknown
 from events.ticket import (
     DispatchConfirmed,
     DispatchDeclined,
@@ -31,6 +24,40 @@ from events.ticket import (
     TicketWaiting,
     WorkLogged,
 )
+
+
+class TicketUnknown(Unknown):
+    """There is no ticket with this id."""
+
+
+class TicketExists(Refused):
+    """A ticket with this id was opened already."""
+
+    fields = ("id",)
+
+
+class TicketIsClosed(Refused):
+    """The ticket is closed; reopen it first."""
+
+
+class TicketStillOpen(Refused):
+    """The ticket was neither resolved nor closed."""
+
+
+class TicketUnresolved(Refused):
+    """Only a ticket that was resolved or closed can be rated."""
+
+
+class TicketUndispatched(Refused):
+    """The ticket is not dispatched to anybody."""
+
+
+class TicketElsewhere(Refused):
+    """The ticket is dispatched to another technician."""
+
+
+class ComplaintUnresolved(Refused):
+    """A complaint stays open until it is resolved."""
 
 
 class Status(StrEnum):

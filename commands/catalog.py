@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from aggregates.base import (
-    CompanyUnknown,
-    CustomerExists,
-    CustomerUnknown,
-    LeadExists,
-    LeadUnknown,
-    OpportunityExists,
-    OpportunityUnknown,
-    OrderExists,
-    OrderInOtherCurrency,
-    OrderUnknown,
-    PaymentExists,
-    PaymentUnknown,
-    Refused,
-    TicketExists,
-    TicketUnknown,
-)
-from aggregates.company import Company
-from aggregates.customer import Customer
-from aggregates.lead import Lead
-from aggregates.opportunity import Opportunity
-from aggregates.order import Order
-from aggregates.payment import Payment
-from aggregates.ticket import Ticket
+from aggregates import base
+from aggregates.base import Refused, Unknown
+from aggregates.company import Company, CompanyUnknown
+from aggregates.customer import Customer, CustomerExists, CustomerUnknown
+from aggregates.lead import Lead, LeadExists, LeadUnknown
+from aggregates.opportunity import Opportunity, OpportunityExists, OpportunityUnknown
+from aggregates.order import Order, OrderExists, OrderInOtherCurrency, OrderUnknown
+from aggregates.payment import Payment, PaymentExists, PaymentUnknown
+from aggregates.ticket import Ticket, TicketExists, TicketUnknown
 from commands.base import Command
 from commands.company import DefinePipeline, SetTimeZone
 from commands.customer import (
@@ -324,3 +310,17 @@ NAME_OF: Mapping[type[Command[Any, Any]], str] = {
     for verb, command in streams.commands.items()
 }
 """Each command's name, like ``leads/claim``."""
+
+
+def rules() -> list[type[Refused]]:
+    """Every rule that may refuse a command: those that nouns share, then each noun's own."""
+    nouns = [inspect.getmodule(type(streams.blank)) for streams in CATALOG.values()]
+    return [
+        rule
+        for module in (base, *nouns)
+        for rule in vars(module).values()
+        if inspect.isclass(rule)
+        and issubclass(rule, Refused)
+        and inspect.getmodule(rule) is module
+        and rule not in (Refused, Unknown)
+    ]

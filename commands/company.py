@@ -6,8 +6,7 @@ from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, ConfigDict, Field
 
-from aggregates.base import CompanyUnknown
-from aggregates.company import Company
+from aggregates.company import Company, CompanyUnknown
 from commands.base import Command, Context
 from events.company import COMPANY, CompanyEvent, Stage
 from events.values import Line, StageKind

@@ -5,16 +5,16 @@ from uuid import UUID
 
 from pydantic import AfterValidator, Field, StrictBool, model_validator
 
-from aggregates.base import (
+from aggregates.customer import (
     ContactExists,
     ContactUnknown,
+    Customer,
     CustomerOwned,
     CustomerUnowned,
     PromiseExists,
     PromiseSettled,
     PromiseUnknown,
 )
-from aggregates.customer import Customer
 from commands.base import Command, Context, Records
 from events.customer import (
     Channel,

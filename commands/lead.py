@@ -5,14 +5,14 @@ from uuid import UUID
 
 from pydantic import model_validator
 
-from aggregates.base import (
+from aggregates.lead import (
+    Lead,
     LeadAlreadyQualified,
     LeadClosed,
     LeadNotQualified,
     LeadOwned,
     LeadUnowned,
 )
-from aggregates.lead import Lead
 from commands.base import Command, Context, Records, Reference
 from events.lead import LeadCaptured, LeadEvent
 from events.values import ActorId, Email, Line, Money, Text

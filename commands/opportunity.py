@@ -5,16 +5,14 @@ from uuid import UUID
 
 from pydantic import Field, model_validator
 
-from aggregates.base import (
+from aggregates.company import PipelineUnknown, StageCloses, StageUnknown
+from aggregates.opportunity import (
+    Opportunity,
     OpportunityClosed,
     OpportunityHasCustomer,
     OpportunityStillOpen,
-    PipelineUnknown,
     QuoteExists,
-    StageCloses,
-    StageUnknown,
 )
-from aggregates.opportunity import Opportunity
 from commands.base import Command, Context, Records, Reference
 from commands.lines import AskedLine, priced
 from events.opportunity import OpportunityEvent, OpportunityOpened, QuoteGiven

@@ -5,16 +5,16 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from aggregates.base import (
+from aggregates.base import CurrencyDiffers
+from aggregates.order import (
     AmountTooLarge,
-    CurrencyDiffers,
+    Order,
     OrderInOrder,
     OrderIsCancelled,
     OrderIsComplete,
     PlanDoesNotAddUp,
     ReturnTooLarge,
 )
-from aggregates.order import Order
 from commands.base import Command, Context, Records, Reference
 from commands.lines import AskedLine, priced
 from events.order import Instalment, OrderEvent, OrderPlaced

@@ -5,8 +5,8 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from aggregates.base import AllocationTooLarge, CurrencyDiffers, RefundTooLarge, ReleaseTooLarge
-from aggregates.payment import Payment
+from aggregates.base import CurrencyDiffers
+from aggregates.payment import AllocationTooLarge, Payment, RefundTooLarge, ReleaseTooLarge
 from commands.base import Command, Context, Records, Reference
 from events.payment import CreditNoteIssued, PaymentEvent, PaymentKind, PaymentReceived
 from events.values import Line, Money, Text

@@ -5,15 +5,15 @@ from uuid import UUID
 
 from pydantic import Field, StrictBool, model_validator
 
-from aggregates.base import (
+from aggregates.ticket import (
     ComplaintUnresolved,
+    Ticket,
     TicketElsewhere,
     TicketIsClosed,
     TicketStillOpen,
     TicketUndispatched,
     TicketUnresolved,
 )
-from aggregates.ticket import Ticket
 from commands.base import Command, Context, Records, Reference
 from events.customer import Channel
 from events.ticket import Priority, TicketClassified, TicketEvent, TicketKind, TicketOpened

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import types
 from collections.abc import Iterator
 from datetime import date
@@ -21,7 +20,8 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from aggregates import base
+from aggregates.base import Unknown
+from commands import catalog
 from events.base import Event
 from events.catalog import EVENTS
 from events.ledger.codec import encode, subjects
@@ -41,7 +41,7 @@ RULES = Path("docs/rules.md")
 RULES_HEAD = """\
 # Rules
 
-Every rule that may refuse a command; made from `aggregates/base.py` by `make generated`. A
+Every rule that may refuse a command; made from the rules in `aggregates/` by `make generated`. A
 refusal is on record: `GET /audit/refusals` tells who tried what, when and at which version.
 """
 HEAD = """\
@@ -110,12 +110,10 @@ def rules() -> str:
         "| rule | status | what it says | fields |",
         "|---|---|---|---|",
     ]
-    for rule in vars(base).values():
-        refuses = inspect.isclass(rule) and issubclass(rule, base.Refused)
-        if refuses and rule not in (base.Refused, base.Unknown):
-            status = 404 if issubclass(rule, base.Unknown) else 409
-            fields = ", ".join(f"`{field}`" for field in rule.fields)
-            lines.append(f"| `{rule.__name__}` | {status} | {rule().detail} | {fields} |")
+    for rule in catalog.rules():
+        status = 404 if issubclass(rule, Unknown) else 409
+        fields = ", ".join(f"`{field}`" for field in rule.fields)
+        lines.append(f"| `{rule.__name__}` | {status} | {rule().detail} | {fields} |")
     return "\n".join([*lines, ""])
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import json
 import os
+import pkgutil
 import re
 import subprocess
 import sys
@@ -15,8 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from aggregates import base
+import aggregates
 from aggregates.base import Refused, Unknown
+from commands.catalog import rules
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("events", "aggregates", "commands", "projections", "read_api", "analytics", "pledge")
@@ -37,11 +40,7 @@ INDEX = re.compile(
 )
 PLACE = re.compile(r"(?<![\w.-])/(home|root|Users|work|mnt|opt|srv)/[\w.-]+")
 QUOTING = re.compile(r"""replace\(\s*(?:"'"|'\\'')""")
-RULES = [
-    rule
-    for _, rule in inspect.getmembers(base, inspect.isclass)
-    if issubclass(rule, Refused) and rule not in (Refused, Unknown)
-]
+RULES = rules()
 
 IMPORT_EVERYTHING = """
 import importlib, json, os, pkgutil, sys, sysconfig, threading
@@ -193,5 +192,13 @@ def test_a_rule_is_a_sentence(rule: type[Refused]) -> None:
     assert rule.__doc__ != rule.__mro__[1].__doc__
 
 
-def test_there_are_rules() -> None:
-    assert len(RULES) > 20
+def test_every_rule_is_in_the_catalog_of_rules_and_has_a_name_of_its_own() -> None:
+    names = [module.name for module in pkgutil.iter_modules(aggregates.__path__, "aggregates.")]
+    written = {
+        rule
+        for name in names
+        for rule in vars(importlib.import_module(name)).values()
+        if inspect.isclass(rule) and issubclass(rule, Refused)
+    }
+    assert {*RULES, Refused, Unknown} == written
+    assert len({rule.__name__ for rule in RULES}) == len(RULES)

@@ -4,8 +4,7 @@ from uuid import UUID
 import pytest
 from pydantic import ValidationError
 
-from aggregates.base import CompanyUnknown
-from aggregates.company import Company
+from aggregates.company import Company, CompanyUnknown
 from commands.base import Command
 from commands.catalog import CATALOG
 from commands.company import DefinePipeline, SetTimeZone

@@ -9,17 +9,17 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from aggregates.base import (
+from aggregates.base import Refused
+from aggregates.customer import (
     ContactExists,
     ContactUnknown,
+    Customer,
     CustomerOwned,
     CustomerUnowned,
     PromiseExists,
     PromiseSettled,
     PromiseUnknown,
-    Refused,
 )
-from aggregates.customer import Customer
 from commands.base import Command
 from commands.catalog import CATALOG
 from commands.customer import (

@@ -6,15 +6,16 @@ from hypothesis import given as for_all
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from aggregates.base import (
+from aggregates.base import Refused
+from aggregates.lead import (
+    Lead,
     LeadAlreadyQualified,
     LeadClosed,
     LeadNotQualified,
     LeadOwned,
     LeadUnowned,
-    Refused,
+    Status,
 )
-from aggregates.lead import Lead, Status
 from commands.catalog import CATALOG
 from commands.lead import (
     CaptureLead,

@@ -10,18 +10,15 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from aggregates.base import (
+from aggregates.base import Refused
+from aggregates.company import Company, PipelineUnknown, StageCloses, StageUnknown
+from aggregates.opportunity import (
+    Opportunity,
     OpportunityClosed,
     OpportunityHasCustomer,
     OpportunityStillOpen,
-    PipelineUnknown,
     QuoteExists,
-    Refused,
-    StageCloses,
-    StageUnknown,
 )
-from aggregates.company import Company
-from aggregates.opportunity import Opportunity
 from commands.base import Command
 from commands.catalog import CATALOG
 from commands.lines import AskedLine

@@ -3,9 +3,9 @@ from uuid import UUID
 import pytest
 from pydantic import ValidationError
 
-from aggregates.base import (
+from aggregates.base import CurrencyDiffers
+from aggregates.order import (
     AmountTooLarge,
-    CurrencyDiffers,
     OrderInOrder,
     OrderIsCancelled,
     OrderIsComplete,

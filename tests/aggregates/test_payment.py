@@ -7,14 +7,8 @@ from hypothesis import given as for_all
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from aggregates.base import (
-    AllocationTooLarge,
-    CurrencyDiffers,
-    RefundTooLarge,
-    Refused,
-    ReleaseTooLarge,
-)
-from aggregates.payment import Payment
+from aggregates.base import CurrencyDiffers, Refused
+from aggregates.payment import AllocationTooLarge, Payment, RefundTooLarge, ReleaseTooLarge
 from commands.payment import (
     AllocatePayment,
     AllocationAsked,

@@ -3,7 +3,7 @@ from uuid import UUID
 import pytest
 from pydantic import ValidationError
 
-from aggregates.base import (
+from aggregates.ticket import (
     ComplaintUnresolved,
     TicketElsewhere,
     TicketIsClosed,

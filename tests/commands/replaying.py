@@ -9,21 +9,11 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
-from aggregates.base import (
-    CompanyUnknown,
-    CustomerExists,
-    CustomerUnknown,
-    IdTaken,
-    LeadExists,
-    LeadUnknown,
-    OpportunityExists,
-    OpportunityUnknown,
-    Refused,
-)
-from aggregates.company import Company
-from aggregates.customer import Customer
-from aggregates.lead import Lead
-from aggregates.opportunity import Opportunity
+from aggregates.base import IdTaken, Refused
+from aggregates.company import Company, CompanyUnknown
+from aggregates.customer import Customer, CustomerExists, CustomerUnknown
+from aggregates.lead import Lead, LeadExists, LeadUnknown
+from aggregates.opportunity import Opportunity, OpportunityExists, OpportunityUnknown
 from commands.base import Context
 from commands.handling.request import Request
 from commands.http.problems import Answer

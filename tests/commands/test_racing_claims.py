@@ -8,7 +8,7 @@ from multiprocessing import get_context
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
-from aggregates.base import LeadOwned
+from aggregates.lead import LeadOwned
 from commands.handling.request import Request
 from commands.http.problems import Answer, render
 from events.ledger import ledger
