@@ -15,3 +15,4 @@ class Lock(StrEnum):
     POLICIES = "7203, 1"
     RELAY = "7203, 2"
     FACTS = "7203, 4"
+    SUMS = "7204"  # the second number is the hash of the schema that holds the sums

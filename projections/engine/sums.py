@@ -12,11 +12,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from events.ledger.arrays import UUIDs
+from events.ledger.locks import Lock
 from projections.engine.model import ReadModel
 from projections.engine.tables import Connection, Rows, Sums
 
 WITHIN = "SELECT set_config('search_path', %s, true)"
-ALONE = "SELECT set_config('search_path', %s, true), pg_advisory_xact_lock(7204, hashtext(%s))"
+ALONE = f"{WITHIN}, pg_advisory_xact_lock({Lock.SUMS}, hashtext(%s))"
 FEW = 50
 """Rows among which a query may loop."""
 
