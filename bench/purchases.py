@@ -112,7 +112,7 @@ def fill(root: str, purchases: int) -> None:
         lambda at, rows: [
             pa.array(number[rows], pa.int32()),
             pa.array(PRODUCTS[product[rows]]),
-            pa.array(np.ones(len(at), int)).cast(pa.decimal128(18, 3)),
+            pa.array(np.ones(len(at), np.int32)).cast(pa.decimal128(18, 3)),
             _amounts(cents[rows]),
             _euros(len(at)),
         ],

@@ -11,7 +11,6 @@ import pytest
 from pydantic import ValidationError
 
 from analytics.catalog import FIGURES
-from analytics.facts import asking
 from analytics.figure import Figure
 from events.company import COMPANY
 from tests.projections.world import World, day, eur
@@ -130,7 +129,7 @@ def test_no_value_is_a_part_of_a_statement(
 ) -> None:
     said: list[str] = []
     connect = duckdb.connect
-    monkeypatch.setattr(asking.duckdb, "connect", lambda: Listening(connect(), said))
+    monkeypatch.setattr(duckdb, "connect", lambda: Listening(connect(), said))
     path, of = f"/analytics/{figure.name}", needed(figure)
     clocks = {"as_of": "2026-03-04", "known_at": company.head() - 1}
     asked = {name: value for value in reversed(VALUES) for name in taking(figure, value)}
