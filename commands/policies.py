@@ -31,7 +31,7 @@ from commands.opportunity import IdentifyCustomer, OpenOpportunity
 from events.base import ERASED
 from events.envelope import Actor, Recorded
 from events.lead import LeadCaptured, LeadClaimed, LeadConverted, LeadQualified
-from events.ledger import following, ledger
+from events.ledger import codec, following, ledger
 from events.ledger.following import AWAY_SECONDS, follow
 from events.ledger.keys import Keyring
 from events.ledger.ledger import Connection, Stored
@@ -206,7 +206,7 @@ class Policies:
     def _have_done(
         self, conn: Connection, policy: Policy, rows: list[Stored], attempts: int
     ) -> None:
-        history = ledger.decode_all(conn, self._keyring, rows)
+        history = codec.decode_all(conn, self._keyring, rows)
         cause, name = history[-1], policy.__name__
         for place, wish in enumerate(policy(history)):
             refusal = self._refusal(wish, name, cause, place, attempts)

@@ -7,10 +7,13 @@ from typing import Any
 from uuid import UUID
 
 import orjson
+import psycopg
 
 from events.base import ERASED, Event
 from events.catalog import class_of
+from events.envelope import Recorded
 from events.ledger.keys import Keyring, SubjectKey
+from events.ledger.ledger import Stored
 from events.upcasters import upcast
 
 
@@ -89,3 +92,32 @@ def unseal(event: Event, event_id: UUID, stream_id: UUID, keyring: Keyring) -> N
 def subjects_of_all(events: Iterable[tuple[Event, UUID]]) -> set[UUID]:
     """Whose keys are needed to read these events of these streams."""
     return {subject for event, stream_id in events for subject in subjects(event, stream_id)}
+
+
+def decode_all(
+    conn: psycopg.Connection[Any],
+    keyring: Keyring,
+    rows: Iterable[Stored],
+    *,
+    personal: bool = True,
+) -> list[Recorded]:
+    """Stored events, read; their personal fields are opened unless ``personal`` is off.
+
+    Raises:
+        UnknownEventType: at a type that this code has no class for.
+        Tampered: at a personal field that was changed.
+    """
+    decoders: dict[tuple[str, int], Callable[[bytes], Event]] = {}
+    events: list[Recorded] = []
+    for row in rows:
+        kind = row.type, row.schema_version
+        decode = decoders.get(kind)
+        if decode is None:
+            decode = decoders[kind] = decoder(*kind)
+        events.append(Recorded._make((*row[:14], decode(row.payload))))
+    if personal:
+        sealed = [recorded for recorded in events if recorded.event.personal]
+        keyring.load(conn, subjects_of_all((r.event, r.stream_id) for r in sealed))
+        for recorded in sealed:
+            unseal(recorded.event, recorded.event_id, recorded.stream_id, keyring)
+    return events

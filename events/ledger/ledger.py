@@ -17,11 +17,8 @@ from psycopg.conninfo import make_conninfo
 from psycopg.errors import error_from_result
 from psycopg.rows import tuple_row
 
-from events.base import Event
-from events.envelope import Actor, Recorded
+from events.envelope import Actor
 from events.ledger.arrays import BigInts, Blobs, Bools, Instants, Ints, Texts, UUIDs, register
-from events.ledger.codec import decoder, subjects_of_all, unseal
-from events.ledger.keys import Keyring
 
 Connection = psycopg.Connection[Any]
 
@@ -360,31 +357,6 @@ def ledger_id(conn: Connection) -> UUID:
     assert row is not None
     found: UUID = row[0]
     return found
-
-
-def decode_all(
-    conn: Connection, keyring: Keyring, rows: Iterable[Stored], *, personal: bool = True
-) -> list[Recorded]:
-    """Stored events, read; their personal fields are opened unless ``personal`` is off.
-
-    Raises:
-        UnknownEventType: at a type that this code has no class for.
-        Tampered: at a personal field that was changed.
-    """
-    decoders: dict[tuple[str, int], Callable[[bytes], Event]] = {}
-    events: list[Recorded] = []
-    for row in rows:
-        kind = row.type, row.schema_version
-        decode = decoders.get(kind)
-        if decode is None:
-            decode = decoders[kind] = decoder(*kind)
-        events.append(Recorded._make((*row[:14], decode(row.payload))))
-    if personal:
-        sealed = [recorded for recorded in events if recorded.event.personal]
-        keyring.load(conn, subjects_of_all((r.event, r.stream_id) for r in sealed))
-        for recorded in sealed:
-            unseal(recorded.event, recorded.event_id, recorded.stream_id, keyring)
-    return events
 
 
 def read(conn: Connection, after: int, limit: int, query: str = READ) -> list[Stored]:

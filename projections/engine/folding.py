@@ -9,7 +9,7 @@ from uuid import UUID
 
 from events.base import UnknownEventType
 from events.envelope import Recorded
-from events.ledger import ledger
+from events.ledger import codec
 from events.ledger.keys import Keyring
 from events.ledger.ledger import Stored
 from projections.engine.model import ReadModel
@@ -67,14 +67,14 @@ class Batch:
 def readable(conn: Connection, keyring: Keyring, rows: Sequence[Stored]) -> Batch:
     """The events that these ledger rows hold."""
     try:
-        return Batch(ledger.decode_all(conn, keyring, rows), {})
+        return Batch(codec.decode_all(conn, keyring, rows), {})
     except (LookupError, ValueError):
         pass
     events: list[Recorded] = []
     broken: dict[int, Poison] = {}
     for row in rows:
         try:
-            events += ledger.decode_all(conn, keyring, [row])
+            events += codec.decode_all(conn, keyring, [row])
         except (LookupError, ValueError) as error:
             fatal = isinstance(error, UnknownEventType)
             poison = Poison(row.position, row.stream_id, row.type, error, fatal=fatal)

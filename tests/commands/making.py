@@ -24,7 +24,7 @@ from commands.http.problems import Answer, render
 from commands.lead import CaptureLead, ClaimLead
 from events.envelope import Actor, Recorded
 from events.lead import LeadEvent
-from events.ledger import ledger
+from events.ledger import codec, ledger
 from events.ledger.codec import decode_sealed
 from events.ledger.keys import Keyring
 
@@ -149,7 +149,7 @@ def events_of(url: str, *streams: UUID) -> list[Recorded]:
     """The events of these streams, or all, in the order of their positions; opened."""
     with ledger.connect(url) as conn:
         rows = ledger.read(conn, 0, 1_000_000)
-        events = ledger.decode_all(conn, Keyring(MASTER), rows)
+        events = codec.decode_all(conn, Keyring(MASTER), rows)
     return [event for event in events if not streams or event.stream_id in streams]
 
 

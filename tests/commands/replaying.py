@@ -21,7 +21,7 @@ from events.base import Event
 from events.company import COMPANY
 from events.envelope import Recorded
 from events.lead import LeadConverted
-from events.ledger import ledger
+from events.ledger import codec, ledger
 from events.ledger.keys import Keyring
 from tests.aggregates.scenario import keyed_hash
 from tests.commands.making import fails
@@ -166,8 +166,8 @@ class History:
     ) -> None:
         self.since = since
         rows = ledger.read(conn, since, 100_000)
-        self.events = ledger.decode_all(conn, keyring, rows)
-        company = ledger.decode_all(conn, keyring, ledger.read_streams(conn, [COMPANY]))
+        self.events = codec.decode_all(conn, keyring, rows)
+        company = codec.decode_all(conn, keyring, ledger.read_streams(conn, [COMPANY]))
         self.before = World()
         self.before.evolve("company", COMPANY, [r.event for r in company if r.position <= since])
         if self.before.streams[COMPANY].version == 0:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from events.base import UnknownEventType
 from events.envelope import Actor
 from events.lead import LeadCaptured, LeadClaimed
-from events.ledger import ledger
+from events.ledger import codec, ledger
 from events.ledger.codec import encode
 from events.ledger.keys import Keyring
 from events.ledger.ledger import Connection, NewEvent, append
@@ -31,7 +31,7 @@ def test_an_event_lies_in_the_ledger_with_all_that_surrounds_it(service: Connect
     )
     proposal.events.append(NewEvent(event_id, "lead.captured", 1, payload, 1))
     append(service, [proposal], [(stream, wrapped)])
-    (recorded,) = ledger.decode_all(service, keyring, ledger.read(service, 0, 10))
+    (recorded,) = codec.decode_all(service, keyring, ledger.read(service, 0, 10))
     assert recorded.event == captured
     assert recorded.recorded_at.tzinfo is not None
     assert recorded._replace(recorded_at=NOON, event=LeadClaimed(owner="-")) == (
@@ -51,7 +51,7 @@ def test_an_event_lies_in_the_ledger_with_all_that_surrounds_it(service: Connect
         1,
         LeadClaimed(owner="-"),
     )
-    (sealed,) = ledger.decode_all(service, keyring, ledger.read(service, 0, 10), personal=False)
+    (sealed,) = codec.decode_all(service, keyring, ledger.read(service, 0, 10), personal=False)
     assert "Grace" not in str(sealed.event)
 
 
@@ -110,7 +110,7 @@ def test_streams_are_read_whole_and_in_order(service: Connection) -> None:
 def test_an_unknown_type_halts_a_reader(service: Connection) -> None:
     append(service, [propose(uuid4())])
     with pytest.raises(UnknownEventType, match=r"pump\.started"):
-        ledger.decode_all(service, Keyring(bytes(32)), ledger.read(service, 0, 10))
+        codec.decode_all(service, Keyring(bytes(32)), ledger.read(service, 0, 10))
 
 
 def test_a_view_shows_payloads_as_json(service: Connection) -> None:

@@ -28,7 +28,7 @@ from commands.http.wire import from_line
 from events.envelope import Actor, Recorded
 from events.kafka.relay import Relay
 from events.kafka.topic import prepare_topic
-from events.ledger import ledger
+from events.ledger import codec, ledger
 from events.ledger.keys import Keyring
 from projections.catalog import MODELS
 from projections.engine.model import ReadModel
@@ -153,7 +153,7 @@ class World:
     def recorded(self) -> list[Recorded]:
         """Every event, opened."""
         with self.connect() as conn:
-            return ledger.decode_all(conn, Keyring(MASTER), ledger.read(conn, 0, 1_000_000))
+            return codec.decode_all(conn, Keyring(MASTER), ledger.read(conn, 0, 1_000_000))
 
     def differing(self, shuffle: str | None = None) -> list[Any]:
         """The rows in which the read models differ from a replay of the ledger."""
