@@ -10,21 +10,13 @@ from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 from aggregates.base import (
-    CompanyUnknown,
-    CustomerExists,
     CustomerUnknown,
     IdTaken,
-    LeadExists,
-    LeadUnknown,
-    OpportunityExists,
-    OpportunityUnknown,
     Refused,
 )
 from aggregates.company import Company
-from aggregates.customer import Customer
-from aggregates.lead import Lead
-from aggregates.opportunity import Opportunity
 from commands.base import Context
+from commands.catalog import CATALOG
 from commands.handling.request import Answer, Request
 from events.base import Event
 from events.company import COMPANY
@@ -35,22 +27,12 @@ from events.ledger.keys import Keyring
 from tests.aggregates.scenario import keyed_hash
 from tests.commands.making import fails
 
-BLANK: dict[str, Any] = {
-    "company": Company(),
-    "customer": Customer(),
-    "lead": Lead(),
-    "opportunity": Opportunity(),
-}
-UNKNOWN = {
-    "company": CompanyUnknown,
-    "customer": CustomerUnknown,
-    "lead": LeadUnknown,
-    "opportunity": OpportunityUnknown,
-}
-CREATES: dict[str, type[Refused]] = {
-    "customers/register": CustomerExists,
-    "leads/capture": LeadExists,
-    "opportunities/open": OpportunityExists,
+BLANK = {streams.stream_type: streams.blank for streams in CATALOG.values()}
+UNKNOWN = {streams.stream_type: streams.unknown for streams in CATALOG.values()}
+CREATES = {
+    f"{plural}/{streams.creates}": streams.exists
+    for plural, streams in CATALOG.items()
+    if streams.creates and streams.exists
 }
 STATEMENT = """
 SELECT actor, key, command, command_id, body_hash, stream_type, stream_id, status, rule, detail,
