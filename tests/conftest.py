@@ -35,7 +35,7 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     config.stash[SHARED] = shared = Path(tempfile.mkdtemp(prefix="pledge-"))
     shared.chmod(0o755)
-    config.add_cleanup(lambda: remove(shared))
+    config.add_cleanup(lambda: leave(shared))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -49,6 +49,14 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """As many as there are cores for `-n logical`; half as many again for all, for many wait."""
     cores = len(os.sched_getaffinity(0))
     return cores if config.option.numprocesses == "logical" else cores + (cores + 1) // 2
+
+
+def leave(shared: Path) -> None:
+    """Stop a server whose workers were killed, and delete what the run's servers had."""
+    if (shared / "postgres").exists():
+        with postgres(shared):
+            pass
+    remove(shared)
 
 
 def remove(home: Path) -> None:
@@ -104,7 +112,7 @@ def fixtures_of(item: pytest.Item) -> list[str]:
 
 def group_of(item: pytest.Item) -> str:
     """What one worker runs: all on the one Kafka, all on the same fixtures of a module, a test."""
-    if "kafka_bootstrap" in fixtures_of(item):
+    if "kafka_bootstrap" in fixtures_of(item) or item.get_closest_marker("kafka"):
         return "kafka"
     found = item._fixtureinfo.name2fixturedefs if isinstance(item, pytest.Function) else {}
     shared = [name for name, definitions in found.items() if definitions[-1].scope == "module"]

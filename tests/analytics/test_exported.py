@@ -349,8 +349,7 @@ QUESTIONS = st.fixed_dictionaries(
 )
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.slow(95)
 @settings(
     max_examples=12,
     deadline=None,

@@ -642,7 +642,7 @@ QUESTIONS = st.fixed_dictionaries(
 )
 
 
-@pytest.mark.slow
+@pytest.mark.slow(50)
 @pytest.mark.timeout(600)
 @settings(
     max_examples=15,

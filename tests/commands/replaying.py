@@ -10,11 +10,10 @@ from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 from aggregates.base import IdTaken, Refused
-from aggregates.company import Company, CompanyUnknown
-from aggregates.customer import Customer, CustomerExists, CustomerUnknown
-from aggregates.lead import Lead, LeadExists, LeadUnknown
-from aggregates.opportunity import Opportunity, OpportunityExists, OpportunityUnknown
+from aggregates.company import Company
+from aggregates.customer import CustomerUnknown
 from commands.base import Context
+from commands.catalog import CATALOG
 from commands.handling.request import Request
 from commands.http.problems import Answer
 from events.base import Event
@@ -26,22 +25,12 @@ from events.ledger.keys import Keyring
 from tests.aggregates.scenario import keyed_hash
 from tests.commands.making import fails
 
-BLANK: dict[str, Any] = {
-    "company": Company(),
-    "customer": Customer(),
-    "lead": Lead(),
-    "opportunity": Opportunity(),
-}
-UNKNOWN = {
-    "company": CompanyUnknown,
-    "customer": CustomerUnknown,
-    "lead": LeadUnknown,
-    "opportunity": OpportunityUnknown,
-}
-CREATES: dict[str, type[Refused]] = {
-    "customers/register": CustomerExists,
-    "leads/capture": LeadExists,
-    "opportunities/open": OpportunityExists,
+BLANK = {streams.stream_type: streams.blank for streams in CATALOG.values()}
+UNKNOWN = {streams.stream_type: streams.unknown for streams in CATALOG.values()}
+CREATES = {
+    f"{plural}/{streams.creates}": streams.exists
+    for plural, streams in CATALOG.items()
+    if streams.creates and streams.exists
 }
 STATEMENT = """
 SELECT actor, key, command, command_id, body_hash, stream_type, stream_id, status, rule, detail,

@@ -19,7 +19,7 @@ from pledge.embedded import create_database
 from tests.end_to_end.conftest import kafka_deployment
 from tests.end_to_end.running import CHECKED_OUT, Service
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(2)
 
 AS_PUBLISHED = Path(os.environ.get("PLEDGE_DATA") or CHECKED_OUT.parent / "shared" / "data")
 SECONDS_A_DAY = 86_400

@@ -33,7 +33,7 @@ from tests.events.test_relay import assert_whole
 from tests.outside import records_of
 
 __all__ = ["at_random"]
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(120)
 
 SECONDS = int(os.environ.get("PLEDGE_TEST_FAULT_SECONDS", "45"))
 NODES = [int(n) for n in os.environ.get("PLEDGE_TEST_KAFKA_NODES", "3").split(",")]

@@ -19,7 +19,7 @@ from jsonschema import Draft202012Validator
 from pledge import demo
 from tests.end_to_end.running import STOP_SECONDS, Service, environment, free_port, run
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(5)
 
 ERASED = "[erased]"
 CUSTOMERS = demo.SIZE + 3

@@ -289,7 +289,7 @@ def at_random() -> random.Random:
     return random.Random(seed)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(155)
 @pytest.mark.timeout(900)
 def test_each_command_is_applied_once_whatever_dies(folder: Path, at_random: random.Random) -> None:
     told = story(at_random, COMMANDS)

@@ -15,7 +15,7 @@ import pytest
 
 from tests.end_to_end.running import CHECKED_OUT, Service
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(3)
 
 AS_PUBLISHED = Path(os.environ.get("PLEDGE_DATA") or CHECKED_OUT.parent / "shared" / "data")
 SETS = ("classicmodels", "cdnow", "olist_funnel", "helpdesk")

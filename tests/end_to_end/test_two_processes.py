@@ -15,7 +15,7 @@ import pytest
 
 from tests.end_to_end.running import Service
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(2)
 
 CLIENTS = 50
 Pair = tuple[Service, Service]

@@ -9,7 +9,7 @@ import pytest
 
 from tests.end_to_end.running import CHECKED_OUT, Service
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(5)
 
 
 @pytest.fixture(scope="module")

@@ -37,7 +37,7 @@ from tests.commands.making import capture, register, request, tell, writer_on
 from tests.end_to_end.running import CHECKED_OUT, environment
 from tests.outside import WATERMARK, Outsider, Seen, records_of
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(8)
 
 UNTIL = date(2026, 3, 5)
 PATIENCE_SECONDS = 180
@@ -455,6 +455,7 @@ def own_cluster(nodes: int) -> Iterator[Cluster]:
         yield cluster
 
 
+@pytest.mark.slow(70)
 def test_three_nodes_of_which_one_dies_and_then_none_is_there_for_a_while(
     ledger_url: str, topic: str, tmp_path: Path
 ) -> None:

@@ -59,7 +59,7 @@ def alive(pids: Iterator[int]) -> list[int]:
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.slow(50)
 def test_its_processes_end_with_it_and_a_new_one_goes_on_with_the_data(folder: Path) -> None:
     with Deployment(folder / "home", projections=1) as deployment:
         lead = deployment.made("/leads", {"name": "Grace Hopper"})

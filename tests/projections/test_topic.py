@@ -41,7 +41,7 @@ from tests.events.test_relay import PATIENCE_SECONDS, own_cluster, wait_for
 from tests.projections.conftest import NewWorld
 from tests.projections.world import MASTER, World, carried
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(7)
 
 
 @pytest.fixture
