@@ -128,6 +128,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     at_rest = SERVERS.isdisjoint(fixtures_of(item))
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown() -> None:
+    """Whoever shared a server stops it after the last test, whatever that one asked for."""
+    global at_rest  # noqa: PLW0603 - as above
+    at_rest = False
+
+
 at_rest = False
 
 
