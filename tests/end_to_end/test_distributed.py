@@ -63,8 +63,9 @@ WITH told AS (
 SELECT count(*) FROM told FULL JOIN view_opportunities.opportunities o
     ON o.opportunity_id = told.stream_id
  WHERE told.version IS DISTINCT FROM o.version OR told.won IS DISTINCT FROM (o.kind = 'won')
-    OR (SELECT count(*) FROM view_opportunities.stages s
-         WHERE s.opportunity_id = told.stream_id) <> told.moves + 1 + told.won::int
+    OR (SELECT count(*) FROM view_opportunities.deal_facts f
+         WHERE f.deal_id = told.stream_id AND f.stage IS NOT NULL)
+       <> told.moves + 1 + told.won::int
 """
 PROMISES = """
 WITH told AS (
