@@ -21,7 +21,8 @@ class Request:
         key: the idempotency key; a fresh id when the caller gave none.
         body_hash: of the raw body and path; tells a repeat from another use of the key.
         if_match: the stream version that the caller decided on.
-        attempts: how often it was decided on a guess that proved wrong.
+        attempts: how often it was decided on a guess that proved wrong, or sent without an answer;
+            from the first on nothing is guessed any more.
     """
 
     name: str

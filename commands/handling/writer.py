@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
@@ -172,6 +172,7 @@ class Writer:
                 if not _is_away(error):
                     log.exception("a group could not be handled at once")
                 under_way = [d.request for d in flight.plan.decided] if flight else []
+                _doubt(under_way + group)
                 self._drop_connections()
                 self._settle_all([r for r in under_way + group if id(r) not in self._settled])
                 backlog, flight = [], None
@@ -254,6 +255,7 @@ class Writer:
                     left = rest
                     continue
                 log.warning("the ledger is away", error=str(error).strip())
+                _doubt(group)
                 self._drop_connections()
                 self._away_since = self._away_since or time.monotonic()
                 if time.monotonic() > self._away_since + PATIENCE_SECONDS:
@@ -313,6 +315,12 @@ class Writer:
             if conn is not None:
                 conn.close()
         self._appending = self._reading = None
+
+
+def _doubt(requests: Iterable[Request]) -> None:
+    """Note that these may have been recorded: a stream that they begin may exist by now."""
+    for request in requests:
+        request.attempts = max(request.attempts, 1)
 
 
 def _is_away(error: Exception) -> bool:

@@ -68,6 +68,7 @@ def test_a_line_cut_around_the_commit_changes_no_answer(
             (claim(lead, key="cut at nothing to do"), 200),
             (claim(lead, by="bob", key="cut at refusal"), 409),
             (claim(lead, by="bob", key="cut at precondition", if_match=1), 412),
+            (failing_capture(lead, key="cut at what cannot be recorded"), 409),
         ]
         for one, status in asked:
             proxy.cut_at(one.key.encode(), when)
@@ -76,7 +77,7 @@ def test_a_line_cut_around_the_commit_changes_no_answer(
     events = events_of(ledger_url, lead)
     assert [event.type for event in events] == ["lead.captured", "lead.claimed"]
     assert [event.position for event in events] == [2, 3]
-    assert count_outcomes(ledger_url) == 5
+    assert count_outcomes(ledger_url) == 6
 
 
 def test_a_group_whose_answer_was_lost_is_answered_from_what_was_stored(ledger_url: str) -> None:
