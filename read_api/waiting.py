@@ -71,12 +71,14 @@ def _straight(endpoint: Callable[..., Any], refuse: Handler) -> Handler:
         return refuse
 
     async def handle(request: Request) -> Response:
+        given: dict[str, Any] = {"request": request} if "request" in kinds else {}
         try:
-            about = {name: UUIDS.validate_python(one) for name, one in request.path_params.items()}
-            asked = asks.model_validate(dict(request.query_params))
+            given["asked"] = asks.model_validate(dict(request.query_params))
+            for name, one in request.path_params.items():
+                given[name] = UUIDS.validate_python(one)
         except ValidationError:
             return await refuse(request)
-        return await run_in_threadpool(endpoint, request=request, asked=asked, **about)
+        return await run_in_threadpool(endpoint, **given)
 
     return handle
 
