@@ -191,7 +191,7 @@ SELECT * FROM (
                   AND q.status = 'open' AND p.status = 'open' AND lower(q.topic) = lower(p.topic)
                   AND ((q.amount, q.currency) IS DISTINCT FROM (p.amount, p.currency)
                        OR q.due IS DISTINCT FROM p.due)
-                ORDER BY q.made_at, q.promise_id
+                ORDER BY q.made_at, q.made_position
            ) AS contradicts
       FROM p LEFT JOIN customers c USING (customer_id)
 ) x WHERE true

@@ -211,7 +211,7 @@ def promises_of(events: list[Recorded], chosen: Chosen, today: date) -> list[Any
                         case PromiseWithdrawn():
                             status = "withdrawn"
             found.append((recorded, made, status))
-    found.sort(key=lambda item: (item[0].occurred_at, item[1].promise_id))
+    found.sort(key=lambda item: (item[0].occurred_at, item[0].position))
     return [
         (
             recorded.stream_id,
