@@ -40,7 +40,8 @@ def acting(url: str) -> Iterator[tuple[Policies, ledger.Connection]]:
     made = Policies(lambda: ledger.connect(url), Keyring(MASTER), writer)
     try:
         with ledger.connect(url) as conn:
-            assert leads(conn, Lock.POLICIES)
+            # PostgreSQL lets go of a closed session's lock a moment later.
+            wait_for(lambda: leads(conn, Lock.POLICIES))
             made.begin(conn)
             yield made, conn
     finally:
