@@ -97,7 +97,7 @@ class Deals(Projection[DealsView]):
 
     @singledispatchmethod
     def process_event(self, event: DomainEvent, tracking: Tracking) -> None:
-        raise NotImplementedError(type(event))
+        raise TypeError(f"no view of {type(event).__name__} at {tracking.notification_id}")
 
     @process_event.register
     def opened(self, event: Deal.Opened, tracking: Tracking) -> None:  # type: ignore[name-defined]  # made by eventsourcing

@@ -196,7 +196,10 @@ def test_the_first_takes_what_comes_from_then_on(service: Connection, ledger_url
     assert checkpoint(ledger_url).position == head
     some_events(ledger_url, 3)
     taken: list[int] = []
-    take = lambda rows: taken.extend(row.position for row in rows)  # noqa: E731
+
+    def take(rows: list[ledger.Stored]) -> None:
+        taken.extend(row.position for row in rows)
+
     counts = [take_next(service, NAME, 2, take) for _ in range(3)]
     assert (counts, taken) == ([2, 1, 0], [3, 4, 5])
     take_up(service, NAME, "1", WAY_OUT)
@@ -295,8 +298,7 @@ def test_errors_are_expected_only_where_a_part_says_so() -> None:
 
 def test_whoever_stands_by_pauses_or_rests_stops_at_once(ledger_url: str) -> None:
     leader, standby = Process(ledger_url, "leader"), Process(ledger_url, "standby")
-    pausing = Process(ledger_url, "pausing")
-    pausing.connect = no_session  # type: ignore[method-assign]
+    pausing = Process("host=/nowhere", "pausing")
     with running(leader):
         wait_for(leader.is_at_work.is_set, "nobody leads")
         for process in (standby, pausing, leader):

