@@ -161,7 +161,11 @@ class Command(BaseModel, Generic[A, E]):
             for each, and no other.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,  # errors are logged and kept; what is personal must not be
+    )
 
     rules: ClassVar[tuple[type[Refused], ...]] = ()
     references: ClassVar[dict[str, Reference]]
@@ -224,12 +228,24 @@ def _referred(place: str, reference: Reference, field: str, values: Mapping[str,
 
 
 def _references(model: type[BaseModel]) -> dict[str, Reference]:
-    return {
+    """The fields that refer to other streams.
+
+    Raises:
+        TypeError: when one names a field for its currency that the model does not have.
+    """
+    found = {
         name: mark
         for name, field in model.model_fields.items()
         for mark in field.metadata
         if isinstance(mark, Reference)
     }
+    for name, mark in found.items():
+        if mark.currency_of is not None and mark.currency_of not in model.model_fields:
+            raise TypeError(
+                f"{model.__name__}.{name} must be in the currency of {mark.currency_of!r}, which "
+                f"{model.__name__} does not have: name a field beside it."
+            )
+    return found
 
 
 def _kinds(annotation: Any) -> frozenset[Any]:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated
 
@@ -204,7 +205,8 @@ def demo_(
                 chunk = lines[done : done + demo.CHUNK]
                 answers = sender.send([line.raw for line in chunk])
                 for line, answer in zip(chunk, answers, strict=True):
-                    demo.check(line, answer.status, answer.reason or "")
+                    is_done = answer.status < HTTPStatus.MULTIPLE_CHOICES
+                    demo.check(line, None if is_done else f"{answer.status} {answer.reason}")
                     refused += line.refused_by is not None
                 advance(bar, task, done + len(chunk), len(lines))
     except (ImportFailedError, demo.StoryFailed) as error:

@@ -177,8 +177,8 @@ class Decider:
                 or (request.actor.id, request.key) in keys
             )
             keys.add((request.actor.id, request.key))
-            if not wait and request.command.refers:
-                refers = {referred.stream_id for referred in request.command.referred()}
+            if not wait and request.referred:
+                refers = {referred.stream_id for referred in request.referred}
                 wait = not (refers.isdisjoint(begun) and refers.isdisjoint(waiting))
                 mentioned |= refers
             if wait:
@@ -187,7 +187,7 @@ class Decider:
                 continue
             if stream_id == COMPANY:
                 settings_change = True
-            if request.creates and stream_id not in self._memory.types:
+            if request.creates and stream_id not in self._memory.fixed:
                 begun.add(stream_id)
             now.append(request)
         place = {request.stream_id: n for n, request in reversed(list(enumerate(now)))}
@@ -220,8 +220,13 @@ class Decider:
             return decided
         try:
             self._refuse_what_cannot_be(request, known, proposal)
+
+            def keyed_hash(text: str, subject: UUID) -> str:
+                decided.hashed.add(subject)
+                return keys.hash_of(text, subject)
+
             context = Context(
-                request.stream_id, occurred_at, request.actor, settings, uuid7, keys.hash_of
+                request.stream_id, occurred_at, request.actor, settings, uuid7, keyed_hash
             )
             events = request.command.decide(known.state, context)
             self._refuse_other_currencies(request, proposal)
@@ -250,28 +255,24 @@ class Decider:
                 raise streams.exists
         elif known.version == 0 and streams.creates is not None:
             raise streams.unknown
-        if not request.command.refers:
-            return
-        for field, stream_type, target, _ in request.command.referred():
-            there = self._memory.types.get(target)
-            if there != stream_type:
+        for field, stream_type, target, _ in request.referred:
+            there = self._memory.fixed.get(target)
+            if there is None or there.stream_type != stream_type:
                 proposal.fields = (field,)
                 proposal.absent = target if there is None else None
                 raise BY_TYPE[stream_type].unknown
 
     def _refuse_other_currencies(self, request: Request, proposal: Proposal) -> None:
-        """Hold amounts against the currencies of the streams that they are meant for.
+        """Compare amounts with the currencies of the streams that they are meant for.
 
-        A stream is there or not, and its first event settles its currency for good. So the ledger's
-        lock has to confirm only, as for every reference, that a missing stream is missing still.
+        A stream's currency never changes after its first event, so the append need not check it
+        again under the ledger's lock.
         """
-        if not request.command.refers:
-            return
-        for field, stream_type, target, currency in request.command.referred():
+        for field, stream_type, target, currency in request.referred:
             rule = BY_TYPE[stream_type].other_currency
             if currency is None or rule is None:
                 continue
-            if currency != self._memory.currencies[target]:
+            if currency != self._memory.fixed[target].currency:
                 proposal.fields = (field,)
                 raise rule
 
@@ -281,7 +282,7 @@ class Decider:
         rows = ledger.outcomes(conn, [(r.actor.id, r.key) for r in repeats])
         for request in repeats:
             row = rows[(request.actor.id, request.key)]
-            first = outcome.from_stored(row, begins=request.creates)
+            first = outcome.from_stored(row)
             is_other = bytes(row.body_hash) != request.body_hash
             yield request, outcome.KeyReused(first) if is_other else first
 

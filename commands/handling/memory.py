@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from aggregates.company import Company
@@ -26,30 +26,46 @@ class Known:
     state: Any
 
 
+class Fixed(NamedTuple):
+    """What never changes of a stream that exists.
+
+    Attributes:
+        currency: the only one that it takes amounts of; None where it takes any, or it is not known
+            yet.
+    """
+
+    stream_type: str
+    currency: str | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the currency is known, or there is none to know."""
+        return self.currency is not None or not _takes_one_currency(self.stream_type)
+
+
 class Memory:
-    """Folded streams, and of many more what never changes. The states are only a guess.
+    """The latest folded streams, and the type and currency of many more.
+
+    A folded state is only a guess: another process may have changed the stream since.
 
     Args:
         remembered: how many folded streams to keep; 0 for none.
 
     Attributes:
-        types: of streams that exist.
-        currencies: of streams that take amounts of one currency only.
+        fixed: of streams that exist.
         settings: the company's, or None when they must be loaded.
     """
 
     def __init__(self, remembered: int) -> None:
         self._remembered = remembered
         self.known: OrderedDict[UUID, Known] = OrderedDict()
-        self.types: OrderedDict[UUID, str] = OrderedDict()
-        self.currencies: OrderedDict[UUID, str] = OrderedDict()
+        self.fixed: OrderedDict[UUID, Fixed] = OrderedDict()
         self.settings: Known | None = None
 
     def forget(self) -> None:
         """Drop everything; another database may answer from now on."""
         self.known.clear()
-        self.types.clear()
-        self.currencies.clear()
+        self.fixed.clear()
         self.settings = None
 
     def mistrust(self, request: Request) -> None:
@@ -72,9 +88,8 @@ class Memory:
         """Drop the oldest of what is too much."""
         while len(self.known) > self._remembered:
             self.known.popitem(last=False)
-        for noted in (self.types, self.currencies):
-            while len(noted) > 10 * self._remembered:
-                noted.popitem(last=False)
+        while len(self.fixed) > 10 * self._remembered:
+            self.fixed.popitem(last=False)
 
     def load(self, conn: Connection, requests: Iterable[Request]) -> Known:
         """Fetch what deciding needs and is not remembered; the settings in force."""
@@ -87,11 +102,10 @@ class Memory:
                 begun.add(request.stream_id)
             elif request.stream_id not in begun:
                 streams.add(request.stream_id)
-            if request.command.refers:
-                for referred in request.command.referred():
-                    of_any = referred.currency is None
-                    (mentioned if of_any else compared).add(referred.stream_id)
-        compared = {stream for stream in compared if not self._knows_currency(stream)}
+            for referred in request.referred:
+                of_any = referred.currency is None
+                (mentioned if of_any else compared).add(referred.stream_id)
+        compared = {stream for stream in compared if not self._is_whole(stream)}
         streams = {stream for stream in streams if stream not in self.known} | compared
         if self.settings is None:
             streams.add(COMPANY)
@@ -100,23 +114,27 @@ class Memory:
         self.known.update(loaded)
         for stream_id, known in loaded.items():
             self._note(stream_id, known)
-        # What was to be loaded and is not there is missing: the append confirms just that.
-        mentioned = {s for s in mentioned if s not in self.types and s not in compared}
+        # A stream of which loading found nothing does not exist; the append confirms that.
+        mentioned = {s for s in mentioned if s not in self.fixed and s not in compared}
         if mentioned:
-            self.types.update(ledger.stream_types(conn, mentioned))
+            found = ledger.stream_types(conn, mentioned)
+            self.fixed.update((stream_id, Fixed(name)) for stream_id, name in found.items())
         self.settings = settings
         return settings
 
-    def _knows_currency(self, stream_id: UUID) -> bool:
-        if stream_id not in self.currencies and stream_id in self.known:
+    def _is_whole(self, stream_id: UUID) -> bool:
+        if stream_id in self.known:
             self._note(stream_id, self.known[stream_id])
-        return stream_id in self.currencies
+        return stream_id in self.fixed and self.fixed[stream_id].is_whole
 
     def _note(self, stream_id: UUID, known: Known) -> None:
-        self.types[stream_id] = known.stream_type
-        streams = BY_TYPE.get(known.stream_type)
-        if streams is not None and streams.other_currency is not None:
-            self.currencies[stream_id] = known.state.currency
+        takes_one = _takes_one_currency(known.stream_type)
+        currency = known.state.currency if takes_one else None
+        self.fixed[stream_id] = Fixed(known.stream_type, currency)
+
+
+def _takes_one_currency(stream_type: str) -> bool:
+    return stream_type in BY_TYPE and BY_TYPE[stream_type].other_currency is not None
 
 
 def _fold(rows: Iterable[tuple[UUID, int, str, str, int, bytes]]) -> dict[UUID, Known]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+from commands.catalog import BY_TYPE
 from events.ledger.ledger import MAX_BYTES, MAX_EVENTS, StoredOutcome
 
 UNKNOWN_BY_NAME = frozenset(
@@ -105,7 +106,7 @@ class Unknown:
 Outcome = Appended | Refused | Conflict | KeyReused | TooLarge | Failed | Unknown
 
 
-def from_stored(stored: StoredOutcome, *, begins: bool) -> Appended | Refused:
+def from_stored(stored: StoredOutcome) -> Appended | Refused:
     """The outcome that a row of the ledger stands for."""
     if stored.status == "refused":
         fields, unknown = stored.fields or [], stored.no_such_stream
@@ -120,6 +121,7 @@ def from_stored(stored: StoredOutcome, *, begins: bool) -> Appended | Refused:
             fields,
             unknown,
         )
-    return Appended(
-        stored.stream_id, begins, stored.version, stored.after, stored.types or [], stored.first
-    )
+    types = stored.types or []
+    is_first = stored.version == len(types) > 0
+    begins = is_first and BY_TYPE[stored.stream_type].creates is not None
+    return Appended(stored.stream_id, begins, stored.version, stored.after, types, stored.first)

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from commands.base import Command
+from commands.base import Command, Referred
 from commands.catalog import Streams
 from events.envelope import Actor
 
@@ -21,6 +21,7 @@ class Request:
         key: the idempotency key; a fresh id when the caller gave none.
         body_hash: of the raw body and path; tells a repeat from another use of the key.
         if_match: the stream version that the caller decided on.
+        referred: the streams that the command refers to.
         attempts: how often it was decided on a guess that proved wrong, or sent without an answer;
             from the first on nothing is guessed any more.
     """
@@ -40,7 +41,9 @@ class Request:
     attempts: int = 0
 
     creates: bool = field(init=False)
+    referred: tuple[Referred, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Note whether the command begins its stream."""
+        """Note whether the command begins its stream, and the streams that it refers to."""
         self.creates = self.name.rpartition("/")[2] == self.streams.creates
+        self.referred = tuple(self.command.referred()) if self.command.refers else ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -18,12 +18,17 @@ from events.ledger.ledger import NewEvent, Proposal
 
 @dataclass(slots=True)
 class Decided:
-    """A request, what it would append, and the state that this would leave."""
+    """A request, what it would append, and the state that this would leave.
+
+    Attributes:
+        hashed: whose texts the events may hold keyed hashes of.
+    """
 
     request: Request
     proposal: Proposal
     events: list[Event]
     state: Any
+    hashed: set[UUID] = field(default_factory=set)
 
 
 def seal(decided: Sequence[Decided], keys: GroupKeys) -> list[tuple[UUID, SubjectKey, bytes]]:
@@ -31,6 +36,8 @@ def seal(decided: Sequence[Decided], keys: GroupKeys) -> list[tuple[UUID, Subjec
     wanted: set[UUID] = set()
     newborn: set[UUID] = set()
     for d in decided:
+        if d.events:
+            wanted |= d.hashed
         for event in d.events:
             for subject in subjects(event, d.request.stream_id):
                 wanted.add(subject)

@@ -183,6 +183,10 @@ class Relay:
         )
         while not stop.is_set():
             self._turn(leading)
+        self._leave(leading)
+
+    def _leave(self, leading: _Leading) -> None:
+        """Await everything that was sent, so that the next leader sends nothing again."""
         while leading.batches:
             self._settle(leading)
         for marks in leading.marks:

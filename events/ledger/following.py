@@ -96,7 +96,7 @@ def begin_at_the_end(conn: Connection, name: str, shape: str) -> None:
 
 
 def take_next(conn: Connection, name: str, limit: int, take: Callable[[list[Stored]], None]) -> int:
-    """Take the next events, then move the checkpoint; how many. None while it is halted.
+    """Take the next events, then move the checkpoint; how many: 0 while it is halted.
 
     Raises:
         Overtaken: when another process moved it: both took the events.

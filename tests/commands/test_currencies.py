@@ -86,6 +86,18 @@ def test_what_comes_in_is_not_allocated_to_an_order_in_another_currency(
         assert tell(writer, allocate(payment, euros)).status == 200
 
 
+@pytest.mark.parametrize("others", range(8, 14))
+def test_an_order_that_was_nearly_forgotten_is_paid(ledger_url: str, others: int) -> None:
+    """Of ten streams a process knows what never changes, of one the state."""
+    order = uuid4()
+    with writer_on(ledger_url, remembered=1) as writer:
+        stock(writer, EUR=order)
+        for _ in range(others):
+            assert tell(writer, register(uuid4())).status == 201
+        assert tell(writer, receive(uuid4(), order)).status == 201
+        assert tell(writer, receive(uuid4(), order, currency="USD")).status == 409
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("remembered", REMEMBERED)
 @pytest.mark.parametrize(

@@ -145,13 +145,13 @@ def test_commands_wait_for_a_database_that_is_away_for_a_while(ledger_url: str) 
     ):
         ask(writer, capture(leads[0]))
         proxy.refuse()
-        began = time.monotonic()
         waiting = [pool.submit(ask, writer, capture(lead)) for lead in leads[1:]]
         time.sleep(2)
         assert not any(job.done() for job in waiting)
         proxy.reopen()
+        reopened = time.monotonic()
         assert [job.result()[0].status for job in waiting] == [201] * 5
-        assert time.monotonic() - began < writing.PATIENCE_SECONDS
+        assert time.monotonic() - reopened < 6
     assert types_of(ledger_url) == ["lead.captured"] * 6
 
 

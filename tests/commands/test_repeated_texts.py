@@ -34,6 +34,12 @@ class MemoNoted(Event, type="memo.noted"):
     text_hash: str
 
 
+class MemoHinted(Event, type="memo.hinted"):
+    """A person said something; only its hash is kept."""
+
+    text_hash: str
+
+
 class MemoRepeated(Refused):
     """It was noted before."""
 
@@ -55,7 +61,12 @@ class Memo:
             raise MemoRepeated
         return [noted]
 
-    def evolve(self, event: MemoNoted) -> Memo:
+    def hint(self, hinted: MemoHinted) -> list[MemoHinted]:
+        if hinted.text_hash in self.hashes:
+            raise MemoRepeated
+        return [hinted]
+
+    def evolve(self, event: MemoNoted | MemoHinted) -> Memo:
         return replace(self, hashes=self.hashes | {event.text_hash})
 
 
@@ -72,12 +83,24 @@ class NoteMemo(Command[Memo, MemoNoted]):
         return memo.note(self.noted.of(self, text_hash=text_hash))
 
 
-MEMOS = Streams[Memo, MemoNoted](
+class HintMemo(Command[Memo, MemoHinted]):
+    """Note that a person said something, without the words."""
+
+    rules = (MemoRepeated,)
+
+    text: Text
+    said_by: UUID
+
+    def decide(self, memo: Memo, context: Context, /) -> list[MemoHinted]:
+        return memo.hint(MemoHinted(text_hash=context.keyed_hash(self.text, self.said_by)))
+
+
+MEMOS = Streams[Memo, Any](
     stream_type="memo",
     blank=Memo(),
     evolve=Memo.evolve,
     unknown=MemoUnknown,
-    commands={"note": NoteMemo},
+    commands={"note": NoteMemo, "hint": HintMemo},
 )
 _keys = count()
 
@@ -194,6 +217,17 @@ def test_who_comes_back_after_an_erasure_has_said_nothing_yet(ledger_url: str) -
         assert tell(writer, note(person, SAID)).status == 200
         assert tell(writer, note(person, SAID)).body["rule"] == "MemoRepeated"
     assert len(set(hashes_of(ledger_url, person))) == 2
+
+
+def test_a_hash_alone_is_found_again_though_no_field_is_sealed_with_its_key(
+    ledger_url: str,
+) -> None:
+    memo, person = uuid4(), uuid4()
+    for status in (200, 409):
+        asked = note(memo, SAID)
+        asked.command = HintMemo(text=SAID, said_by=person)
+        with writer_on(ledger_url) as writer:
+            assert tell(writer, asked).status == status
 
 
 def test_a_refused_command_leaves_no_key(ledger_url: str) -> None:

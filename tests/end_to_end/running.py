@@ -28,7 +28,7 @@ PORTS = range(10_000, 15_000, 2)
 
 
 def free_port() -> int:
-    """One that nobody else takes before, or between, the runs of a process; nor the next one."""
+    """A free port, whose next one is free too; each worker of the tests has its own range."""
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     while True:
@@ -177,7 +177,8 @@ class Service:
     def wait_until_shown(self, seconds: float = READY_SECONDS) -> int:
         """Wait until all read models reflect the whole ledger; its position.
 
-        However long that takes: only when none of them moves for so many seconds do they stand.
+        Args:
+            seconds: how long they may stand still; while they move they are waited for.
         """
         deadline, reached = time.monotonic() + seconds, -1
         while time.monotonic() < deadline:

@@ -228,47 +228,93 @@ def test_whatever_fails_a_reader_takes_each_event_once_and_no_hole_stays(
 
 
 class Held:
-    """What a producer says of a watermark that is long under way; nobody may wait for it."""
+    """What a producer says of a watermark that is under way until somebody waits for it."""
 
     exception = None
     is_done = False
 
     def get(self, timeout: float) -> None:
-        pytest.fail(f"it was waited for, {timeout} s")
+        assert timeout > 0
+        self.is_done = True
+
+
+class Holding:
+    """A producer that takes events at once, and watermarks when they are waited for."""
+
+    def __init__(self) -> None:
+        self.events = 0
+        self.marks: list[Held] = []
+
+    def send(self, _topic: str, value: bytes, *_: Any) -> Ack | Held:
+        if json.loads(value)["type"] == WATERMARK:
+            self.marks.append(Held())
+            return self.marks[-1]
+        self.events += 1
+        return Ack(None, 0)
+
+    @property
+    def waited_for(self) -> int:
+        return sum(mark.is_done for mark in self.marks)
+
+
+def leads_captured(url: str, number: int) -> None:
+    with writer_on(url) as writer:
+        for _ in range(number):
+            assert tell(writer, capture(uuid4())).status == 201
 
 
 def test_events_are_sent_while_watermarks_are_under_way_and_the_checkpoint_stays_behind_them(
     ledger_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(relay, "BATCH", 7)
-    with writer_on(ledger_url) as writer:
-        for _ in range(6 * relay.IN_FLIGHT):
-            assert tell(writer, capture(uuid4())).status == 201
-    held: list[Held] = []
-    events = 0
-
-    def send(_topic: str, value: bytes, *_: Any) -> Ack | Held:
-        nonlocal events
-        if json.loads(value)["type"] == WATERMARK:
-            held.append(Held())
-            return held[-1]
-        events += 1
-        return Ack(None, 0)
-
-    relays = Relays(ledger_url, random.Random(0))
+    leads_captured(ledger_url, 7 * relay.IN_FLIGHT)
+    relays, holding = Relays(ledger_url, random.Random(0)), Holding()
     leading = relays._lead()
-    leading.send = send
+    leading.send = holding.send
     with leading.conn:
         for _ in range(20):
             relays._relay._turn(leading)
-        assert events == 6 * relay.IN_FLIGHT
-        assert leading.checkpoint.position == 0
-        first = leading.marks[0]
-        for ack in held[: len(first.acks)]:
+        assert holding.events == 7 * relay.IN_FLIGHT
+        assert len(leading.marks) == relay.IN_FLIGHT
+        assert (holding.waited_for, leading.checkpoint.position) == (0, 0)
+        for ack in leading.marks[0].acks:
             ack.is_done = True
         relays._relay._turn(leading)
-        assert leading.checkpoint.position == first.position == 7
-        for ack in held:
+        assert leading.checkpoint.position == 7
+        for ack in holding.marks:
             ack.is_done = True
         relays._relay._turn(leading)
-        assert leading.checkpoint.position == events
+        assert leading.checkpoint.position == holding.events
+
+
+def test_watermarks_under_way_are_bounded_and_all_awaited_in_the_end(
+    ledger_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay, "BATCH", 7)
+    leads_captured(ledger_url, 7 * relay.IN_FLIGHT + 14)
+    relays, holding = Relays(ledger_url, random.Random(0)), Holding()
+    leading = relays._lead()
+    leading.send = holding.send
+    with leading.conn:
+        for _ in range(20):
+            relays._relay._turn(leading)
+            assert len(leading.marks) <= relay.IN_FLIGHT
+        assert holding.events == 7 * relay.IN_FLIGHT + 14
+        assert leading.checkpoint.position == 14
+        relays._relay._leave(leading)
+        assert leading.checkpoint.position == holding.events
+
+
+def test_after_a_refusal_one_batch_is_sent_at_a_time(
+    ledger_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay, "BATCH", 7)
+    leads_captured(ledger_url, 21)
+    relays, holding = Relays(ledger_url, random.Random(0)), Holding()
+    leading = relays._lead()
+    leading.send = holding.send
+    relays._relay._refusals = 1
+    with leading.conn:
+        for sent in (7, 14, 21):
+            relays._relay._turn(leading)
+            assert (holding.events, len(leading.batches)) == (sent, 0)

@@ -296,7 +296,11 @@ def test_errors_are_expected_only_where_a_part_says_so() -> None:
     assert levels == ["error", "warning"]
 
 
-def test_whoever_stands_by_pauses_or_rests_stops_at_once(ledger_url: str) -> None:
+def test_whoever_stands_by_pauses_or_rests_stops_at_once(
+    ledger_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for pause in ("AWAY_SECONDS", "LONGEST_AWAY_SECONDS"):
+        monkeypatch.setattr(following, pause, 60.0)
     leader, standby = Process(ledger_url, "leader"), Process(ledger_url, "standby")
     pausing = Process("host=/nowhere", "pausing")
     with running(leader):
