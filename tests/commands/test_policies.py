@@ -11,8 +11,10 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
+from structlog.testing import capture_logs
 
 from commands import policies
+from commands.customer import RegisterCustomer
 from commands.handling.writer import Writer
 from commands.policies import Policies, retry
 from events.envelope import Actor, Recorded
@@ -248,6 +250,23 @@ def test_an_event_that_a_policy_fails_on_keeps_no_other_waiting(
     assert parked(ledger_url) == [("", "PolicyFailed", 1)]
     assert follow_ups(ledger_url, bad) == []
     assert len(follow_ups(ledger_url, good)) == 2
+
+
+def test_what_is_parked_of_a_failure_holds_no_personal_text(
+    ledger_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def writes_too_much(_: Any) -> list[policies.Wish]:
+        return [policies.Wish(RegisterCustomer(name="Grace Hopper " * 100), uuid4())]
+
+    monkeypatch.setattr(policies, "POLICIES", {"lead.converted": (writes_too_much,)})
+    with acting(ledger_url) as (made, conn), capture_logs() as logged:
+        converted(ledger_url)
+        caught_up(made, conn)
+        [(detail,)] = conn.execute("SELECT detail FROM progress.parked_policies").fetchall()
+    assert "ValidationError" in detail
+    assert "Hopper" not in detail
+    [failure] = [entry for entry in logged if entry["event"] == "a policy failed"]
+    assert "Hopper" not in str(failure)
 
 
 def test_a_person_who_was_forgotten_meanwhile_still_gets_a_deal(ledger_url: str) -> None:

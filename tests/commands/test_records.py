@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
 import pytest
+from pydantic import BaseModel
 
 from aggregates.lead import Lead
-from commands.base import Command, Context, Records
+from commands.base import Command, Context, Records, Reference
 from commands.catalog import CATALOG
 from events.lead import LeadClaimed, LeadEvent
-from events.values import Line
+from events.values import Line, Money
 
 EVERY = [command for streams in CATALOG.values() for command in streams.commands.values()]
 
@@ -85,3 +86,17 @@ def test_no_command_records_all_its_fields_without_a_declaration(
     command: type[Command[Any, Any]],
 ) -> None:
     assert "__dict__" not in command.decide.__code__.co_names
+
+
+def test_a_reference_names_a_currency_that_is_there() -> None:
+    class Part(BaseModel):
+        order_id: Annotated[UUID, Reference("order", currency_of="amunt")]
+        amount: Money
+
+    with pytest.raises(TypeError, match=r"Part\.order_id must be in the currency of 'amunt'"):
+
+        class PayParts(Command[Any, Any]):
+            parts: list[Part]
+
+            def decide(self, state: Any, context: Context, /) -> list[Any]:
+                return []
