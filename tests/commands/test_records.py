@@ -98,5 +98,5 @@ def test_a_reference_names_a_currency_that_is_there() -> None:
         class PayParts(Command[Any, Any]):
             parts: list[Part]
 
-            def decide(self, state: Any, context: Context, /) -> list[Any]:
+            def decide(self, _state: Any, _context: Context, /) -> list[Any]:
                 return []
