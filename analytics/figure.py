@@ -144,7 +144,7 @@ class Figure(Generic[Q, S]):
             settled = {"currency": getattr(session.scope, "currency", None)}
             given = {n: settled.get(n, value) for n, value in asked.told().items()}
             more: dict[str, Any] = {
-                "parameters": made(parameters(self.asks), {**given, "time_zone": on.zone})
+                "parameters": made(parameters(self.asks), {**given, "time_zone": str(on.when.zone)})
             }
         if self.is_one:
             return self.shape.of(told, *head, found, **more)

@@ -8,21 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
-from typing import Any, assert_never
+from typing import Any
 from uuid import UUID
 
 from events.company import TimeZoneSet
 from events.envelope import Recorded
-from events.payment import (
-    AllocationReleased,
-    CreditNoteIssued,
-    PaymentAllocated,
-    PaymentEvent,
-    PaymentReceived,
-    PaymentRefunded,
-)
+from events.payment import PaymentEvent
 from projections.dues import ACCOUNTS, DAYS, NOW, OWED_DAYS, PARTS, REPS, TOTALS
 from projections.engine.tables import Row, Rows, Sums, Table
+from projections.facts.payments import PaymentFact, facts
 
 NOTHING = Decimal(0)
 
@@ -32,6 +26,7 @@ class CreditRow(Row):
     """A payment: what came in, or was credited, and what was refunded without an order."""
 
     payment_id: UUID
+    position: int = 0
     customer_id: UUID | None = None
     currency: str | None = None
     is_note: bool = False
@@ -46,6 +41,7 @@ class AllocationRow(Row):
 
     payment_id: UUID
     order_id: UUID
+    position: int = 0
     customer_id: UUID | None = None
     currency: str | None = None
     received: Decimal = NOTHING
@@ -146,7 +142,7 @@ SUMS: tuple[Table[Any], ...] = (
         DayRow,
         key=("customer_id", "currency", "due"),
         select=f"{RELATIONS}, {PARTS.format(zone=ZONE_SQL)} {DAYS}",
-        of=(*ORDERED, "instalments.order_id"),
+        of=ORDERED,
         hangs_on=("order_zone.time_zone",),
     ),
     Sums(
@@ -182,36 +178,42 @@ def apply(rows: Rows, recorded: Recorded, event: Events) -> None:
     if isinstance(event, TimeZoneSet):
         rows.get(ZONE, recorded.stream_id).time_zone = event.time_zone
         return
-    credit = rows.get(CREDITS, recorded.stream_id)
-    amount = event.amount.amount
-    credit.currency = event.amount.currency
-    match event:
-        case PaymentReceived():
-            credit.customer_id = event.customer_id
+    for fact in facts(recorded):
+        _fold(rows, fact)
+
+
+def _fold(rows: Rows, fact: PaymentFact) -> None:
+    credit = rows.get(CREDITS, fact.payment_id)
+    amount = fact.amount or NOTHING
+    credit.position, credit.currency = fact.position, fact.currency
+    match fact.kind:
+        case "received":
+            credit.customer_id = fact.customer_id
             credit.received += amount
-        case CreditNoteIssued():
-            credit.customer_id, credit.is_note = event.customer_id, True
+        case "credited":
+            credit.customer_id, credit.is_note = fact.customer_id, True
             credit.credited += amount
-        case PaymentAllocated():
-            _allocate(rows, credit, event.order_id, amount)
-        case AllocationReleased():
-            _allocate(rows, credit, event.order_id, -amount)
-        case PaymentRefunded():
-            got = credit if event.order_id is None else _of(rows, credit, event.order_id)
+        case "allocated":
+            _allocate(rows, credit, fact, amount)
+        case "released":
+            _allocate(rows, credit, fact, -amount)
+        case "refunded":
+            got = credit if fact.order_id is None else _of(rows, credit, fact)
             got.refunded += amount
         case _:
-            assert_never(event)
+            raise ValueError(fact.kind)
 
 
-def _allocate(rows: Rows, credit: CreditRow, order_id: UUID, amount: Decimal) -> None:
-    allocation = _of(rows, credit, order_id)
+def _allocate(rows: Rows, credit: CreditRow, fact: PaymentFact, amount: Decimal) -> None:
+    allocation = _of(rows, credit, fact)
     if credit.is_note:
         allocation.credited += amount
     else:
         allocation.received += amount
 
 
-def _of(rows: Rows, credit: CreditRow, order_id: UUID) -> AllocationRow:
-    allocation = rows.get(ALLOCATIONS, credit.payment_id, order_id)
+def _of(rows: Rows, credit: CreditRow, fact: PaymentFact) -> AllocationRow:
+    allocation = rows.get(ALLOCATIONS, fact.payment_id, fact.order_id)
+    allocation.position = fact.position
     allocation.customer_id, allocation.currency = credit.customer_id, credit.currency
     return allocation

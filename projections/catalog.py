@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 from events.values import EARLIEST
@@ -97,6 +98,15 @@ def _faults_of_sums(models: tuple[ReadModel, ...]) -> Iterator[str]:
                         "which is no column of it: name a table and a column, as in "
                         "orders.order_id."
                     )
+        for below, level in pairwise(model.sums):
+            names = tuple(table.name for table in below)
+            for table in level:
+                for name in table.of:
+                    if name.split(".")[0] not in names:
+                        yield (
+                            f"The sums {table.name} of the read model {model.name} follow {name} "
+                            f"beside other sums: let them follow {' or '.join(names)} alone."
+                        )
 
 
 def _faults_of_questions(

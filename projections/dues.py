@@ -2,7 +2,8 @@
 
 The definitions stand on five relations. ``o``: orders with what is billed. ``paid``: by order and
 payer, what is allocated and refunded. ``credit``: by payer, what came in and what was refunded
-without an order. ``plan``: the payment plans in force. ``buyers``: whose any order is.
+without an order. ``plan``: the payment plans in force. ``buyers``: the customers of the orders that
+are paid for.
 """
 
 from __future__ import annotations
@@ -215,7 +216,7 @@ def kept_at(conn: Connection, when: Moment, of: UUID | None = None) -> str:
     """What a query for accounts begins with: nothing now, as they are kept.
 
     Args:
-        of: the ``customer_id`` to whom the query keeps; by default to nobody.
+        of: the customer that the query's ``%(customer_id)s`` names; by default it is for all.
     """
     if when.is_live:
         return ""

@@ -10,7 +10,7 @@ from analytics.facts.asking import Snapshot
 from analytics.facts.store import Manifest
 from analytics.figure import Figure
 from events.ledger import ledger
-from projections.asking.clocks import Moment, moment, time_zone
+from projections.asking.clocks import Moment, moment
 from projections.asking.listing import Asked, AskedAt
 from projections.asking.shape import Shape
 from projections.asking.view import Caller
@@ -89,7 +89,6 @@ def _snapshot(reader: Reader, _: Caller, asked: AskedAt) -> tuple[Snapshot, int]
     """The facts as they are asked about, and the position that they reflect."""
     with reader.connection() as conn:
         when = moment(conn, asked.as_of, asked.known_at)
-        zone = time_zone(conn, when.known_at).key
         is_empty = ledger.head(conn) == 0
     found = _reached(reader, max(asked.min_position or 0, when.known_at or 0))
     if found.position == 0 and not is_empty and when.known_at != 0:
@@ -100,7 +99,7 @@ def _snapshot(reader: Reader, _: Caller, asked: AskedAt) -> tuple[Snapshot, int]
         with reader.connection() as conn:
             return moment(conn, as_of, asked.known_at)
 
-    on = Snapshot(reader.facts, found, when, zone, another)
+    on = Snapshot(reader.facts, found, when, another)
     return on, found.position if when.known_at is None else when.known_at
 
 

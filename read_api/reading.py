@@ -26,6 +26,7 @@ from projections.asking.view import Caller, View
 from projections.catalog import SEARCH_PATH
 from projections.engine.model import ReadModel
 from projections.engine.progress import parked_streams, position_of
+from projections.engine.rebuild import is_changed
 from projections.engine.tables import Connection
 from read_api.standing import Scoreboard, Standing
 
@@ -148,21 +149,14 @@ class Reader:
             Unanswerable: when a clock cannot be read.
         """
         pool = self._past if past else self._live
-        with pool.connection() as conn, conn.transaction(force_rollback=past):
-            built = hold(conn, *models)
-            reached = position_of(conn, *models) if built else None
-            if reached is None:
-                raise NotThereYet("the read models are being built; come back in a moment", models)
-            clocks = asked if isinstance(asked, AskedAt) else AskedAt()
-            when = moment(conn, clocks.as_of, clocks.known_at)
-            wanted = max(asked.min_position or 0, when.known_at or 0)
-            if reached < wanted:
-                _refuse_if_halted(conn, models, wanted)
-                raise NotThereYet(
-                    f"position {wanted} is not reached yet; this is {reached}", models, wanted
-                )
-            shown = reached if when.known_at is None else when.known_at
-            yield View(conn, caller, when, shown, parked_streams(conn, *models))
+        with pool.connection() as conn:
+            with conn.transaction(force_rollback=past):
+                reached = position_of(conn, *models) if hold(conn, *models) else None
+                if reached is not None:
+                    yield _view(conn, caller, models, asked, reached)
+                    return
+            _refuse_if_halted(conn, [m for m in models if is_changed(conn, m)], FOREVER)
+            raise NotThereYet("the read models are being built; come back in a moment", models)
 
     def standing(self, customer: UUID, when: Moment) -> Standing | None:
         """A customer's RFM segments; None where there are no facts yet.
@@ -172,21 +166,35 @@ class Reader:
         """
         if self._standing is None or self._facts is None:
             return None
-        zone = str(when.zone)
         if when.is_live:
-            return self._standing.now(customer, when, zone)
+            return self._standing.now(customer, when)
         found = self._facts.latest()
         if found.position == 0:
             return None
         if found.position < (when.known_at or 0):
             raise NotThereYet("the facts are not there yet", (), when.known_at or 0)
-        return self._standing.then(customer, found, when, zone)
+        return self._standing.then(customer, found, when)
 
     def positions(self) -> dict[str, int]:
         """How far each read model is; one that halted counts as far as anybody could ask for."""
         with self.connection() as conn:
             rows = conn.execute(POSITIONS, prepare=True).fetchall()
         return {name: FOREVER if halted else position for name, position, halted in rows}
+
+
+def _view(
+    conn: Connection, caller: Caller, models: Sequence[ReadModel], asked: Asked, reached: int
+) -> View:
+    clocks = asked if isinstance(asked, AskedAt) else AskedAt()
+    when = moment(conn, clocks.as_of, clocks.known_at)
+    wanted = max(asked.min_position or 0, when.known_at or 0)
+    if reached < wanted:
+        _refuse_if_halted(conn, models, wanted)
+        raise NotThereYet(
+            f"position {wanted} is not reached yet; this is {reached}", models, wanted
+        )
+    shown = reached if when.known_at is None else when.known_at
+    return View(conn, caller, when, shown, parked_streams(conn, *models))
 
 
 def hold(conn: Connection, *models: ReadModel) -> bool:

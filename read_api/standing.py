@@ -88,37 +88,37 @@ class Scoreboard:
         """Wait for what is being computed."""
         self._aside.shutdown(cancel_futures=True)
 
-    def now(self, customer: UUID, when: Moment, zone: str) -> Standing | None:
+    def now(self, customer: UUID, when: Moment) -> Standing | None:
         """The customer's scores, by currency, with their own position; at most ten minutes old.
 
         None while there are no facts, or they cannot be read, or are still being compared.
         """
         held = self._scores
         if held is None or held.when.today != when.today or _age(held) > STALE_SECONDS:
-            wait([self._refresh(when, zone)], PATIENCE_SECONDS)
+            wait([self._refresh(when)], PATIENCE_SECONDS)
             held = self._scores
         elif _age(held) > FRESH_SECONDS:
-            self._refresh(when, zone)
+            self._refresh(when)
         if held is None or held.when.today < when.today or _age(held) > STALE_SECONDS:
             return None
         return _one(held.conn.cursor(), customer, held.manifest.position)
 
-    def then(self, customer: UUID, found: Manifest, when: Moment, zone: str) -> Standing | None:
+    def then(self, customer: UUID, found: Manifest, when: Moment) -> Standing | None:
         """The customer's scores at a moment of either clock; None where the facts are away."""
         try:
-            with closing(_scored(self._store, found, when, zone)) as conn:
+            with closing(_scored(self._store, found, when)) as conn:
                 return _one(conn, customer, when.known_at or found.position)
         except (OSError, duckdb.Error) as error:
             log.warning("the facts cannot be read", error=str(error))
             return None
 
-    def _refresh(self, when: Moment, zone: str) -> Future[None]:
+    def _refresh(self, when: Moment) -> Future[None]:
         with self._lock:
             if self._coming is None or self._coming.done():
-                self._coming = self._aside.submit(self._compute, when, zone)
+                self._coming = self._aside.submit(self._compute, when)
             return self._coming
 
-    def _compute(self, when: Moment, zone: str) -> None:
+    def _compute(self, when: Moment) -> None:
         try:
             found, held = self._store.latest(), self._scores
             if found.position == 0:
@@ -127,7 +127,7 @@ class Scoreboard:
             if held is not None and is_same and held.when.today == when.today:
                 self._scores = held._replace(since=time.monotonic())
             else:
-                conn = _scored(self._store, found, when, zone)
+                conn = _scored(self._store, found, when)
                 self._scores = Scores(conn, found, when, time.monotonic())
         except Exception as error:  # a store's client raises what it likes
             log.warning("the facts cannot be read", error=str(error))
@@ -137,10 +137,10 @@ def _age(held: Scores) -> float:
     return time.monotonic() - held.since
 
 
-def _scored(store: Store, found: Manifest, when: Moment, zone: str) -> duckdb.DuckDBPyConnection:
+def _scored(store: Store, found: Manifest, when: Moment) -> duckdb.DuckDBPyConnection:
     conn = duckdb.connect()
     conn.execute(TABLE)
-    on = Snapshot(store, found, when, zone)
+    on = Snapshot(store, found, when)
     for currency in currencies(on):
         with purchases(on, OfPurchases(currency=currency)) as opened:
             every = rfm.every(opened, rfm.Scoring())

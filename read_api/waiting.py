@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
+from inspect import iscoroutinefunction
 from typing import Any, get_type_hints
 from uuid import UUID
 
@@ -38,7 +39,7 @@ def waiting_route(reader: Reader) -> type[APIRoute]:
 
     class WaitingRoute(APIRoute):
         def get_route_handler(self) -> Handler:
-            handle = _straight(self.endpoint, super().get_route_handler())
+            handle = _straight(self.endpoint, self.dependant, super().get_route_handler())
             known = _parameters(self.dependant)
 
             async def ask(request: Request) -> Response:
@@ -57,30 +58,38 @@ def waiting_route(reader: Reader) -> type[APIRoute]:
     return WaitingRoute
 
 
-def _straight(endpoint: Callable[..., Any], refuse: Handler) -> Handler:
-    """Call a question with what is asked, without FastAPI's search for dependencies: it has none.
+def _straight(endpoint: Callable[..., Any], dependant: Dependant, handle: Handler) -> Handler:
+    """Call a plain question with what is asked, without FastAPI's search for dependencies.
+
+    Plain is a function that gives a response of its own, and takes no more than request, id and
+    what is asked.
 
     Args:
-        refuse: FastAPI's own handler, which says what does not fit.
+        handle: FastAPI's own handler, for all other routes, and to say what does not fit.
     """
     kinds = get_type_hints(endpoint)
-    kinds.pop("return", None)
-    asks = kinds.get("asked")
-    fits = kinds.keys() <= {"request", "id", "asked"} and kinds.get("id", UUID) is UUID
+    gives, asks = kinds.pop("return", None), kinds.get("asked")
+    fits = (
+        gives is Response
+        and not iscoroutinefunction(endpoint)
+        and not dependant.dependencies
+        and kinds.keys() <= {"request", "id", "asked"}
+        and kinds.get("id", UUID) is UUID
+    )
     if not (fits and isinstance(asks, type) and issubclass(asks, BaseModel)):
-        return refuse
+        return handle
 
-    async def handle(request: Request) -> Response:
+    async def go_straight(request: Request) -> Response:
         given: dict[str, Any] = {"request": request} if "request" in kinds else {}
         try:
             given["asked"] = asks.model_validate(dict(request.query_params))
             for name, one in request.path_params.items():
                 given[name] = UUIDS.validate_python(one)
         except ValidationError:
-            return await refuse(request)
+            return await handle(request)
         return await run_in_threadpool(endpoint, **given)
 
-    return handle
+    return go_straight
 
 
 def _parameters(dependant: Dependant) -> set[str]:

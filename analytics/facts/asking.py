@@ -70,14 +70,12 @@ class Snapshot:
     Attributes:
         manifest: the files that are read.
         when: the two clocks.
-        zone: of business days, by its IANA name.
         moment: what a caller means by another ``as_of``.
     """
 
     store: Store
     manifest: Manifest
     when: Moment
-    zone: str = "UTC"
     moment: Callable[[str], Moment] | None = None
 
     def at(self, as_of: str) -> Snapshot:
@@ -111,9 +109,10 @@ class Session(Generic[Q]):
     def ask(self, scope: Q) -> None:
         """Let this be the scope."""
         self.scope = scope
-        when = {"zone": self.on.zone, "as_of": self.when.as_of, "known_at": self.when.known_at}
+        when = self.when
+        clocks = {"zone": str(when.zone), "as_of": when.as_of, "known_at": when.known_at}
         window = {"start": scope.start, "until": scope.end}
-        self.let("asked", {name: getattr(scope, name, None) for name in SCOPED} | window | when)
+        self.let("asked", {name: getattr(scope, name, None) for name in SCOPED} | window | clocks)
 
     def let(self, variable: str, value: Any) -> None:
         """Set a variable of the session, for views."""
@@ -260,7 +259,7 @@ def _kept(session: Session[OfPurchases], *, has_notes: bool) -> str:
     placed = "0" if scope.basis == "received" else "purchases.amount"
     kinds, change = CHANGES[scope.basis]
     notes = "payment_id IN (SELECT payment_id FROM credits)" if has_notes else "false"
-    # That what is allocated has the order's currency is not looked at when it is allocated.
+    # What is allocated has the order's currency since that is a rule; older events may not.
     select = f"""
 SELECT *, in_window(day) AS in_window
   FROM (SELECT position, occurred_at, order_id, customer_id, business_day(occurred_at) AS day,

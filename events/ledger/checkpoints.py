@@ -73,6 +73,10 @@ ON CONFLICT (name, partition) DO UPDATE SET source = excluded.source, watermark 
 FOLLOW = """
 UPDATE progress.checkpoints SET source = %s, next_offset = NULL WHERE name = %s AND source <> %s
 """
+HALT = """
+UPDATE progress.checkpoints
+   SET halted = %s, halted_at = coalesce(%s, greatest(position, watermark)) WHERE name = %s
+"""
 MOVE = """
 UPDATE progress.checkpoints c
    SET position = n.position, event_id = n.event_id, halted = n.halted, halted_at = n.halted_at,
@@ -121,6 +125,11 @@ def split(conn: Connection, name: str, source: str, partitions: int) -> None:
 def follow(conn: Connection, name: str, source: str) -> None:
     """Let a reader of a topic go on with another one that has the same partitions."""
     conn.execute(FOLLOW, (source, name, source))
+
+
+def halt_all(conn: Connection, name: str, why: str, position: int | None) -> None:
+    """Halt a reader in every partition, at the event that it cannot take if there is one."""
+    conn.execute(HALT, (why, position, name))
 
 
 def raise_epoch(conn: Connection, name: str) -> Checkpoint:

@@ -47,7 +47,18 @@ Progress = Callable[[int, int], None]
 
 
 class CannotBuild(RuntimeError):
-    """The ledger holds something that the read model cannot take."""
+    """The ledger holds something that the read model cannot take.
+
+    Attributes:
+        position: of the event, where it is one event's fault.
+    """
+
+    def __init__(self, why: str, position: int | None = None) -> None:
+        super().__init__(why, position)
+        self.position = position
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class SetAside(NamedTuple):
@@ -181,6 +192,8 @@ def _work(there: Pipe, parent: int, conninfo: str, asked: Build, share: int, sha
                 return
             aside = _build_share(ready(conn), asked, None, share, shares)
         there.send((aside, None))
+    except CannotBuild as error:
+        there.send((None, error))
     except psycopg.OperationalError as error:
         there.send((None, psycopg.OperationalError(str(error))))
     except Exception as error:
@@ -201,9 +214,10 @@ def _received(pipe: Pipe) -> Aside:
 def _refuse_unknown(conn: Connection, asked: Build) -> None:
     known = list(REGISTRY)
     rows = conn.execute(UNKNOWN, (asked.head, list(asked.skipped), known))
-    strange = {row[1] for row in rows if asked.has_taken(row[0], row[2])}
+    strange = {row[0]: row[1] for row in rows if asked.has_taken(row[0], row[2])}
     if strange:
-        raise CannotBuild(f"the ledger holds events of unknown type: {', '.join(sorted(strange))}")
+        types = ", ".join(sorted(set(strange.values())))
+        raise CannotBuild(f"the ledger holds events of unknown type: {types}", min(strange))
 
 
 def _build_share(
@@ -237,7 +251,7 @@ def fold_on(
     try:
         rows, parking = fold(asked.model, stored.copy, batch, parked, asked.skipped)
     except Poison as poison:
-        raise CannotBuild(str(poison)) from poison
+        raise CannotBuild(str(poison), poison.position) from poison
     return rows, {s: SetAside(poison.position, str(poison)) for s, poison in parking.items()}
 
 

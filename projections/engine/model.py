@@ -64,7 +64,8 @@ class ReadModel:
         parts = [str(self.revision)]
         for table in self.tables:
             parts += [table.ddl(), *table.index_ddl()]
-            parts += [table.select] if isinstance(table, Sums) else []
+            if isinstance(table, Sums):
+                parts += [table.select, *table.of, "hangs on", *table.hangs_on]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
     @property

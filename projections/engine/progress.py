@@ -18,6 +18,10 @@ NEXT = """
 SELECT stream_id FROM ledger.events WHERE position > %s AND position <= %s AND type = ANY (%s)
  ORDER BY position LIMIT %s
 """
+REACHED = """
+SELECT coalesce(min(greatest(position, watermark)), 0), count(DISTINCT name)
+  FROM progress.checkpoints WHERE name = ANY (%s) AND shape = ANY (%s)
+"""
 
 
 def set_back(conn: Connection, model: ReadModel, checkpoint: Checkpoint) -> str | None:
@@ -85,10 +89,10 @@ def resume(conn: Connection, name: str) -> None:
 
 
 def position_of(conn: Connection, *models: ReadModel) -> int | None:
-    """The position that all these read models have reached; None while one is not built yet."""
+    """The position that all these read models have reached; None while one has not their shape."""
     row = conn.execute(
-        "SELECT coalesce(min(position), 0), count(*) FROM progress.readers WHERE name = ANY (%s)",
-        ([model.name for model in models],),
+        REACHED,
+        ([model.name for model in models], [model.shape for model in models]),
         prepare=True,
     ).fetchone()
     assert row is not None

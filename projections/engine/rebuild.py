@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from psycopg import IsolationLevel
+from psycopg import DataError, IntegrityError, IsolationLevel
 
 from events.ledger import checkpoints, ledger
 from events.ledger.keys import Keyring
@@ -56,21 +56,30 @@ def create(conn: Connection, model: ReadModel) -> None:
             checkpoints.begin(conn, model.name, model.shape, 0, None)
 
 
-def rebuild_if_changed(conn: Connection, keyring: Keyring, model: ReadModel) -> None:
+def rebuild_if_changed(conn: Connection, keyring: Keyring, model: ReadModel) -> bool:
     """Rebuild a read model whose shape is not the code's; of several processes one does.
 
-    Raises:
-        CannotBuild: as ``rebuild`` says.
+    One that cannot be built halts where its old rows stand.
+
+    Returns:
+        Whether its shape is the code's now.
     """
-    if not _is_changed(conn, model):
-        return
+    if not is_changed(conn, model):
+        return True
     with _alone(conn, model):
-        if _is_changed(conn, model):
+        if is_changed(conn, model):
             log.info("a read model changed its shape and is rebuilt", model=model.name)
-            _rebuild(conn, keyring, model, None)
+            try:
+                _rebuild(conn, keyring, model, None)
+            except CannotBuild as error:
+                log.error("a read model cannot be built", model=model.name, why=str(error))  # noqa: TRY400 - told whole
+                checkpoints.halt_all(conn, model.name, f"cannot be built: {error}", error.position)
+                return False
+    return True
 
 
-def _is_changed(conn: Connection, model: ReadModel) -> bool:
+def is_changed(conn: Connection, model: ReadModel) -> bool:
+    """Whether the rows of a read model have another shape than the code's."""
     return any(found.shape != model.shape for found in checkpoints.fetch_all(conn, model.name))
 
 
@@ -83,13 +92,22 @@ def rebuild(
     so each row is folded whole in memory and written once.
 
     Raises:
-        CannotBuild: when a critical model meets a poison event, or any model an unknown type.
+        CannotBuild: when a critical model meets a poison event, any model an unknown type, or the
+            database does not take the rows.
     """
     with _alone(conn, model):
         return _rebuild(conn, keyring, model, report)
 
 
 def _rebuild(conn: Connection, keyring: Keyring, model: ReadModel, report: Progress | None) -> int:
+    try:
+        return _built(conn, keyring, model, report)
+    except (DataError, IntegrityError) as error:
+        why = f"its rows cannot be written: {error.__class__.__name__}: {error}"
+        raise CannotBuild(why) from error
+
+
+def _built(conn: Connection, keyring: Keyring, model: ReadModel, report: Progress | None) -> int:
     keyring.forget()
     with conn.transaction():
         _make_schema(conn, model, model.next_schema)

@@ -18,11 +18,10 @@ from events.ledger.collection import without_cycle_collection
 from events.ledger.following import AWAY_SECONDS, follow, halt
 from events.ledger.keys import Keyring
 from projections.engine import progress
-from projections.engine.building import CannotBuild
 from projections.engine.folding import Batch, readable
 from projections.engine.model import ReadModel
 from projections.engine.projector import Projector, Taken, say
-from projections.engine.rebuild import create, rebuild_if_changed
+from projections.engine.rebuild import create, is_changed, rebuild_if_changed
 from projections.engine.sources import FromLedger, Piece, Source
 from projections.engine.tables import Connection
 
@@ -89,11 +88,7 @@ class Runner:
         self.projectors = []
         for model in self._models:
             create(conn, model)
-            try:
-                rebuild_if_changed(conn, self._keyring, model)
-            except CannotBuild as error:
-                log.error("a read model stays as it is", model=model.name, why=str(error))  # noqa: TRY400 - told whole
-            else:
+            if rebuild_if_changed(conn, self._keyring, model):
                 self.projectors.append(Projector(model))
         self._source.open(conn)
         self._take_over(conn)
@@ -223,6 +218,13 @@ class Runner:
         log.error("a read model halted", model=model.name, why=halted.halted)
         return halted
 
+    def _is_built(self, conn: Connection, model: ReadModel) -> bool:
+        """Whether a model that could not be built is built now; once it is resumed, it is tried."""
+        found = checkpoints.fetch_all(conn, model.name)
+        if is_changed(conn, model) and any(c.halted is not None for c in found):
+            return False
+        return rebuild_if_changed(conn, self._keyring, model)
+
     def _running(self) -> list[Checkpoint]:
         every = [c for projector in self.projectors for c in projector.checkpoints.values()]
         return [checkpoint for checkpoint in every if checkpoint.halted is None]
@@ -239,6 +241,11 @@ class Runner:
             return
         self._next_look = now + AWAY_SECONDS
         before = len(self._running())
+        there = {projector.model for projector in self.projectors}
+        for model in self._models:
+            if model not in there and self._is_built(conn, model):
+                self.projectors.append(Projector(model))
+                self._load(conn, self.projectors[-1])
         for projector in self.projectors:
             if any(c.halted is not None for c in projector.checkpoints.values()):
                 self._load(conn, projector)

@@ -1,8 +1,8 @@
 """Keeping tables of sums: what rows of several streams come to together.
 
-The query of a sum is asked before and after the rows of a batch are written, of those rows alone,
-and the difference is added. So streams may come in any order, and a sum costs what changes. The
-same query fills the whole table at a build.
+The query of a sum is asked before and after the rows of a batch are written, restricted to those
+rows, and the difference is added. So streams may come in any order, and a batch costs what it
+touches. The same query, unrestricted, fills the whole table at a build.
 """
 
 from __future__ import annotations

@@ -119,8 +119,9 @@ class Sums(Table[R]):
 
     Attributes:
         select: the query that gives all columns, in order, with ``{among}`` after the ids of rows.
-        of: where those ids stand, as ``orders.order_id``; also in other sums.
-        hangs_on: likewise, values on which all sums depend.
+        of: where those ids stand, as ``orders.order_id``; of sums over sums, in those sums.
+        hangs_on: columns, named likewise; when a row with one is written, all tables of sums are
+            filled anew.
     """
 
     select: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
+from typing import assert_never
 from uuid import UUID
 
 from events.envelope import Recorded
@@ -68,7 +69,7 @@ def facts(recorded: Recorded) -> list[DealFact]:
         case OpportunityLost():
             fact.stage, fact.reason = event.stage, event.reason
         case _:
-            return []
+            assert_never(event)
     if worth is not None:
         fact.amount, fact.currency = worth.amount, worth.currency
     return [fact]

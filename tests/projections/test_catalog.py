@@ -104,6 +104,19 @@ def test_sums_that_follow_themselves_are_refused() -> None:
         assert parties("parties.host").sums
 
 
+def test_sums_over_sums_follow_these_alone() -> None:
+    low = Sums("parties", PartyRow, key=("host",), select="", of=("visits.visit_id",))
+    visits = Table("visits", VisitRow, key=("visit_id",))
+
+    def made(*of: str) -> ReadModel:
+        high = Sums("halls", PartyRow, key=("host",), select="", of=of)
+        return ReadModel("visits", (visits, low, high), LeadEvent, leads.apply)
+
+    check((*MODELS, made("parties.host")), QUESTIONS)
+    with pytest.raises(TypeError, match=r"halls .* follow visits\.visit_id beside other sums"):
+        check((*MODELS, made("parties.host", "visits.visit_id")), QUESTIONS)
+
+
 def test_two_questions_have_neither_a_name_nor_a_path_in_common() -> None:
     twice = (leads.LIST.question(), replace(tickets.LIST.question(), path="/leads"))
     with pytest.raises(TypeError, match=r"^2 questions have the path /leads:"):

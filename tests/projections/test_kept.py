@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -11,6 +12,7 @@ from random import Random
 from typing import Any
 from uuid import UUID
 
+import orjson
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -24,7 +26,7 @@ from projections.catalog import MODELS
 from projections.engine import rebuild as rebuilding
 from projections.engine.rebuild import rebuild
 from projections.engine.sources import Piece
-from projections.engine.tables import Connection, Sums
+from projections.engine.tables import Connection, Rows, Sums
 from tests.projections.conftest import NewWorld
 from tests.projections.world import World
 
@@ -32,6 +34,7 @@ START = datetime(2025, 1, 1, tzinfo=UTC)
 CUSTOMERS = [UUID(int=n) for n in (101, 102, 103)]
 ORDERS = [UUID(int=n) for n in range(201, 207)]
 PAYMENTS = [UUID(int=n) for n in range(301, 306)]
+OLD_PAYMENT = UUID(int=399)
 DEALS = [UUID(int=n) for n in range(401, 406)]
 ZONES = ("Asia/Shanghai", "America/Los_Angeles", "Pacific/Kiritimati")
 WORDS = (
@@ -47,6 +50,14 @@ PROPERTY = settings(
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
 )
 SEEDS = st.integers(0, 2**32)
+WAITING = """
+SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database AND d.datname = current_database()
+ WHERE locktype = 'advisory' AND NOT granted
+"""
+
+
+def amount(number: int, currency: str) -> dict[str, str]:
+    return {"amount": str(number), "currency": currency}
 
 
 class Company:
@@ -55,23 +66,41 @@ class Company:
     def __init__(self, world: World, seed: int) -> None:
         self.world = world
         self.dice = Random(seed)
+        self.billed: dict[UUID, int] = {}
         for customer in CUSTOMERS:
             world.do("customers/register", customer, self.at(), name=f"C{customer.int}")
+        self.allocate_as_before()
+
+    def allocate_as_before(self) -> None:
+        """Once, dollars could be allocated to an order in euros; such events are still there."""
+        received = {"customer_id": str(CUSTOMERS[0]), "amount": amount(100, "USD")}
+        self.world.do("payments/receive", OLD_PAYMENT, self.at(), **received)
+        data = {"order_id": str(ORDERS[0]), "amount": amount(40, "USD")}
+        self.world.slip_in("payment", OLD_PAYMENT, "payment.allocated", orjson.dumps(data))
 
     def at(self) -> str:
         return (START + timedelta(hours=self.dice.randrange(24 * 400))).isoformat()
 
     def money(self, currency: str = "EUR") -> dict[str, str]:
-        return {"amount": str(self.dice.randrange(1, 20) * 10), "currency": currency}
+        return amount(self.dice.randrange(1, 20) * 10, currency)
 
     def part(self, currency: str) -> dict[str, Any]:
         return {"order_id": str(self.dice.choice(ORDERS)), "amount": self.money(currency)}
 
-    def plan(self, currency: str) -> list[dict[str, Any]]:
-        days = [str((START + timedelta(days=self.dice.randrange(900))).date()) for _ in range(3)]
+    def plan(self, order: UUID, currency: str) -> list[dict[str, Any]]:
+        """Up to three parts of what is billed."""
+        left = self.billed.get(order, 100)
+        parts = []
+        for _ in range(self.dice.randrange(3)):
+            if left > 10:
+                parts.append(self.dice.randrange(1, left // 10) * 10)
+                left -= parts[-1]
         return [
-            {"due": due, "amount": self.money(currency)}
-            for due in days[: self.dice.randrange(1, 4)]
+            {
+                "due": str((START + timedelta(days=self.dice.randrange(900))).date()),
+                "amount": amount(part, currency),
+            }
+            for part in (*parts, left)
         ]
 
     def happen(self, steps: int) -> None:
@@ -91,10 +120,10 @@ class Company:
     def money_moves(self, what: str) -> None:
         dice = self.dice
         order, payment = dice.choice(ORDERS), dice.choice(PAYMENTS)
-        # What is in dollars may be for something in euros.
         ordered = "USD" if order == ORDERS[-1] else "EUR"
         paid = "USD" if payment == PAYMENTS[-1] else "EUR"
-        line = {"product": "x", "quantity": "1", "unit_price": self.money(ordered)}
+        tens = dice.randrange(1, 20) * 10
+        money = amount(tens, ordered)
         customer = str(dice.choice(CUSTOMERS))
         receipt = {
             "customer_id": customer,
@@ -104,13 +133,17 @@ class Company:
         match what:
             case "place":
                 placed = {"customer_id": customer, "owner": dice.choice("xyz")}
-                self.try_("orders/place", order, amount=self.money(ordered), **placed)
+                if self.try_("orders/place", order, amount=money, **placed):
+                    self.billed[order] = tens
             case "add-line":
-                self.try_("orders/add-line", order, line=line)
+                line = {"product": "x", "quantity": "1", "unit_price": money}
+                if self.try_("orders/add-line", order, line=line):
+                    self.billed[order] += tens
             case "plan":
-                self.try_("orders/plan-payments", order, instalments=self.plan(ordered))
+                self.try_("orders/plan-payments", order, instalments=self.plan(order, ordered))
             case "return":
-                self.try_("orders/return", order, amount=self.money(ordered), reason="r")
+                if self.try_("orders/return", order, amount=money, reason="r"):
+                    self.billed[order] -= tens
             case "cancel":
                 self.try_("orders/cancel", order, reason="r")
             case "receive":
@@ -147,9 +180,11 @@ class Company:
             case "deal reopens":
                 self.try_("opportunities/reopen", deal, reason="r")
 
-    def try_(self, command: str, stream: UUID, **data: Any) -> None:
+    def try_(self, command: str, stream: UUID, **data: Any) -> bool:
+        """Whether it was done."""
         status = self.world.try_(command, stream, self.at(), **data)
         assert status in (200, 201, 404, 409, 422), self.world.answer.body
+        return status < 300
 
 
 def questions() -> Iterator[tuple[str, dict[str, Any]]]:
@@ -298,6 +333,52 @@ def test_processes_that_share_the_partitions_keep_the_same_sums(
         assert failed == []
         assert world.differing() == []
         assert_as_the_facts(world)
+
+
+def test_who_writes_sums_waits_for_who_is_writing_them(
+    company: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An order's projector has asked before writing, when another's brings a payment for it."""
+    order = ORDERS[0]
+    payment = next(one for one in PAYMENTS if partition_of(one) != partition_of(order))
+    company.do("customers/register", CUSTOMERS[0], name="Ann")
+    bought = {"customer_id": str(CUSTOMERS[0]), "amount": amount(100, "EUR")}
+    company.do("orders/place", order, **bought)
+    part = {"order_id": str(order), "amount": amount(40, "EUR")}
+    company.do("payments/receive", payment, **bought, allocations=[part])
+    with company.connect() as conn:
+        rebuilding.create(conn, orders.MODEL)
+    has_asked, may_write = threading.Event(), threading.Event()
+    flush = Rows.flush
+
+    def flush_late(rows: Rows, conn: Connection) -> None:
+        if threading.current_thread() is first:
+            has_asked.set()
+            assert may_write.wait(60)
+        flush(rows, conn)
+
+    def follow(stream: UUID) -> None:
+        made = company.new_runner((orders.MODEL,))
+        made._source = InPartitions([partition_of(stream)], Random(1))
+        with company.connect() as conn, closing(made) as runner:
+            runner.prepare(conn)
+            runner.catch_up(conn)
+
+    monkeypatch.setattr(Rows, "flush", flush_late)
+    first, second = (threading.Thread(target=follow, args=(one,)) for one in (order, payment))
+    first.start()
+    assert has_asked.wait(60)
+    second.start()
+    deadline = time.monotonic() + 60
+    with company.superuser() as conn:
+        while not conn.execute(WAITING).fetchall() and second.is_alive():
+            assert time.monotonic() < deadline
+    may_write.set()
+    for thread in (first, second):
+        thread.join(60)
+    company.project([model for model in MODELS if model is not orders.MODEL])
+    [owing] = company.get("/payments/receivables")["items"]
+    assert owing["receivable"] == {"amount": "60.00", "currency": "EUR"}
 
 
 def test_a_rebuild_under_way_keeps_what_comes_meanwhile(

@@ -39,7 +39,7 @@ from projections.engine.sources import FromLedger
 from tests.end_to_end.running import CHECKED_OUT, environment
 from tests.events.test_relay import PATIENCE_SECONDS, own_cluster, wait_for
 from tests.projections.conftest import NewWorld
-from tests.projections.world import MASTER, World, carried
+from tests.projections.world import MASTER, World, carried, eur
 
 pytestmark = pytest.mark.slow(7)
 
@@ -241,12 +241,18 @@ def test_checkpoints_restored_from_yesterday_are_noticed(company: World, source:
     some_promises(company)
     for n in range(3):
         company.do("leads/capture", UUID(int=n + 11), name="Grace Hopper")
+    order, payment = UUID(int=21), UUID(int=22)
+    bought = {"customer_id": str(company.recorded()[0].stream_id), "amount": eur("100")}
+    company.do("orders/place", order, **bought)
+    company.do("payments/receive", payment, **bought)
     company.project()
     with company.superuser() as conn:
         conn.execute("CREATE TABLE yesterday AS TABLE progress.checkpoints")
     some_promises(company)
     for n in range(3):
         company.do("leads/claim", UUID(int=n + 11))
+    part = {"order_id": str(order), "amount": eur("40")}
+    company.do("payments/allocate", payment, allocations=[part])
     company.project()
     with company.superuser() as conn:
         conn.execute("TRUNCATE progress.checkpoints")
@@ -254,7 +260,8 @@ def test_checkpoints_restored_from_yesterday_are_noticed(company: World, source:
     with company.connect() as conn, closing(company.runner(conn)) as runner:
         wait_for(lambda: runner.step(conn) < 0 or "leads" in halted(company), "no halt")
         runner.catch_up(conn)
-    assert {"customers", "leads", "promises", "timeline"} <= halted(company).keys()
+    names = {"customers", "leads", "promises", "timeline", "orders", "payments"}
+    assert names <= halted(company).keys()
     assert all("know more" in said for said in halted(company).values())
     rebuilt(company)
 
