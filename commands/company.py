@@ -9,7 +9,7 @@ from pydantic import AfterValidator, ConfigDict, Field
 from aggregates.company import Company, CompanyUnknown
 from commands.base import Command, Context
 from events.company import COMPANY, CompanyEvent, Stage
-from events.values import Line, StageKind
+from events.values import Line, Probability, StageKind
 
 
 def _one_company(context: Context) -> None:
@@ -46,6 +46,8 @@ class StageAsked(Stage):
     model_config = ConfigDict(extra="forbid")
 
     name: Line
+    kind: StageKind
+    probability: Probability | None = None
 
 
 class DefinePipeline(Command[Company, CompanyEvent]):

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Annotated
 from uuid import UUID
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict
 
 from events.base import Event
-from events.values import Probability, StageKind
+from events.values import Probability, StageKind, Stored
 
 COMPANY = UUID("00000000-0000-0000-0000-000000000001")
 """The one stream of the company's own settings."""
@@ -18,8 +20,8 @@ class Stage(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     name: str
-    kind: StageKind
-    probability: Probability | None = None
+    kind: Annotated[StageKind, Stored()]
+    probability: Annotated[Probability, Stored()] | None = None
 
 
 def _stages(*stages: tuple[str, StageKind, str]) -> tuple[Stage, ...]:
@@ -57,6 +59,14 @@ class TimeZoneSet(Event, type="company.time-zone-set"):
     """The time zone of the company's business days was set."""
 
     time_zone: str
+
+
+def business_zone(name: str) -> ZoneInfo:
+    """The zone that was set; UTC where the time zone database at hand does not have it."""
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return ZoneInfo("UTC")
 
 
 CompanyEvent = PipelineDefined | TimeZoneSet

@@ -6,7 +6,7 @@ from typing import Annotated
 from uuid import UUID
 
 from events.base import Event, Personal
-from events.values import Money, PersonalText, PersonalTextOrNone
+from events.values import PersonalText, PersonalTextOrNone, Stored, StoredMoney
 
 
 class CustomerKind(StrEnum):
@@ -34,7 +34,7 @@ class CustomerRegistered(Event, type="customer.registered"):
     """The customer was registered."""
 
     name: PersonalText
-    kind: CustomerKind = CustomerKind.CUSTOMER
+    kind: Annotated[CustomerKind, Stored()] = CustomerKind.CUSTOMER
     email: PersonalTextOrNone = None
     phone: PersonalTextOrNone = None
     address: PersonalTextOrNone = None
@@ -46,7 +46,7 @@ class CustomerRegistered(Event, type="customer.registered"):
     parent: str | None = None
     founded: int | None = None
     employees: int | None = None
-    annual_revenue: Money | None = None
+    annual_revenue: StoredMoney | None = None
     owner: str | None = None
 
 
@@ -54,7 +54,7 @@ class CustomerDetailsChanged(Event, type="customer.details-changed"):
     """The details that are given changed; the others stay as they were."""
 
     name: PersonalTextOrNone = None
-    kind: CustomerKind | None = None
+    kind: Annotated[CustomerKind, Stored()] | None = None
     email: PersonalTextOrNone = None
     phone: PersonalTextOrNone = None
     address: PersonalTextOrNone = None
@@ -66,7 +66,7 @@ class CustomerDetailsChanged(Event, type="customer.details-changed"):
     parent: str | None = None
     founded: int | None = None
     employees: int | None = None
-    annual_revenue: Money | None = None
+    annual_revenue: StoredMoney | None = None
 
 
 class ContactAdded(Event, type="customer.contact-added"):
@@ -116,7 +116,7 @@ class CustomerUntagged(Event, type="customer.untagged"):
 class InteractionLogged(Event, type="customer.interaction-logged"):
     """An interaction with the customer took place: a call, a mail, a meeting."""
 
-    channel: Channel
+    channel: Annotated[Channel, Stored()]
     summary: PersonalText
     contact_id: UUID | None = None
     inbound: bool = False
@@ -131,7 +131,7 @@ class PromiseMade(Event, type="customer.promise-made"):
     what: PersonalText
     due: date | None = None
     topic: str | None = None
-    amount: Money | None = None
+    amount: StoredMoney | None = None
     contact_id: UUID | None = None
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 from uuid import UUID
 
 from events.base import Event
-from events.values import Money, PersonalText, PersonalTextOrNone
+from events.values import PersonalText, PersonalTextOrNone, StoredMoney
 
 
 class LeadCaptured(Event, type="lead.captured"):
@@ -37,7 +37,7 @@ class LeadReturned(Event, type="lead.returned"):
 class LeadQualified(Event, type="lead.qualified"):
     """The lead was qualified: it has the budget and the need."""
 
-    budget: Money | None = None
+    budget: StoredMoney | None = None
     note: PersonalTextOrNone = None
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from functools import reduce
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict
 
-from events.values import Money, Percent, Quantity
+from events.values import Money, Percent, Quantity, Stored, StoredMoney
 
 
 class PricedLine(BaseModel):
@@ -15,10 +16,10 @@ class PricedLine(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     product: str
-    quantity: Quantity
-    unit_price: Money
-    discount: Percent | None = None
-    total: Money
+    quantity: Annotated[Quantity, Stored()]
+    unit_price: StoredMoney
+    discount: Annotated[Percent, Stored()] | None = None
+    total: StoredMoney
 
 
 def total_of(lines: tuple[PricedLine, ...]) -> Money:

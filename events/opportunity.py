@@ -5,7 +5,7 @@ from uuid import UUID
 
 from events.base import Event
 from events.lines import PricedLine
-from events.values import Money, PersonalTextOrNone
+from events.values import PersonalTextOrNone, StoredMoney
 
 
 class OpportunityOpened(Event, type="opportunity.opened"):
@@ -17,7 +17,7 @@ class OpportunityOpened(Event, type="opportunity.opened"):
     customer_id: UUID | None = None
     owner: str
     product: str | None = None
-    amount: Money | None = None
+    amount: StoredMoney | None = None
     expected_close: date | None = None
 
 
@@ -39,7 +39,7 @@ class QuoteGiven(Event, type="opportunity.quote-given"):
 
     quote_id: UUID
     lines: tuple[PricedLine, ...]
-    total: Money
+    total: StoredMoney
     valid_until: date | None = None
 
 
@@ -47,7 +47,7 @@ class OpportunityWon(Event, type="opportunity.won"):
     """The deal was won."""
 
     stage: str
-    amount: Money | None = None
+    amount: StoredMoney | None = None
 
 
 class OpportunityLost(Event, type="opportunity.lost"):

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 
 from events.base import Event
 from events.lines import PricedLine
-from events.values import CustomersText, CustomersTextOrNone, Money
+from events.values import CustomersText, CustomersTextOrNone, StoredMoney
 
 
 class Instalment(BaseModel):
@@ -16,7 +16,7 @@ class Instalment(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     due: date
-    amount: Money
+    amount: StoredMoney
 
 
 class OrderPlaced(Event, type="order.placed"):
@@ -24,7 +24,7 @@ class OrderPlaced(Event, type="order.placed"):
 
     customer_id: UUID
     owner: str
-    total: Money
+    total: StoredMoney
     lines: tuple[PricedLine, ...] = ()
     number: str | None = None
     title: str | None = None
@@ -85,7 +85,7 @@ class OrderCancelled(Event, type="order.cancelled"):
 class GoodsReturned(Event, type="order.goods-returned"):
     """The customer returned goods; their amount is not billed any more."""
 
-    amount: Money
+    amount: StoredMoney
     reason: CustomersText
     product: str | None = None
     customer_id: UUID | None = None

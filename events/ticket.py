@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Annotated
 from uuid import UUID
 
 from events.base import Event
 from events.customer import Channel
-from events.values import CustomersText, CustomersTextOrNone
+from events.values import CustomersText, CustomersTextOrNone, Stored
 
 
 class TicketKind(StrEnum):
@@ -38,17 +39,17 @@ class TicketOpened(Event, type="ticket.opened"):
     contact_id: UUID | None = None
     order_id: UUID | None = None
     number: str | None = None
-    channel: Channel = Channel.OTHER
-    kind: TicketKind | None = None
-    priority: Priority = Priority.NORMAL
+    channel: Annotated[Channel, Stored()] = Channel.OTHER
+    kind: Annotated[TicketKind, Stored()] | None = None
+    priority: Annotated[Priority, Stored()] = Priority.NORMAL
     product: str | None = None
 
 
 class TicketClassified(Event, type="ticket.classified"):
     """The kind and the priority of the ticket were set."""
 
-    kind: TicketKind | None = None
-    priority: Priority | None = None
+    kind: Annotated[TicketKind, Stored()] | None = None
+    priority: Annotated[Priority, Stored()] | None = None
     product: str | None = None
 
 

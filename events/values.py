@@ -8,9 +8,8 @@ from collections.abc import Collection
 from datetime import UTC, date, datetime
 from decimal import ROUND_HALF_UP, Decimal, localcontext
 from enum import StrEnum
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, get_args, get_origin
 
-from iso4217 import Currency
 from pydantic import (
     AfterValidator,
     AwareDatetime,
@@ -18,17 +17,14 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetCoreSchemaHandler,
     StringConstraints,
     model_validator,
 )
 from pydantic_core import CoreSchema, core_schema
 
 from events.base import Personal
-
-MINOR_DIGITS: dict[str, int] = {
-    currency.code: currency.exponent for currency in Currency if currency.exponent is not None
-}
-"""Digits after the point, by ISO 4217 code: EUR 2, JPY 0, KWD 3."""
+from events.currencies import COINS, MINOR_DIGITS
 
 EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
 LATEST = datetime(2200, 1, 1, tzinfo=UTC)
@@ -117,7 +113,10 @@ class OneOf:
         """A literal with one plain message."""
         literal = core_schema.literal_schema(self._known)
         return core_schema.custom_error_schema(
-            literal, "one_of", custom_error_message=self._message
+            literal,
+            "one_of",
+            custom_error_message=self._message,
+            serialization=core_schema.simple_ser_schema("str"),
         )
 
     def __get_pydantic_json_schema__(self, _schema: Any, _handler: Any) -> dict[str, Any]:
@@ -197,10 +196,6 @@ CustomersTextOrNone = Annotated[str | None, Personal(of="customer_id")]
 """The same, when given."""
 
 
-COINS = {code: Decimal(1).scaleb(-digits) for code, digits in MINOR_DIGITS.items()}
-"""The smallest amount of each currency."""
-
-
 LARGEST = 10**15
 """Every amount of money is less."""
 
@@ -242,6 +237,50 @@ class Money(BaseModel):
         if other.currency != self.currency:
             raise ValueError(f"{self.currency} and {other.currency} do not add up")
         return Money(amount=self.amount + other.amount, currency=self.currency)
+
+
+class Stored:
+    """Marks a field of an event whose values are limited: what was written is read for ever.
+
+    Lists and limits hold for commands. They may shrink and be tightened later; then a stored value
+    is read as it was written.
+    """
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        """Any value of the kind."""
+        limited = handler(source)
+        self._limited = Money.__pydantic_core_schema__ if source is Money else limited
+        return _unlimited(source, limited)
+
+    def __get_pydantic_json_schema__(self, _: Any, handler: Any) -> Any:
+        """What commands allow."""
+        return handler(self._limited)
+
+
+def _unlimited(kind: Any, limited: CoreSchema) -> CoreSchema:
+    if get_origin(kind) is Annotated:
+        kind = get_args(kind)[0]
+    number = core_schema.decimal_schema(
+        serialization=core_schema.to_string_ser_schema(when_used="json")
+    )
+    if kind is Decimal:
+        return number
+    if kind is Money:
+        fields = {
+            "amount": core_schema.model_field(number),
+            "currency": core_schema.model_field(core_schema.str_schema()),
+        }
+        return core_schema.model_schema(Money, core_schema.model_fields_schema(fields))
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        choices: list[Any] = [limited, core_schema.str_schema()]
+        return core_schema.union_schema(choices, mode="left_to_right")
+    raise TypeError(f"Stored marks no {kind}: name what to read where its limits are left out")
+
+
+StoredMoney = Annotated[Money, Stored()]
+"""An amount in an event."""
 
 
 class StageKind(StrEnum):

@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from events.company import TimeZoneSet
+from events.company import TimeZoneSet, business_zone
 from events.envelope import Recorded
 from events.payment import PaymentEvent
 from projections.dues import ACCOUNTS, DAYS, NOW, OWED_DAYS, PARTS, REPS, TOTALS
@@ -176,7 +176,7 @@ Events = PaymentEvent | TimeZoneSet
 def apply(rows: Rows, recorded: Recorded, event: Events) -> None:
     """Change what a payment is for by one event, or the days of the company."""
     if isinstance(event, TimeZoneSet):
-        rows.get(ZONE, recorded.stream_id).time_zone = event.time_zone
+        rows.get(ZONE, recorded.stream_id).time_zone = business_zone(event.time_zone).key
         return
     for fact in facts(recorded):
         _fold(rows, fact)

@@ -116,7 +116,7 @@ def _by_stage(
     used = {(one.stage, one.kind) for one in found}
     for defined in known.values():
         for stage in defined:
-            name = (stage.name, stage.kind.value)
+            name = (stage.name, str(stage.kind))
             if not is_all or name in used:
                 stages[name] = _empty(*name)
     for one in sorted(found, key=_place):
@@ -124,8 +124,8 @@ def _by_stage(
         stage_of.count += one.count
         if one.amount is not None:
             stage_of.amount.append(one.amount)
-    order = ("open", "won", "lost")
-    return sorted(stages.values(), key=lambda stage: order.index(stage.kind))
+    order = {"open": 0, "won": 1, "lost": 2}
+    return sorted(stages.values(), key=lambda stage: order.get(stage.kind, len(order)))
 
 
 def _place(one: _Standing) -> tuple[str, str, str]:
@@ -133,7 +133,7 @@ def _place(one: _Standing) -> tuple[str, str, str]:
 
 
 def _empty(stage: str, kind: str) -> FunnelStage:
-    return FunnelStage(stage=stage, kind=StageKind(kind), count=0, amount=[])
+    return FunnelStage.of(stage=stage, kind=kind, count=0, amount=[])
 
 
 QUESTIONS = (

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, create_model
 
-from events.values import COINS
+from events.currencies import COINS
 from projections.asking.clocks import Unanswerable
 from projections.asking.listing import AskedAt, Day, Paged, Word
 from projections.asking.shape import Shape

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import orjson
 
-from events.company import COMPANY
+from events.company import COMPANY, business_zone
 from events.ledger import ledger
 from events.values import EARLIEST, LATEST
 from projections.engine.tables import Connection
@@ -109,7 +109,7 @@ def time_zone(conn: Connection, known_at: int | None = None) -> ZoneInfo:
     """The zone of the company's business days, as known at a position or now."""
     last = FOREVER if known_at is None else known_at
     row = conn.execute(TIME_ZONE, (COMPANY, last), prepare=True).fetchone()
-    return ZoneInfo(orjson.loads(bytes(row[0]))["time_zone"] if row else "UTC")
+    return business_zone(orjson.loads(bytes(row[0]))["time_zone"] if row else "UTC")
 
 
 def _instant(field: str, text: str, zone: ZoneInfo) -> datetime:

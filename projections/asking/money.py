@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal, localcontext
 
 from pydantic import Field
 
-from events.values import COINS, Money
+from events.currencies import COINS
+from events.values import Money
 from projections.asking.shape import Shape, made
 
 
@@ -21,11 +22,20 @@ def money(amount: Decimal | None, currency: str | None) -> Money | None:
     """An amount that is never below 0; None of nothing."""
     if amount is None or currency is None:
         return None
-    return made(Money, {"amount": amount.quantize(COINS[currency]), "currency": currency})
+    return made(Money, {"amount": in_coins(amount, currency), "currency": currency})
 
 
 def balance(amount: Decimal | None, currency: str | None) -> Balance | None:
     """An amount that may be below 0; None of nothing."""
     if amount is None or currency is None:
         return None
-    return made(Balance, {"amount": str(amount.quantize(COINS[currency])), "currency": currency})
+    return made(Balance, {"amount": str(in_coins(amount, currency)), "currency": currency})
+
+
+def in_coins(amount: Decimal, currency: str) -> Decimal:
+    """An amount rounded half up to the currency's smallest coin; as it is where nobody knows it."""
+    coin = COINS.get(currency)
+    if coin is None:
+        return amount
+    with localcontext(prec=60):
+        return amount.quantize(coin, ROUND_HALF_UP)

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from events.base import Event
 from events.company import Stage
+from events.currencies import MINOR_DIGITS
 from events.ledger.keys import Keyring
 from events.lines import PricedLine
 from events.order import Instalment
-from events.values import MINOR_DIGITS, Money, StageKind
+from events.values import Money, StageKind
 
 TEXTS = st.text(max_size=60)
 IDS = st.uuids() | st.integers(1, 4).map(lambda n: UUID(int=n))
