@@ -18,7 +18,7 @@ from analytics.figure import Chart, Figure
 from analytics.grouping import DAY_MICROS, mean, month, quarter, spell
 from analytics.purchases import ratio
 from events.company import DEFAULT_PIPELINES
-from events.values import Money
+from events.values import StoredMoney
 from projections.asking.clocks import Unanswerable
 from projections.asking.listing import Paged, Word
 from projections.asking.money import money
@@ -143,7 +143,7 @@ class ClosedGroup(Shape):
     lost: int
     win_rate: float | None
     loss_rate: float | None
-    amount: Money | None
+    amount: StoredMoney | None
     won_days_mean: float | None
     won_days_median: float | None
     lost_days_mean: float | None
@@ -156,8 +156,8 @@ class OpenGroup(Shape):
     group: str | None
     deals: int
     with_amount: int
-    amount: Money | None
-    weighted: Money | None
+    amount: StoredMoney | None
+    weighted: StoredMoney | None
     without_probability: int
     overdue: int
 
@@ -174,7 +174,7 @@ class DealShape(Shape):
     owner: str
     product: str | None
     reason: str | None
-    amount: Money | None
+    amount: StoredMoney | None
     expected_close: date | None
     opened_at: datetime
     stage_since: datetime
@@ -189,7 +189,7 @@ def prepare(session: Session[OfSales], pipeline: str | None, stage: str | None =
         Unanswerable: when the pipeline or the stage is unknown.
     """
     stages = [
-        (name, place, one.name, one.kind.value, one.probability)
+        (name, place, one.name, str(one.kind), one.probability)
         for name, stages in DEFAULT_PIPELINES.items()
         for place, one in enumerate(stages)
     ]

@@ -30,7 +30,7 @@ from analytics.fitting import (
     fit_spending,
     outlooks,
 )
-from events.values import Money
+from events.values import Money, StoredMoney
 from projections.asking.clocks import Unanswerable
 from projections.asking.listing import Day, Paged
 from projections.asking.money import money
@@ -183,8 +183,8 @@ class CustomerOutlook(Shape):
     age_weeks: float
     p_alive: float | None
     expected_purchases: float | None
-    expected_amount: Money | None
-    lifetime_value: Money | None
+    expected_amount: StoredMoney | None
+    lifetime_value: StoredMoney | None
 
 
 def lifetime(session: Session[OfPurchases], asked: AskLives) -> Lifetime:

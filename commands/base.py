@@ -26,6 +26,7 @@ from aggregates.base import Refused
 from aggregates.company import Company
 from events.base import Event
 from events.envelope import Actor
+from events.values import Money
 
 A = TypeVar("A")
 E = TypeVar("E")
@@ -171,6 +172,7 @@ class Command(BaseModel, Generic[A, E]):
     references: ClassVar[dict[str, Reference]]
     nested: ClassVar[dict[str, dict[str, Reference]]]
     refers: ClassVar[bool]
+    holds_money: ClassVar[tuple[str, ...]]
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: object) -> None:
@@ -193,6 +195,9 @@ class Command(BaseModel, Generic[A, E]):
             and (found := _references(item))
         }
         cls.refers = bool(cls.references or cls.nested)
+        cls.holds_money = tuple(
+            name for name, field in cls.model_fields.items() if _holds_money(field.annotation)
+        )
 
     @classmethod
     def all_references(cls) -> list[Reference]:
@@ -211,6 +216,11 @@ class Command(BaseModel, Generic[A, E]):
             for place, item in enumerate(self.__dict__[name]):
                 for field, reference in inner.items():
                     yield _referred(f"{name}.{place}.{field}", reference, field, item.__dict__)
+
+    def amounts(self) -> Iterator[tuple[str, Money]]:
+        """Each amount of money in the command, and where it stands."""
+        for name in self.holds_money:
+            yield from _amounts(name, self.__dict__[name])
 
     @abstractmethod
     def decide(self, state: A, context: Context, /) -> list[E]:
@@ -246,6 +256,27 @@ def _references(model: type[BaseModel]) -> dict[str, Reference]:
                 f"{model.__name__} does not have: name a field beside it."
             )
     return found
+
+
+def _holds_money(annotation: Any) -> bool:
+    """Whether a value of this type is an amount of money or has one within."""
+    if not isinstance(annotation, type) or get_origin(annotation) is not None:
+        return any(map(_holds_money, get_args(annotation)))
+    if not issubclass(annotation, BaseModel):
+        return False
+    within = (field.annotation for field in annotation.model_fields.values())
+    return annotation is Money or any(map(_holds_money, within))
+
+
+def _amounts(place: str, value: Any) -> Iterator[tuple[str, Money]]:
+    if isinstance(value, Money):
+        yield place, value
+    elif isinstance(value, BaseModel):
+        for name, inner in value.__dict__.items():
+            yield from _amounts(f"{place}.{name}", inner)
+    elif isinstance(value, tuple):
+        for number, item in enumerate(value):
+            yield from _amounts(f"{place}.{number}", item)
 
 
 def _kinds(annotation: Any) -> frozenset[Any]:

@@ -19,6 +19,7 @@ from pydantic import (
     Field,
     GetCoreSchemaHandler,
     StringConstraints,
+    TypeAdapter,
     model_validator,
 )
 from pydantic_core import CoreSchema, core_schema
@@ -251,12 +252,14 @@ class Stored:
     ) -> CoreSchema:
         """Any value of the kind."""
         limited = handler(source)
-        self._limited = Money.__pydantic_core_schema__ if source is Money else limited
+        self._is_named = issubclass(source, BaseModel | StrEnum)
+        self._limited = TypeAdapter(source).core_schema if self._is_named else limited
         return _unlimited(source, limited)
 
     def __get_pydantic_json_schema__(self, _: Any, handler: Any) -> Any:
-        """What commands allow."""
-        return handler(self._limited)
+        """What commands allow; of a class by reference, as of a field without this mark."""
+        generate = handler.generate_json_schema.generate_inner if self._is_named else handler
+        return generate(self._limited)
 
 
 def _unlimited(kind: Any, limited: CoreSchema) -> CoreSchema:

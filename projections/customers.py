@@ -28,7 +28,7 @@ from events.customer import (
     PromiseWithdrawn,
 )
 from events.envelope import Recorded
-from events.values import Money
+from events.values import StoredMoney
 from projections.asking.clocks import Moment
 from projections.asking.listing import By, Counted, Ids, Listing, Where, Word, containing, each
 from projections.asking.rows import send
@@ -156,7 +156,7 @@ def apply(rows: Rows, recorded: Recorded) -> None:
                     recorded.position,
                     recorded.occurred_at,
                     recorded.actor,
-                    event.channel.value,
+                    str(event.channel),
                     event.summary,
                     event.contact_id,
                     event.inbound,
@@ -230,7 +230,7 @@ class CustomerShape(Shape):
     parent: str | None
     founded: int | None
     employees: int | None
-    annual_revenue: Money | None
+    annual_revenue: StoredMoney | None
     tags: list[str]
     registered_at: datetime | None
     last_contact_at: datetime | None

@@ -11,7 +11,7 @@ from __future__ import annotations
 from datetime import date
 from uuid import UUID
 
-from events.values import Money
+from events.values import StoredMoney
 from projections.asking.clocks import Moment
 from projections.asking.rows import fetch
 from projections.asking.shape import Shape
@@ -245,8 +245,8 @@ class InstalmentShape(Shape):
 
     number: int | None
     due: date
-    amount: Money
-    open: Money
+    amount: StoredMoney
+    open: StoredMoney
 
 
 PARTS_OF = "SELECT number, due, amount, open, currency FROM parts ORDER BY due, number"

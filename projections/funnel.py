@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from events.company import DEFAULT_PIPELINES, Stage
-from events.values import Money, StageKind
+from events.values import StageKind, Stored, StoredMoney
 from projections import opportunities
 from projections.asking.clocks import FOREVER, Moment, Unanswerable
 from projections.asking.listing import AskedAt, Question, Where, Word, chosen
@@ -27,9 +27,9 @@ class FunnelStage(Shape):
     """How many deals stand in a stage, and what they are worth in each currency."""
 
     stage: str
-    kind: StageKind
+    kind: Annotated[StageKind, Stored()]
     count: int
-    amount: list[Money]
+    amount: list[StoredMoney]
 
 
 class Funnel(HeadAt):
@@ -43,9 +43,9 @@ class _Standing(Shape):
     """Deals that stand in a stage, in one currency."""
 
     stage: str
-    kind: StageKind
+    kind: Annotated[StageKind, Stored()]
     count: int
-    amount: Money | None
+    amount: StoredMoney | None
 
 
 DEFINED = """

@@ -19,7 +19,7 @@ from events.lead import (
     LeadQualified,
     LeadReturned,
 )
-from events.values import Money
+from events.values import StoredMoney
 from projections.asking.listing import (
     Asked,
     By,
@@ -147,7 +147,7 @@ class LeadShape(Shape):
     region: str | None
     industry: str | None
     owner: str | None
-    budget: Money | None
+    budget: StoredMoney | None
     note: str | None
     reason: str | None
     customer_id: UUID | None

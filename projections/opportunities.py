@@ -20,7 +20,7 @@ from events.opportunity import (
     QuoteGiven,
     StageMoved,
 )
-from events.values import Money, StageKind
+from events.values import StageKind, Stored, StoredMoney
 from projections import customers
 from projections.asking.listing import (
     Asked,
@@ -220,11 +220,11 @@ class OpportunityShape(Shape):
     title: str | None
     pipeline: str | None
     stage: str | None
-    kind: StageKind
+    kind: Annotated[StageKind, Stored()]
     customer: CustomerRef | None
     owner: str | None
     product: str | None
-    amount: Money | None
+    amount: StoredMoney | None
     expected_close: date | None
     lost_reason: str | None
     comment: str | None
@@ -239,7 +239,7 @@ class StageShape(Shape):
 
     version: int
     stage: str
-    kind: StageKind
+    kind: Annotated[StageKind, Stored()]
     occurred_at: datetime
     recorded_at: datetime
     actor: str

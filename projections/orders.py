@@ -12,7 +12,7 @@ from pydantic import Field
 
 from events.envelope import Recorded
 from events.order import OrderEvent, OrderPlaced
-from events.values import Money
+from events.values import StoredMoney
 from projections import accounts, customers, payments
 from projections.asking.clocks import Moment
 from projections.asking.listing import (
@@ -147,14 +147,14 @@ class OrderShape(Shape):
     owner: str | None
     opportunity_id: UUID | None
     status: str = Field(examples=list(get_args(Status)))
-    amount: Money = Field(description="What was ordered.")
+    amount: StoredMoney = Field(description="What was ordered.")
     billed: Balance = Field(
         description="The same without what was returned; 0 when cancelled. "
         "Below 0 as of a day that lies between a return and what came back by it."
     )
     credited: Balance = Field(description="The amount of credit notes allocated to it.")
-    received: Money
-    refunded: Money
+    received: StoredMoney
+    refunded: StoredMoney
     balance: Balance
     placed_at: datetime
 
@@ -164,7 +164,7 @@ class OrderFactShape(Shape):
 
     version: int
     status: str
-    amount: Money
+    amount: StoredMoney
     billed: Balance
     occurred_at: datetime
     recorded_at: datetime

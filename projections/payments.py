@@ -20,7 +20,7 @@ from events.payment import (
     PaymentReceived,
     PaymentRefunded,
 )
-from events.values import Money
+from events.values import StoredMoney
 from projections import customers
 from projections.asking.listing import (
     Asked,
@@ -139,9 +139,9 @@ class PaymentShape(Shape):
     version: int
     kind: str = Field(examples=["money", "credit-note"])
     customer: CustomerRef
-    amount: Money
-    credit: Money
-    refunded: Money
+    amount: StoredMoney
+    credit: StoredMoney
+    refunded: StoredMoney
     method: str | None
     reference: str | None
     note: str | None

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from events.customer import PromiseBroken, PromiseKept, PromiseMade, PromiseWithdrawn
 from events.envelope import Recorded
-from events.values import Money
+from events.values import StoredMoney
 from projections import customers
 from projections.asking.clocks import Moment
 from projections.asking.listing import By, Day, Ids, ListedAt, Listing, Where, Word, each
@@ -153,7 +153,7 @@ class PromiseShape(Shape):
     what: str | None
     due: date | None
     topic: str | None
-    amount: Money | None
+    amount: StoredMoney | None
     contact_id: UUID | None
     made_at: datetime | None
     settled_at: datetime | None

@@ -7,7 +7,7 @@ from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
-from events.values import Money
+from events.values import StoredMoney
 from projections.asking.rows import fetch, send
 from projections.asking.shape import Shape
 from projections.engine.tables import Connection
@@ -21,7 +21,7 @@ class QuoteShape(Shape):
     version: int
     occurred_at: datetime
     given_by: str
-    total: Money
+    total: StoredMoney
     valid_until: date | None
     lines: list[dict[str, Any]]
 

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from events.values import Money
+from events.values import StoredMoney
 from projections.asking.clocks import Moment, Unanswerable
 from projections.asking.listing import AskedAt, By, ListedAt, Pages, Question, Where, chosen
 from projections.asking.money import Balance, money
@@ -67,9 +67,9 @@ class Sums(Shape):
 
     billed: Balance
     received: Balance
-    refunded: Money
+    refunded: StoredMoney
     receivable: Balance
-    overdue: Money
+    overdue: StoredMoney
 
 
 class Receivable(Sums):
@@ -88,14 +88,14 @@ class Bucket(Shape):
     """What is owed and past due by so many days."""
 
     bucket: str = Field(examples=["current", "1-30", ">90"])
-    amount: Money
+    amount: StoredMoney
 
 
 class AgeingItem(Shape):
     """What a customer owes in a currency, by days past due."""
 
     customer: CustomerRef
-    receivable: Money
+    receivable: StoredMoney
     buckets: list[Bucket]
 
 
@@ -103,7 +103,7 @@ class AgeingTotal(Shape):
     """What all owe in a currency, by days past due."""
 
     currency: str
-    receivable: Money
+    receivable: StoredMoney
     buckets: list[Bucket]
 
 
@@ -228,7 +228,7 @@ class _Late(Shape):
     currency: str
     late: int
     owed: Decimal
-    receivable: Money
+    receivable: StoredMoney
     account: str
 
 

@@ -69,7 +69,7 @@ def apply(rows: Rows, recorded: Recorded) -> None:
     if isinstance(event, TicketOpened):
         ticket.customer_id, ticket.contact_id = event.customer_id, event.contact_id
         ticket.order_id, ticket.number = event.order_id, event.number
-        ticket.channel, ticket.subject = event.channel.value, event.subject
+        ticket.channel, ticket.subject = str(event.channel), event.subject
         ticket.text = event.text
         ticket.opened_at, ticket.opened_position = recorded.occurred_at, recorded.position
     for fact in facts(recorded):

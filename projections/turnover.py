@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 from typing import Literal
 
-from events.values import Money
+from events.values import StoredMoney
 from projections.asking.listing import AskedAt, Question
 from projections.asking.money import Balance
 from projections.asking.rows import fetch
@@ -28,7 +28,7 @@ class RepMoney(Shape):
     orders: int
     billed: Balance
     received: Balance
-    refunded: Money
+    refunded: StoredMoney
     receivable: Balance
 
 
@@ -44,8 +44,8 @@ class PeriodMoney(Shape):
     begins: date
     orders: int
     billed: Balance
-    received: Money
-    refunded: Money
+    received: StoredMoney
+    refunded: StoredMoney
 
 
 class ByPeriod(HeadAt):

@@ -20,7 +20,7 @@ from analytics import rfm
 from analytics.facts.asking import Snapshot, currencies, purchases
 from analytics.facts.scope import OfPurchases
 from analytics.facts.store import Manifest, Store
-from events.values import Money
+from events.values import StoredMoney
 from projections.asking.clocks import Moment
 from projections.asking.rows import maker
 from projections.asking.shape import Shape
@@ -47,7 +47,7 @@ class StandingIn(Shape):
 
     recency_days: int
     frequency: int
-    monetary: Money | None
+    monetary: StoredMoney | None
     r_score: int
     f_score: int
     m_score: int

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal, localcontext
 from functools import cached_property
 from types import UnionType
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
@@ -80,7 +80,7 @@ class FactTable:
     def made(self, facts: Sequence[Any]) -> pa.Table:
         """These facts as rows."""
         arrays = [
-            pa.array([_plain(getattr(fact, field.name, None)) for fact in facts], type=field.type)
+            _array([_plain(getattr(fact, field.name, None)) for fact in facts], field.type)
             for field in self.schema
         ]
         return pa.table(arrays, schema=self.schema)
@@ -103,6 +103,19 @@ def kind_of(table: str, column: str, hint: Any) -> pa.DataType:
         if isinstance(mark, Digits):
             return pa.decimal128(mark.precision, mark.scale)
     return KINDS[hint]
+
+
+def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
+    try:
+        return pa.array(values, type=kind)
+    except pa.ArrowInvalid:
+        if not pa.types.is_decimal(kind):
+            raise
+        # Events from before a limit was tightened may be finer than a column.
+        coin = Decimal(1).scaleb(-kind.scale)
+        with localcontext(prec=60):
+            rounded = [v if v is None else v.quantize(coin, ROUND_HALF_UP) for v in values]
+        return pa.array(rounded, type=kind)
 
 
 def _plain(value: Any) -> Any:

@@ -20,10 +20,12 @@ from pydantic import (
 )
 from uuid_utils.compat import uuid7
 
+from aggregates.base import CurrencyDiffers
 from commands.base import Command
 from commands.catalog import CATALOG, Streams
 from commands.handling.request import Request
 from commands.http.problems import Answer, invalid, unprocessable
+from events.currencies import WITHDRAWN
 from events.envelope import Actor
 from events.values import ActorId, Instant
 
@@ -144,6 +146,8 @@ def from_body(
     except ValidationError as error:
         raise Unprocessable(invalid(error)) from None
     fields = command.__dict__
+    occurred_at = _not_ahead(fields["occurred_at"])
+    _refuse_withdrawn(entry, command, occurred_at)
     target = stream_id or fields.get("id") or uuid7()
     command_id = uuid7()
     place = entry.name if stream_id is None else f"{entry.name} {stream_id}"
@@ -157,7 +161,7 @@ def from_body(
         body_hash=hashlib.sha256(place.encode() + b"\n" + raw).digest(),
         command_id=command_id,
         correlation_id=correlation_id or command_id,
-        occurred_at=_not_ahead(fields["occurred_at"]),
+        occurred_at=occurred_at,
         if_match=if_match,
     )
 
@@ -173,6 +177,8 @@ def from_line(raw: bytes, actor: Actor) -> Request:
     except ValidationError as error:
         raise Unprocessable(invalid(error, skip=1)) from None
     entry = ENTRIES[line.command]
+    occurred_at = _not_ahead(line.occurred_at)
+    _refuse_withdrawn(entry, line.data, occurred_at, "data.")
     command_id = uuid7()
     return Request(
         name=line.command,
@@ -184,7 +190,7 @@ def from_line(raw: bytes, actor: Actor) -> Request:
         body_hash=hashlib.sha256(raw).digest(),
         command_id=command_id,
         correlation_id=command_id,
-        occurred_at=_not_ahead(line.occurred_at),
+        occurred_at=occurred_at,
         if_match=line.if_match,
     )
 
@@ -196,6 +202,23 @@ def check_line(raw: bytes) -> list[str]:
     except Unprocessable as error:
         return [f"{e['field']}: {e['message']}" for e in error.answer.body["errors"]]
     return []
+
+
+def _refuse_withdrawn(
+    entry: Entry, command: Command[Any, Any], occurred_at: datetime | None, within: str = ""
+) -> None:
+    """Refuse to bring in money of a currency that was withdrawn by then.
+
+    What moves the amounts of an order or a payment that is there has to be in its currency,
+    whenever that is.
+    """
+    if not entry.creates and CurrencyDiffers in command.rules:
+        return
+    for place, money in command.amounts():
+        last = WITHDRAWN.get(money.currency)
+        if last is not None and (occurred_at or datetime.now(UTC)).date() > last:
+            message = f"was withdrawn on {last}; history has an occurred_at of its time"
+            raise Unprocessable(unprocessable(f"{within}{place}.currency", message))
 
 
 def _not_ahead(occurred_at: datetime | None) -> datetime | None:

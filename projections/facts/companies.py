@@ -37,7 +37,7 @@ def facts(recorded: Recorded) -> list[StageFact]:
         return []
     return [
         StageFact(
-            *head(recorded), event.name, place, stage.name, stage.kind.value, stage.probability
+            *head(recorded), event.name, place, stage.name, str(stage.kind), stage.probability
         )
         for place, stage in enumerate(event.stages)
     ]

@@ -67,7 +67,7 @@ def facts(recorded: Recorded) -> list[AccountFact | TagFact]:
     fact = AccountFact(*head(recorded), kind(recorded), recorded.actor)
     match event:
         case CustomerRegistered() | CustomerDetailsChanged():
-            fact.name, fact.account_kind = event.name, event.kind and event.kind.value
+            fact.name, fact.account_kind = event.name, event.kind and str(event.kind)
             fact.region, fact.industry = event.region, event.industry
             fact.source = event.source
             if isinstance(event, CustomerRegistered):

@@ -67,12 +67,12 @@ def facts(recorded: Recorded) -> list[TicketFact]:
     match event:
         case TicketOpened():
             fact.status, fact.dispatch = "open", "undispatched"
-            fact.customer_id, fact.channel = event.customer_id, event.channel.value
-            fact.topic = event.kind and event.kind.value
-            fact.priority, fact.product = event.priority.value, event.product
+            fact.customer_id, fact.channel = event.customer_id, str(event.channel)
+            fact.topic = event.kind and str(event.kind)
+            fact.priority, fact.product = str(event.priority), event.product
         case TicketClassified():
-            fact.topic = event.kind and event.kind.value
-            fact.priority = event.priority and event.priority.value
+            fact.topic = event.kind and str(event.kind)
+            fact.priority = event.priority and str(event.priority)
             fact.product = event.product
         case TicketDispatched():
             fact.dispatch, fact.technician = "unconfirmed", event.technician
