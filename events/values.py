@@ -26,6 +26,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from events.base import Personal
 from events.currencies import COINS, MINOR_DIGITS
+from events.texts import tidy
 
 EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
 LATEST = datetime(2200, 1, 1, tzinfo=UTC)
@@ -33,6 +34,11 @@ LATEST = datetime(2200, 1, 1, tzinfo=UTC)
 
 DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}.*")
+
+
+def tidied(value: Any) -> Any:
+    """A text as ``texts.tidy`` makes it; anything else is left to other checks."""
+    return tidy(value) if isinstance(value, str) and not value.isascii() else value
 
 
 def _only_iso(value: Any) -> Any:
@@ -142,6 +148,7 @@ Line = Annotated[
     str,
     StringConstraints(min_length=1, max_length=200, strip_whitespace=True),
     AfterValidator(_one_line),
+    BeforeValidator(tidied),
 ]
 """One line of text, 1 to 200 characters."""
 
@@ -149,6 +156,7 @@ Text = Annotated[
     str,
     StringConstraints(min_length=1, max_length=10_000, strip_whitespace=True),
     AfterValidator(_printable),
+    BeforeValidator(tidied),
 ]
 """Some text, 1 to 10,000 characters."""
 
@@ -158,6 +166,7 @@ Email = Annotated[
         strip_whitespace=True, max_length=254, pattern=r"^[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+$"
     ),
     AfterValidator(_printable),
+    BeforeValidator(tidied),
 ]
 """A mail address, as loosely checked as RFC 5321 in the wild asks for."""
 
@@ -165,6 +174,7 @@ ActorId = Annotated[
     str,
     StringConstraints(min_length=1, max_length=200, strip_whitespace=True),
     AfterValidator(_one_line),
+    BeforeValidator(tidied),
 ]
 """Who acts: the id of a person, a service or a policy."""
 

@@ -32,7 +32,7 @@ class AskEvents(Paged):
     type: Annotated[Word, Where("type = %(type)s")] = None
     stream_type: Annotated[Word, Where("stream_type = %(stream_type)s")] = None
     stream_id: Annotated[UUID | None, Where("stream_id = %(stream_id)s")] = None
-    actor: Annotated[Word, Where("actor = %(actor)s")] = None
+    actor: Annotated[Word, Where("normalize(actor) = %(actor)s")] = None
     correlation_id: Annotated[UUID | None, Where("correlation_id = %(correlation_id)s")] = None
     after: Annotated[Position, Where("position > %(after)s")] = None
     until: Annotated[Position, Where("position <= %(until)s")] = None
@@ -46,7 +46,7 @@ class AskEvents(Paged):
 class AskRefusals(Paged):
     """What may be asked of refused commands."""
 
-    actor: Annotated[Word, Where("actor = %(actor)s")] = None
+    actor: Annotated[Word, Where("normalize(actor) = %(actor)s")] = None
     rule: Annotated[Word, Where("rule = %(rule)s")] = None
     stream_id: Annotated[UUID | None, Where("stream_id = %(stream_id)s")] = None
     command: Annotated[Word, Where("command = %(command)s")] = None

@@ -20,6 +20,7 @@ from events.ledger import checkpoints, ledger
 from events.ledger.arrays import register
 from events.ledger.keys import Keyring
 from events.ledger.ledger import SESSION
+from events.texts import tidy
 from projections.asking.clocks import FOREVER, Moment, moment
 from projections.asking.listing import Asked, AskedAt
 from projections.asking.view import Caller, View
@@ -56,7 +57,7 @@ class NotThereYet(RuntimeError):
 
 def caller_of(request: Request) -> Caller:
     """The caller of a request: the actor that it names, trusted as for commands."""
-    return Caller(request.headers.get("x-actor") or ANONYMOUS)
+    return Caller(tidy(request.headers.get("x-actor") or "") or ANONYMOUS)
 
 
 class Reader:

@@ -31,6 +31,7 @@ from events.lead import (
     LeadQualified,
     LeadReturned,
 )
+from events.ledger.codec import READING
 from events.opportunity import (
     CustomerIdentified,
     OpportunityLost,
@@ -178,7 +179,7 @@ TYPES = frozenset[str]().union(*(table.types for table in TABLES))
 VERSION = 1
 """Of what an event adds; to be raised with every change that is no change of a schema."""
 SHAPE = hashlib.sha256(
-    f"{VERSION} {[(table.name, str(table.schema)) for table in TABLES]}".encode()
+    f"{VERSION} {READING} {[(table.name, str(table.schema)) for table in TABLES]}".encode()
 ).hexdigest()[:16]
 """Of files that this code writes; others are written anew."""
 TAKING = {

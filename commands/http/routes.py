@@ -15,6 +15,7 @@ from commands.http.bulk import bulk
 from commands.http.problems import Answer, problem, render, stopping, unprocessable
 from commands.http.wire import ENTRIES, Entry, Unprocessable, from_body
 from events.envelope import Actor
+from events.texts import tidy
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -110,9 +111,9 @@ def actor_of(headers: Headers) -> Actor:
             )
         )
     try:
-        actor = raw.decode().strip()
+        actor = tidy(raw.decode())
     except UnicodeDecodeError:
-        actor = raw.decode("latin-1").strip()
+        actor = tidy(raw.decode("latin-1"))
     if not actor or len(actor) > LONGEST or not actor.isprintable():
         raise Unprocessable(
             unprocessable("X-Actor", f"must be 1 to {LONGEST} printable characters")

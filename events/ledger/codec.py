@@ -14,7 +14,12 @@ from events.catalog import class_of
 from events.envelope import Recorded
 from events.ledger.keys import Keyring, SubjectKey
 from events.ledger.ledger import Stored
+from events.texts import composed
 from events.upcasters import upcast
+
+READING = 2
+"""Raised when stored events read otherwise than before, so that what is made of them is made anew.
+2: texts in NFC."""
 
 
 def subjects(event: Event, stream_id: UUID) -> Iterator[UUID]:
@@ -51,14 +56,25 @@ def decoder(name: str, schema_version: int) -> Callable[[bytes], Event]:
         UnknownEventType: when no class bears the name.
     """
     cls = class_of(name)
+    validate: Callable[[bytes], Event] = cls.__pydantic_validator__.validate_json
     if schema_version == cls.schema_version:
-        return cls.__pydantic_validator__.validate_json
+        return lambda payload: validate(_composed(payload))
 
     def decode(payload: bytes) -> Event:
-        current = upcast(name, schema_version, cls.schema_version, orjson.loads(payload))
-        return cls.model_validate_json(orjson.dumps(current))
+        stored = orjson.loads(_composed(payload))
+        return validate(orjson.dumps(upcast(name, schema_version, cls.schema_version, stored)))
 
     return decode
+
+
+def _composed(payload: bytes) -> bytes:
+    """The same JSON with every text in NFC: older events were stored as they were typed."""
+    if payload.isascii():
+        return payload
+    try:
+        return composed(payload.decode()).encode()
+    except UnicodeDecodeError:
+        return payload  # refused as what it is
 
 
 def decode_sealed(name: str, schema_version: int, payload: bytes) -> Event:
@@ -86,7 +102,7 @@ def unseal(event: Event, event_id: UUID, stream_id: UUID, keyring: Keyring) -> N
         if sealed is not None:
             key = keyring.get((of and fields[of]) or stream_id)
             text = key.open(sealed, event_id.bytes + name.encode()) if key else None
-            fields[name] = ERASED if text is None else text
+            fields[name] = ERASED if text is None else composed(text)
 
 
 def subjects_of_all(events: Iterable[tuple[Event, UUID]]) -> set[UUID]:
@@ -114,6 +130,8 @@ def decode_all(
         decode = decoders.get(kind)
         if decode is None:
             decode = decoders[kind] = decoder(*kind)
+        if not row.actor.isascii():
+            row = row._replace(actor=composed(row.actor))  # noqa: PLW2901 - the row as it reads
         events.append(Recorded._make((*row[:14], decode(row.payload))))
     if personal:
         sealed = [recorded for recorded in events if recorded.event.personal]

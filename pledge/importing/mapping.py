@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from iso4217 import Currency
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from events.currencies import MINOR_DIGITS
+from events.texts import composed
 from pledge.importing.errors import MappingError
 
 SHIPPED = Path(__file__).parent.parent / "mappings"
@@ -35,11 +36,10 @@ def _zone_name(name: str) -> str:
 
 
 def currency_code(code: str) -> str:
-    """Return an ISO 4217 code as it is; ValueError when there is no such currency."""
-    try:
-        return str(Currency(code).value)
-    except ValueError as error:
-        raise ValueError(f"{code!r} is no ISO 4217 currency code") from error
+    """Return an ISO 4217 code as it is; ValueError when there never was such a currency."""
+    if code not in MINOR_DIGITS:
+        raise ValueError(f"{code!r} is no ISO 4217 currency code")
+    return code
 
 
 def _encoding(name: str) -> str:
@@ -140,7 +140,7 @@ def load_mapping(name_or_file: str | Path) -> Mapping:
     """
     path = _locate(name_or_file)
     try:
-        written = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        written = tomllib.loads(composed(path.read_text(encoding="utf-8-sig")))
     except (OSError, UnicodeDecodeError) as error:
         raise MappingError(f"{path}: cannot be read: {error}") from error
     except tomllib.TOMLDecodeError as error:

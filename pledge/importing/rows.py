@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from events.texts import tidy
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -33,4 +35,5 @@ def row_of(
     if len(cells) < len(columns) or any(cells[len(columns) :]):
         reason = f"has {len(cells)} cells where there are {len(columns)} columns"
         return UnreadableRow(line, read, cells, reason)
-    return Row(line, read, {name: cell for name, cell in zip(columns, cells, strict=False) if name})
+    named = zip(columns, cells, strict=False)
+    return Row(line, read, {name: tidy(cell) for name, cell in named if name})

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, Protocol, TypeVar
 
 from python_calamine import CalamineError, load_workbook
 
+from events.texts import tidy
 from pledge.importing.dumps import DumpTable
 from pledge.importing.errors import SourceError
 from pledge.importing.mapping import DUMP, SPACE, WORKBOOKS, SourceRule
@@ -137,7 +138,7 @@ class _CsvTable:
         for _, cells in self._records():
             if isinstance(cells, csv.Error):
                 raise SourceError(f"{self._path}: the header is no CSV: {cells}")
-            header = [cell.strip() for cell in cells]
+            header = [tidy(cell) for cell in cells]
             if not _encodable(header):
                 raise SourceError(
                     f"{self._path}: the header is not {self._encoding}; name the file's encoding "
@@ -155,7 +156,7 @@ class _CsvTable:
                 elif not _encodable(cells):
                     yield UnreadableRow(line, read, cells, f"not {self._encoding} text")
                 else:
-                    yield row_of(line, read, self.columns, [cell.strip() for cell in cells])
+                    yield row_of(line, read, self.columns, cells)
         except _READING_FAULTS as error:
             raise SourceError(f"{self._path} cannot be read further: {error}") from error
 
@@ -169,7 +170,7 @@ class _CsvTable:
             except csv.Error as error:
                 yield line, error
                 continue
-            if any(cell.strip() for cell in cells):
+            if any(map(tidy, cells)):
                 yield line, cells
 
 
@@ -226,4 +227,4 @@ def _text(cell: object) -> str:
         case timedelta():
             return format(Decimal(str(cell.total_seconds())), "f")
         case _:
-            return str(cell).strip()
+            return tidy(str(cell))

@@ -11,6 +11,7 @@ from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError
 from jinja2.meta import find_undeclared_variables
 from jinja2.sandbox import SandboxedEnvironment
 
+from events.texts import tidy
 from pledge.importing.errors import UnfitError
 
 Values = Mapping[str, Any]
@@ -55,7 +56,7 @@ class Text:
         if isinstance(self.template, str):
             return self.template
         try:
-            return self.template.render(values).strip()
+            return tidy(self.template.render(values))
         except _RENDERING_FAULTS as error:
             raise UnfitError(_reason(error)) from error
 

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from events import values
@@ -40,7 +40,11 @@ class Where:
     value: Callable[[Any], Any] | None = None
 
 
-Word = Annotated[str | None, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
+Word = Annotated[
+    str | None,
+    Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$"),
+    BeforeValidator(values.tidied),
+]
 Time = Instant | None
 Day = values.Day | None
 UUID_TEXT = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"

@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 from events.base import Event
 from events.envelope import Recorded
+from events.ledger.codec import READING
 from projections.engine.tables import Rows, Sums, Table
 
 
@@ -60,8 +61,8 @@ class ReadModel:
 
     @cached_property
     def shape(self) -> str:
-        """Changes whenever the tables or the revision do; another shape asks for a rebuild."""
-        parts = [str(self.revision)]
+        """Changes when the tables, the revision or the reading of events do: it is then rebuilt."""
+        parts = [str(self.revision), str(READING)]
         for table in self.tables:
             parts += [table.ddl(), *table.index_ddl()]
             if isinstance(table, Sums):

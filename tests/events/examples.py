@@ -14,9 +14,10 @@ from events.currencies import MINOR_DIGITS
 from events.ledger.keys import Keyring
 from events.lines import PricedLine
 from events.order import Instalment
+from events.texts import composed
 from events.values import Money, StageKind
 
-TEXTS = st.text(max_size=60)
+TEXTS = st.text(max_size=60).map(composed)
 IDS = st.uuids() | st.integers(1, 4).map(lambda n: UUID(int=n))
 
 

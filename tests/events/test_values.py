@@ -92,7 +92,14 @@ def test_money_is_never_finer_than_a_coin(amount: str, currency: str) -> None:
         money(amount, currency)
 
 
-@pytest.mark.parametrize("currency", ["eur", "EURO", "XXX", "", "€", "EUR ", "DEM"])
+@pytest.mark.parametrize(
+    ("currency", "shown"), [("DEM", "1.00"), ("ITL", "1"), ("BGN", "1.00"), ("HRK", "1.00")]
+)
+def test_the_digits_of_withdrawn_currencies_stay_known(currency: str, shown: str) -> None:
+    assert str(money("1", currency).amount) == shown
+
+
+@pytest.mark.parametrize("currency", ["eur", "EURO", "XXX", "", "€", "EUR ", "QQQ"])
 def test_money_has_a_currency_of_iso_4217(currency: str) -> None:
     with pytest.raises(ValidationError, match="ISO 4217"):
         money("1", currency)
