@@ -89,9 +89,9 @@ class _Compiler:
 
     def __post_init__(self) -> None:
         self.lookups: dict[str, dict[str, str]] = {name: {} for name in self.mapping.lookups}
-        self.language = Language(self.mapping.values, self.lookups)
-        self.namespace = namespace_of(self.mapping.name)
         self.zone = time_zone(self.mapping.time_zone)
+        self.language = Language(self.mapping.values, self.lookups, self.zone)
+        self.namespace = namespace_of(self.mapping.name)
 
     def take_columns(self) -> tuple[tuple[str, str], ...]:
         taken = tuple(dict.fromkeys(self.columns))

@@ -80,6 +80,7 @@ class SourceRule(_Section):
     table: str | None = None
     encoding: Annotated[str, AfterValidator(_encoding)] = "utf-8-sig"
     delimiter: Annotated[str, Field(pattern=r"^(.|space)$")] = ","
+    skip: Annotated[int, Field(ge=0)] = 0
     header: bool = True
     columns: list[str] | None = None
 

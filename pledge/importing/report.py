@@ -18,6 +18,9 @@ from pledge.importing.errors import SourceError
 from pledge.importing.plan import Line
 from pledge.importing.sources import REJECTED
 
+SHOWN = 10
+"""Of how many rows a warning is shown."""
+
 
 @dataclass(frozen=True, slots=True)
 class Origin:
@@ -47,7 +50,8 @@ class Report:
 
     `rejected` counts the lines of the file `rejects`, which is there only when there are any;
     `unused` names the folder's files that the mapping does not; `position` is the highest ledger
-    position among the answers.
+    position among the answers; `swallowed` are the rows with a cell that goes over several lines,
+    and how many of these look like rows of their own.
     """
 
     mapping: str
@@ -59,6 +63,7 @@ class Report:
     rejected: int = 0
     rejects: Path | None = None
     position: int | None = None
+    swallowed: list[tuple[str, int]] = field(default_factory=list)
 
     def tally(self, command: str) -> Tally:
         """Return the counts of one command, made when they are first asked for."""
@@ -78,6 +83,12 @@ class Report:
         console.print(table)
         if self.unused:
             console.print(f"not used: {', '.join(self.unused)}", highlight=False, markup=False)
+        for where, lines in self.swallowed[:SHOWN]:
+            noun = "line that looks like a row" if lines == 1 else "lines that look like rows"
+            told = f"look at {where}: a cell in quotes holds {lines:,} {noun}"
+            console.print(told, highlight=False, markup=False, soft_wrap=True)
+        if len(self.swallowed) > SHOWN:
+            console.print(f"… and {len(self.swallowed) - SHOWN:,} rows more", highlight=False)
         if self.rejects is not None:
             noun = "line" if self.rejected == 1 else "lines"
             told = f"rejected: {self.rejected:,} {noun}, each with its reason, in {self.rejects}"

@@ -10,12 +10,14 @@ from events.texts import tidy
 class Row:
     """One row: its first line in the file, 1-based, and its cells by column, without margins.
 
-    `read` is the part of the file that has been read with it, 0 to 1.
+    `read` is the part of the file that has been read with it, 0 to 1; `swallowed` the number of
+    lines within its cells that look like rows of their own.
     """
 
     line: int
     read: float
     cells: Mapping[str, str]
+    swallowed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +30,17 @@ class UnreadableRow:
     reason: str
 
 
+def fits(cells: Sequence[str], width: int) -> bool:
+    """Whether these are the cells of a row so wide; empty ones may follow."""
+    return len(cells) >= width and not any(cells[width:])
+
+
 def row_of(
-    line: int, read: float, columns: Sequence[str], cells: Sequence[str]
+    line: int, read: float, columns: Sequence[str], cells: Sequence[str], swallowed: int = 0
 ) -> Row | UnreadableRow:
     """The row with these cells, or why it cannot be one."""
-    if len(cells) < len(columns) or any(cells[len(columns) :]):
+    if not fits(cells, len(columns)):
         reason = f"has {len(cells)} cells where there are {len(columns)} columns"
         return UnreadableRow(line, read, cells, reason)
     named = zip(columns, cells, strict=False)
-    return Row(line, read, {name: tidy(cell) for name, cell in named if name})
+    return Row(line, read, {name: tidy(cell) for name, cell in named if name}, swallowed)

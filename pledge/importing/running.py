@@ -95,6 +95,8 @@ class _Run:
         if isinstance(row, UnreadableRow):
             self.rejects.add(origin, "", row.reason)
             return
+        if row.swallowed:
+            self.report.swallowed.append((f"{origin}", row.swallowed))
         own = {"row": row.cells, "_line": row.line, "_file": file}
         self.take(origin, commands, {**row.cells, **own})
 

@@ -3,13 +3,15 @@
 import csv
 import gzip
 import io
+import re
 import zlib
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, TypeVar
+from typing import Any, BinaryIO, NamedTuple, Protocol, Self, TypeVar
 
 from python_calamine import CalamineError, load_workbook
 
@@ -17,9 +19,18 @@ from events.texts import tidy
 from pledge.importing.dumps import DumpTable
 from pledge.importing.errors import SourceError
 from pledge.importing.mapping import DUMP, SPACE, WORKBOOKS, SourceRule
-from pledge.importing.rows import Row, UnreadableRow, row_of
+from pledge.importing.rows import Row, UnreadableRow, fits, row_of
+from pledge.importing.styles import Zeros, leading_zeros
 
 REJECTED = ".rejected.csv"
+LINES_OF_A_CELL = 1_000
+"""Over how many lines a record may go."""
+_EXACT_BELOW = 1e15
+_TOO_LONG = (
+    "holds the number {}, and a workbook keeps only 15 digits of a number: format the column as "
+    "text and enter it anew, or export the sheet as CSV from where it came"
+)
+_SEPARATOR = re.compile(r"sep=(.)\s*", re.IGNORECASE)
 
 _READING_FAULTS = (OSError, EOFError, zlib.error, UnicodeError, CalamineError)
 
@@ -100,26 +111,55 @@ def _csv_file(path: Path, rule: SourceRule) -> Iterator[Table]:
         yield _CsvTable(path, rule, text, raw, size)
 
 
-class _Records(Protocol):
-    line_num: int
+class _Torn(NamedTuple):
+    """A line that is no CSV."""
 
-    def __next__(self) -> list[str]: ...
+    cells: list[str]
+    why: str
 
 
-class _Spaced:
-    """Lines whose cells stand apart by any white space."""
+class _Lines:
+    """The lines of a text, of which those that a record took can be given back."""
 
-    def __init__(self, text: io.TextIOWrapper) -> None:
+    def __init__(self, text: Iterator[str]) -> None:
         self._text = text
-        self.line_num = 0
+        self._back: deque[str] = deque()
+        self._before = 0
+        self.taken: list[str] = []
 
-    def __next__(self) -> list[str]:
-        line = next(self._text)
-        self.line_num += 1
-        return line.split()
+    @property
+    def number(self) -> int:
+        """The number of the first line that was taken, from 1."""
+        return self._before + 1
+
+    def begin(self) -> None:
+        """The next line begins a record."""
+        self._before += len(self.taken)
+        self.taken = []
+
+    def give_back(self, kept: int = 1) -> None:
+        """Keep so many of the lines that were taken, and give back the others."""
+        self._back.extendleft(reversed(self.taken[kept:]))
+        del self.taken[kept:]
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> str:
+        if len(self.taken) > LINES_OF_A_CELL:
+            raise csv.Error(f"a quote is not closed within {LINES_OF_A_CELL} lines")
+        line = self._back.popleft() if self._back else next(self._text)
+        self.taken.append(line)
+        return line
 
 
 class _CsvTable:
+    """A quote that opens where none was meant takes no other row with it.
+
+    A record that goes over several lines has to be as wide as the header, or else its first line
+    alone is rejected, and reading goes on with the second one.
+    """
+
     def __init__(
         self, path: Path, rule: SourceRule, text: io.TextIOWrapper, raw: BinaryIO, size: int
     ) -> None:
@@ -127,17 +167,30 @@ class _CsvTable:
         self._encoding = rule.encoding
         self._raw = raw
         self._size = size
-        self._reader: _Records = (
-            _Spaced(text)
-            if rule.delimiter == SPACE
-            else csv.reader(text, delimiter=rule.delimiter, strict=True)
-        )
+        self._lines = _Lines(text)
+        self._delimiter = rule.delimiter
+        for _ in range(rule.skip):
+            next(self._lines, None)
+            self._lines.begin()
+        self._width = 0
+        self._heed_separator()
         self.columns: Sequence[str] = rule.columns or self._header()
+        self._width = len(self.columns)
+
+    def _heed_separator(self) -> None:
+        """Spreadsheets write ``sep=;`` above the header, and mean it."""
+        first = next(self._lines, None)
+        found = _SEPARATOR.fullmatch(first) if first is not None else None
+        if found is not None:
+            self._delimiter = found[1]
+            self._lines.begin()
+        elif first is not None:
+            self._lines.give_back(0)
 
     def _header(self) -> list[str]:
         for _, cells in self._records():
-            if isinstance(cells, csv.Error):
-                raise SourceError(f"{self._path}: the header is no CSV: {cells}")
+            if isinstance(cells, _Torn):
+                raise SourceError(f"{self._path}: the header is no CSV: {cells.why}")
             header = [tidy(cell) for cell in cells]
             if not _encodable(header):
                 raise SourceError(
@@ -151,27 +204,51 @@ class _CsvTable:
         try:
             for line, cells in self._records():
                 read = min(self._raw.tell() / self._size, 1.0)
-                if isinstance(cells, csv.Error):
-                    yield UnreadableRow(line, read, [], f"no CSV: {cells}")
+                if isinstance(cells, _Torn):
+                    yield UnreadableRow(line, read, cells.cells, f"no CSV: {cells.why}")
                 elif not _encodable(cells):
                     yield UnreadableRow(line, read, cells, f"not {self._encoding} text")
                 else:
-                    yield row_of(line, read, self.columns, cells)
+                    yield row_of(line, read, self.columns, cells, self._swallowed())
         except _READING_FAULTS as error:
             raise SourceError(f"{self._path} cannot be read further: {error}") from error
 
-    def _records(self) -> Iterator[tuple[int, list[str] | csv.Error]]:
+    def _records(self) -> Iterator[tuple[int, list[str] | _Torn]]:
         while True:
-            line = self._reader.line_num + 1
+            self._lines.begin()
+            line = self._lines.number
+            cells: list[str] | _Torn
             try:
-                cells = next(self._reader)
+                cells = self._record()
             except StopIteration:
                 return
             except csv.Error as error:
-                yield line, error
-                continue
-            if any(map(tidy, cells)):
+                cells = self._torn(str(error))
+            else:
+                long = len(self._lines.taken)
+                if long > 1 and self._width > 0 and not fits(cells, self._width):
+                    cells = self._torn(
+                        f"has a quote, and {len(cells)} cells over {long} lines where there are "
+                        f"{self._width} columns"
+                    )
+            if isinstance(cells, _Torn) or any(map(tidy, cells)):
                 yield line, cells
+
+    def _record(self) -> list[str]:
+        if self._delimiter == SPACE:
+            return next(self._lines).split()
+        return next(csv.reader(self._lines, delimiter=self._delimiter, strict=True))
+
+    def _swallowed(self) -> int:
+        """How many of the record's further lines look like rows of their own."""
+        delimiters = max(self._width - 1, 1)
+        return sum(line.count(self._delimiter) >= delimiters for line in self._lines.taken[1:])
+
+    def _torn(self, why: str) -> _Torn:
+        """The first line of a record that is none, with the cells that it has by its delimiters."""
+        self._lines.give_back()
+        [line] = self._lines.taken
+        return _Torn([tidy(cell) for cell in line.rstrip("\r\n").split(self._delimiter)], why)
 
 
 @contextmanager
@@ -182,16 +259,16 @@ def _workbook(path: Path, rule: SourceRule) -> Iterator[Table]:
         name = rule.sheet or book.sheet_names[0]
         if name not in book.sheet_names:
             raise SourceError(f"{path} has no sheet {name!r}; it has {', '.join(book.sheet_names)}")
-        yield _SheetTable(path, rule, book.get_sheet_by_name(name))
+        yield _SheetTable(path, rule, book.get_sheet_by_name(name), leading_zeros(path, name))
 
 
 class _SheetTable:
-    def __init__(self, path: Path, rule: SourceRule, sheet: Any) -> None:
+    def __init__(self, path: Path, rule: SourceRule, sheet: Any, zeros: Zeros) -> None:
         self._height = max(sheet.total_height, 1)
         self._records = (
-            (line, [_text(cell) for cell in cells])
+            (line, [_text(cell, zeros.get((line, at), 0)) for at, cell in enumerate(cells, 1)])
             for line, cells in enumerate(sheet.iter_rows(), 1)
-            if any(cell != "" for cell in cells)
+            if line > rule.skip and any(cell != "" for cell in cells)
         )
         if rule.columns:
             self.columns: Sequence[str] = rule.columns
@@ -203,7 +280,12 @@ class _SheetTable:
 
     def rows(self) -> Iterator[Row | UnreadableRow]:
         for line, cells in self._records:
-            yield row_of(line, min(line / self._height, 1.0), self.columns, cells)
+            read = min(line / self._height, 1.0)
+            inexact = [cell for cell in cells if isinstance(cell, _Inexact)]
+            if inexact:
+                yield UnreadableRow(line, read, cells, _TOO_LONG.format(inexact[0]))
+            else:
+                yield row_of(line, read, self.columns, cells)
 
 
 def _encodable(cells: Sequence[str]) -> bool:
@@ -214,10 +296,25 @@ def _encodable(cells: Sequence[str]) -> bool:
     return True
 
 
-def _text(cell: object) -> str:
+class _Inexact(str):
+    """A number of more digits than a workbook keeps."""
+
+    __slots__ = ()
+
+
+def _text(cell: object, width: int) -> str:
+    """A cell as text.
+
+    Args:
+        width: to how many digits its format fills it up with zeros in front.
+    """
     match cell:
         case bool():
             return "true" if cell else "false"
+        case float() if cell.is_integer() and abs(cell) >= _EXACT_BELOW:
+            return _Inexact(f"{cell:.0f}")
+        case float() if cell.is_integer() and width:
+            return f"{cell:0{width}.0f}"
         case float():
             return format(Decimal(f"{cell:.15g}"), "f")
         case datetime():

@@ -25,6 +25,10 @@ _BUILT_IN = (
 )
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,2})?", re.ASCII)
 _LONGEST_NUMBER = 60
+_GROUP = 3
+_LOOK_ALIKE = str.maketrans(
+    {**dict.fromkeys("\u00a0\u2007\u2009\u202f", " "), "\u2019": "'", "\u2212": "-"}
+)
 _ISO_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _TIME_OF_DAY = re.compile(r"%[HIMSfpXcTzZ]")
 _EXACT = Context(prec=200, traps=[Inexact, InvalidOperation])
@@ -82,12 +86,14 @@ class Language:
     Args:
         tables: for ``fix``.
         lookups: for ``lookup``, to be filled before the first row.
+        zone: in which ``date`` tells the day of an instant.
     """
 
     def __init__(
         self,
         tables: Mapping[str, Mapping[str, str]],
         lookups: Mapping[str, Mapping[str, str]] | None = None,
+        zone: tzinfo = UTC,
     ) -> None:
         known = lookups or {}
 
@@ -107,7 +113,7 @@ class Language:
         own = {
             "fix": fix,
             "lookup": lookup,
-            "date": _date,
+            "date": lambda value, form: _date(str(value), form, zone),
             "number": number,
             "times": _times,
             "round": _round,
@@ -196,15 +202,34 @@ def instant(text: str, zone: tzinfo) -> str:
 def number(value: object, point: str = ".", group: str = "") -> Any:
     """Return the Decimal that a text means; an empty text stays empty, anything else: UnfitError.
 
-    `point` parts the decimals, `group` is what stands between the thousands.
+    `point` parts the decimals, `group` is what stands between groups of digits: each of three, as
+    in 1,234,567, or only the last one, as in 12,34,567. White space of any width is a space, and
+    any apostrophe an apostrophe.
     """
     if isinstance(value, Decimal) or value == "":
         return value
     text = str(value).strip()
-    plain = (text.replace(group, "") if group else text).replace(point, ".")
+    written = text.translate(_LOOK_ALIKE)
+    sign = written[:1] if written[:1] in ("+", "-") else ""
+    whole, mark, rest = written[len(sign) :].partition(point)
+    if group and group in whole:
+        first, *groups = whole.split(group)
+        last = groups.pop()
+        if not (
+            1 <= len(first) <= _GROUP
+            and len(last) == _GROUP
+            and (all(len(one) == _GROUP for one in groups) or _is_indian(first, groups))
+        ):
+            raise UnfitError(f"{text!r} is not a number with {group!r} between its thousands")
+        whole = "".join((first, *groups, last))
+    plain = f"{sign}{whole}{'.' if mark else ''}{rest}"
     if len(plain) > _LONGEST_NUMBER or not _NUMBER.fullmatch(plain):
         raise UnfitError(f"{text!r} is not a number")
     return Decimal(plain)
+
+
+def _is_indian(first: str, groups: list[str]) -> bool:
+    return len(first) < _GROUP and all(len(one) == _GROUP - 1 for one in groups)
 
 
 def rounded(amount: Decimal, digits: int) -> Decimal:
@@ -222,8 +247,7 @@ def _round(value: object, digits: int = 0) -> Any:
     return amount if amount == "" else rounded(amount, digits)
 
 
-def _date(value: object, form: str) -> str:
-    text = str(value)
+def _date(text: str, form: str, zone: tzinfo) -> str:
     if not text:
         return ""
     try:
@@ -232,7 +256,9 @@ def _date(value: object, form: str) -> str:
         if not _ISO_DATE.match(text):
             raise UnfitError(f"{text!r} is no date of the form {form!r}") from error
         moment = datetime.fromisoformat(text)
-    return moment.isoformat() if _TIME_OF_DAY.search(form) else moment.date().isoformat()
+    if _TIME_OF_DAY.search(form):
+        return moment.isoformat()
+    return (moment if moment.tzinfo is None else moment.astimezone(zone)).date().isoformat()
 
 
 def _check_date_form(form: str) -> None:

@@ -7,6 +7,7 @@ import re
 import threading
 import tomllib
 import tracemalloc
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator
 from decimal import Decimal
@@ -15,6 +16,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid5
+from zoneinfo import ZoneInfo
 
 import orjson
 import pytest
@@ -199,6 +201,13 @@ def rendered(source: str, **values: str) -> str:
         ("{{ a | times('0.1') }}", "0.3", "0.03"),
         ("{{ a | times(2) }}", "", ""),
         ("{{ a | number(point=',', group='.') }}", "1.234,50", "1234.50"),
+        ("{{ a | number(point=',', group='.') }}", "1.234.567", "1234567"),
+        ("{{ a | number(point=',', group='.') }}", "-1.234,5", "-1234.5"),
+        ("{{ a | number(point=',', group='.') }}", "43,5", "43.5"),
+        ("{{ a | number(group=',') }}", "12,34,567.8", "1234567.8"),
+        ("{{ a | number(point=',', group=' ') }}", "1\u202f234,50", "1234.50"),
+        ('{{ a | number(group="\'") }}', "1\u2019234.50", "1234.50"),
+        ("{{ a | number }}", "\u221212.50", "-12.50"),
         ("{{ a | number }}", "1.1E+05", "110000"),
         ("{{ a | round(2) }}", "2.345", "2.35"),
         ("{{ a | date('%d/%m/%Y') }}", "31/12/2016", "2016-12-31"),
@@ -219,6 +228,14 @@ def test_a_template_gives_its_text(source: str, value: str, text: str) -> None:
     [
         ("{{ a | number }}", "n/a", "'n/a' is not a number"),
         ("{{ a | number }}", "1e999999", "'1e999999' is not a number"),
+        ("{{ a | number(point=',', group='.') }}", "43.5", "'43.5' is not a number with '.'"),
+        ("{{ a | number(point=',', group='.') }}", "1.2345", "between its thousands"),
+        ("{{ a | number(point=',', group='.') }}", "1234.567", "between its thousands"),
+        ("{{ a | number(point=',', group='.') }}", ".567", "between its thousands"),
+        ("{{ a | number(point=',', group='.') }}", "1..567", "between its thousands"),
+        ("{{ a | number(point=',', group='.') }}", "1,234.567", "is not a number"),
+        ("{{ a | number(group=',') }}", "1,23,4567", "between its thousands"),
+        ("{{ a | number(group=',') }}", "123,45,678", "between its thousands"),
         ("{{ a | number }}", "9" * 70, "is not a number"),
         ("{{ a | date('%d/%m/%Y') }}", "31/31/2016", "no date of the form '%d/%m/%Y'"),
         ("{{ a | date('%d/%m/%Y') }}", "2016-31-12", "month must be in 1..12"),
@@ -231,6 +248,21 @@ def test_a_template_gives_its_text(source: str, value: str, text: str) -> None:
 def test_an_unfit_cell_is_told(source: str, value: str, reason: str) -> None:
     with pytest.raises(UnfitError, match=reason.replace("/", ".")):
         rendered(source, a=value)
+
+
+@pytest.mark.parametrize(
+    ("text", "day"),
+    [
+        ("2025-02-28T23:30:00Z", "2025-03-01"),
+        ("2025-02-28T23:30:00+01:00", "2025-02-28"),
+        ("2025-02-28T23:30:00", "2025-02-28"),
+        ("2025-02-28 22:59:59-00:30", "2025-03-01"),
+        ("28.02.2025", "2025-02-28"),
+    ],
+)
+def test_the_day_of_an_instant_is_that_of_the_mappings_zone(text: str, day: str) -> None:
+    language = Language({}, zone=ZoneInfo("Europe/Berlin"))
+    assert language.text("{{ a | date('%d.%m.%Y') }}").render({"a": text}) == day
 
 
 @pytest.mark.parametrize(
@@ -495,6 +527,107 @@ def test_rows_that_cannot_be_read_are_rejected_with_line_and_reason(folder: Path
     assert rejected(report)[4]["command"] == "opportunities/open"
     assert json.loads(rejected(report)[4]["row"])["Won on"] == "2024-01-01"
     assert report.rejects == folder.parent / "in.rejected.csv"
+
+
+@pytest.mark.parametrize(
+    ("torn", "cells"),
+    [
+        ('2,Beta,"call back,20.00', ["2", "Beta", '"call back', "20.00"]),
+        ('2,Beta,"call" back,20.00', ["2", "Beta", '"call" back', "20.00"]),
+        ('2,"Beta,call back,20.00', ["2", '"Beta', "call back", "20.00"]),
+        ('2,Beta,call back,"20.00', ["2", "Beta", "call back", '"20.00']),
+    ],
+)
+@pytest.mark.parametrize("last", ["6,Zeta,ok,60.00", '6,Zeta,"ok",60.00', '6,Zeta,"a\nb",60.00'])
+def test_a_stray_quote_takes_no_other_row_with_it(
+    tmp_path: Path, torn: str, cells: list[str], last: str
+) -> None:
+    rows = ["id,name,note,amount", "1,Alpha,ok,10.00", torn, "3,Gamma,ok,30.00"]
+    rows += ["4,Delta,ok,40.00", "5,Eps,ok,50.00", last]
+    (tmp_path / "p.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    (tmp_path / "m.toml").write_text(PEOPLE, encoding="utf-8")
+    lines, report = dry_lines(tmp_path / "p.csv", tmp_path / "m.toml")
+    assert [line["data"]["name"] for line in lines] == ["Alpha", "Gamma", "Delta", "Eps", "Zeta"]
+    [told] = rejected(report)
+    assert (told["line"], json.loads(told["row"])) == ("3", cells)
+    assert told["reason"].startswith("no CSV: ")
+    assert report.swallowed == []
+
+
+PEOPLE = """\
+name = "people"
+[[files]]
+file = "p.csv"
+  [[files.commands]]
+  command = "people/add"
+  id = "{{ id }}"
+  data.name = "{{ name }}"
+  data.note = "{{ note }}"
+"""
+
+
+def test_a_quote_that_is_never_closed_costs_its_row_alone(tmp_path: Path) -> None:
+    rows = "".join(f"{n},N{n},ok,1\n" for n in range(3_000))
+    (tmp_path / "p.csv").write_text(f'id,name,note,amount\nx,"open,,\n{rows}', encoding="utf-8")
+    (tmp_path / "m.toml").write_text(PEOPLE, encoding="utf-8")
+    lines, report = dry_lines(tmp_path / "p.csv", tmp_path / "m.toml")
+    assert len(lines) == 3_000
+    assert [told["line"] for told in rejected(report)] == ["2"]
+    assert "not closed within 1000 lines" in rejected(report)[0]["reason"]
+
+
+def test_a_cell_that_swallows_what_looks_like_rows_is_told(tmp_path: Path) -> None:
+    text = 'id,name,note,amount\n1,A,"x\n2,B,y,2\n3,C,z,3\n4,D,",4\n5,E,"two\nlines",5\n'
+    (tmp_path / "p.csv").write_text(text, encoding="utf-8")
+    (tmp_path / "m.toml").write_text(PEOPLE, encoding="utf-8")
+    lines, report = dry_lines(tmp_path / "p.csv", tmp_path / "m.toml")
+    assert [line["data"]["name"] for line in lines] == ["A", "E"]
+    assert report.swallowed == [("p.csv line 2", 3)]
+    console = Console(record=True, width=100)
+    report.show(console)
+    assert "look at p.csv line 2: a cell in quotes holds 3 lines" in console.export_text()
+
+
+def test_lines_before_the_header_are_skipped_and_a_named_separator_is_heeded(
+    tmp_path: Path,
+) -> None:
+    text = "Report of March\n\nsep=;\nid;name;note\n1;Ann;a, b\n"
+    (tmp_path / "p.csv").write_text(text, encoding="utf-8")
+    mapping = PEOPLE.replace('file = "p.csv"', 'file = "p.csv"\nskip = 2')
+    (tmp_path / "m.toml").write_text(mapping, encoding="utf-8")
+    [line], _ = dry_lines(tmp_path / "p.csv", tmp_path / "m.toml")
+    assert line["data"] == {"name": "Ann", "note": "a, b"}
+
+
+def test_texts_are_composed_whoever_typed_them(tmp_path: Path) -> None:
+    typed = unicodedata.normalize("NFD", "Größe")
+    text = f"id,{typed},note\n1,\u200b{typed}\u00a0,x\n\u200b,\ufeff,\n"
+    (tmp_path / "p.csv").write_text(text, encoding="utf-8")
+    mapping = PEOPLE.replace("{{ name }}", "{{ row['Größe'] | fix('sizes') }}")
+    fixed = f'[values.sizes]\n"{typed}" = "size"\n'
+    (tmp_path / "m.toml").write_text(f"{mapping}\n{fixed}", encoding="utf-8")
+    [line], report = dry_lines(tmp_path / "p.csv", tmp_path / "m.toml")
+    assert line["data"]["name"] == "size"
+    assert report.rows == 1
+
+
+def test_what_a_workbook_cannot_hold_is_refused_and_leading_zeros_are_read(tmp_path: Path) -> None:
+    book = xlsxwriter.Workbook(tmp_path / "book.xlsx")
+    sheet = book.add_worksheet("Deals")
+    zip_code = book.add_format({"num_format": "00000"})
+    sheet.write_row(0, 0, ["id", "Signed on", "amount", "open"])
+    for row, account in enumerate((4000123412341234, 4000123412341235, 999999999999999), 1):
+        sheet.write_row(row, 0, [account, "2017-03-01", "1", "no"])
+    sheet.write(4, 0, 1067, zip_code)
+    sheet.write_row(4, 1, ["2017-03-01", "1", "no"])
+    book.close()
+    (tmp_path / "book.toml").write_text(EXCEL, encoding="utf-8")
+    lines, report = dry_lines(tmp_path / "book.xlsx", tmp_path / "book.toml")
+    assert [line["data"]["id"] for line in lines] == ["999999999999999", "01067"]
+    told = rejected(report)
+    assert [one["line"] for one in told] == ["2", "3"]
+    assert "holds the number 4000123412341235" in told[1]["reason"]
+    assert "format the column as text" in told[1]["reason"]
 
 
 def test_a_header_of_another_encoding_is_told(folder: Path) -> None:

@@ -33,11 +33,11 @@ def test_a_customer_is_found_however_its_name_and_the_question_are_typed(company
 def test_what_was_stored_as_it_was_typed_compares_equal(company: World) -> None:
     """Events of versions that did not compose texts."""
     company.do("customers/register", ANN, name="Ann")
-    for type, data in (
+    for name, data in (
         ("customer.tagged", {"tag": TYPED}),
         ("customer.claimed", {"owner": normalize("NFD", REP)}),
     ):
-        company.slip_in("customer", ANN, type, orjson.dumps(data))
+        company.slip_in("customer", ANN, name, orjson.dumps(data))
     head = company.head()
     company.do("customers/tag", ANN, tag=NAME)
     assert company.head() == head, "it was tagged with an equal tag already"
