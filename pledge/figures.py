@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import orjson
-import pyarrow as pa
-import pyarrow.parquet as pq
 import vl_convert
 from fastapi import FastAPI
 from rich.console import Console
@@ -22,12 +19,15 @@ from analytics.catalog import BY_NAME
 from analytics.facts.store import Store
 from analytics.figure import Chart
 from pledge.wiring import Parts
-from read_api.answers import PARQUET
+from read_api.answers import JSON
 from read_api.app import install
+from read_api.files import FORMS
 from read_api.reading import Reader
 
 BAR = 40
 """Characters of the longest bar."""
+MEDIA = {"json": JSON, **{form.suffix: media for media, form in FORMS.items()}}
+"""By a file's suffix."""
 SHADES = " ░▒▓█"
 LOOK = {
     "background": "white",
@@ -50,10 +50,10 @@ def ask(
     *,
     every_page: bool = False,
 ) -> bytes:
-    """What ``GET /analytics/{figure}`` answers, as JSON, CSV or Parquet.
+    """What ``GET /analytics/{figure}`` answers, in the form of a file's suffix.
 
     Args:
-        every_page: whether to answer all pages of a list as one.
+        every_page: whether to answer all pages of a list as one; other forms than JSON do.
 
     Raises:
         NoSuchFigure: when there is no such figure, or a parameter is wrong.
@@ -61,7 +61,7 @@ def ask(
     if figure not in BY_NAME:
         there = ", ".join(sorted(BY_NAME))
         raise NoSuchFigure(f"No figure is called {figure}. There are: {there}.")
-    accept = {"json": "application/json", "csv": "text/csv", "parquet": PARQUET}[form]
+    accept = MEDIA[form]
     reader = Reader(found.conninfo, found.keyring(), size=1, facts=store)
     app = FastAPI()
     install(app, reader)
@@ -71,7 +71,7 @@ def ask(
         async with httpx2.AsyncClient(transport=transport, base_url="http://pledge") as client:
             path, params = f"/analytics/{figure}", dict(asked)
             got = [await client.get(path, params=params, headers={"accept": accept})]
-            while every_page and (link := _next(got[-1], form)) is not None:
+            while every_page and (link := _next(got[-1])) is not None:
                 got.append(await client.get(link, headers={"accept": accept}))
             return got
 
@@ -85,36 +85,20 @@ def ask(
         told = got.json()
         errors = [f"{e['field']}: {e['message']}" for e in told.get("errors", ())]
         raise NoSuchFigure("; ".join(errors) or told.get("detail") or told["title"])
-    return got.content if len(pages) == 1 else JOINED[form]([page.content for page in pages])
+    return got.content if len(pages) == 1 else _one_json([page.content for page in pages])
 
 
-def _next(got: httpx2.Response, form: str) -> str | None:
-    if got.status_code != httpx2.codes.OK:
+def _next(got: httpx2.Response) -> str | None:
+    if got.status_code != httpx2.codes.OK or got.headers["content-type"] != JSON:
         return None
-    if form == "json":
-        link: str | None = got.json().get("next")
-        return link
-    return got.links.get("next", {}).get("url")
+    link: str | None = got.json().get("next")
+    return link
 
 
 def _one_json(pages: list[bytes]) -> bytes:
     told = [orjson.loads(page) for page in pages]
     items = [item for page in told for item in page["items"]]
     return orjson.dumps({**told[0], "items": items, "next": None})
-
-
-def _one_csv(pages: list[bytes]) -> bytes:
-    """Every page has the same columns; a header has no line break in it."""
-    return pages[0] + b"".join(page.partition(b"\r\n")[2] for page in pages[1:])
-
-
-def _one_parquet(pages: list[bytes]) -> bytes:
-    out = pa.BufferOutputStream()
-    pq.write_table(pa.concat_tables(pq.read_table(io.BytesIO(page)) for page in pages), out)
-    return bytes(out.getvalue())
-
-
-JOINED = {"json": _one_json, "csv": _one_csv, "parquet": _one_parquet}
 
 
 def show(answer: bytes, figure: str, console: Console) -> None:

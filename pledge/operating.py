@@ -176,7 +176,7 @@ def analytics_show(
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw it into an .svg or .png.")] = None,
     to: Annotated[
-        Path | None, typer.Option(help="Write it into a .json, .csv or .parquet.")
+        Path | None, typer.Option(help="Write it into a .json, .ndjson, .csv, .xlsx or .parquet.")
     ] = None,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print the API's own answer.")] = False,
@@ -188,8 +188,8 @@ def analytics_show(
     if wrong := [name for name, sign, _ in pairs if not (name and sign)]:
         raise Failed(f"{wrong[0]!r} is no parameter; write NAME=VALUE, like from=2026-01-01.")
     form = "json" if to is None else to.suffix.lower().removeprefix(".")
-    if form not in {"json", "csv", "parquet"}:
-        raise Failed(f"{to} should end with .json, .csv or .parquet.")
+    if form not in figures.MEDIA:
+        raise Failed(f"{to} should end with .{', .'.join(figures.MEDIA)}.")
     if form != "json" and (plot is not None or as_json):
         raise Failed(f"--to {to.name if to else ''} goes neither with --plot nor with --json.")
     settings = Settings()

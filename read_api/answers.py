@@ -1,106 +1,164 @@
-"""Representations of answers: JSON, CSV, Parquet, and problems as in RFC 9457."""
+"""Answers in the form that was asked for, JSON or a file; problems as in RFC 9457."""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import date, datetime
-from decimal import Decimal
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from http import HTTPStatus
-from typing import Any, get_args
-from uuid import UUID
+from tempfile import SpooledTemporaryFile
+from typing import IO, Any, get_args
 
 import orjson
-import pyarrow as pa
-import pyarrow.parquet as pq
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.responses import StreamingResponse
 from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
-from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from events.values import Money
 from projections.asking.clocks import Unanswerable
-from projections.asking.money import Balance
-from projections.asking.rows import plain
 from projections.asking.shape import Shape
 from projections.engine.folding import Poison
+from read_api.files import (
+    FORMS,
+    NDJSON,
+    Pages,
+    TooLongForASheet,
+    fields_of,
+    json_default,
+    rows_of,
+    unrolled,
+)
 from read_api.reading import NotThereYet
 
 PROBLEM = "application/problem+json"
-PARQUET = "application/vnd.apache.parquet"
-COLUMNS = {
-    bool: pa.bool_(),
-    int: pa.int64(),
-    float: pa.float64(),
-    Decimal: pa.decimal128(38, 6),
-    date: pa.date32(),
-    datetime: pa.timestamp("us", tz="UTC"),
-}
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
+JSON = "application/json"
+IN_MEMORY = 4_000_000
+"""Bytes of a file that is held in memory on its way out."""
+PIECE = 262_144
+
+More = Callable[[str], Any]
+"""Gives the page of a cursor."""
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, BaseModel):
-        return _fields_of(value)
-    if isinstance(value, Decimal):
-        return str(value)
-    raise TypeError(type(value).__name__)
-
-
-def _fields_of(part: BaseModel) -> dict[str, Any]:
-    """A part's fields, by the names that answers give them."""
-    fields = part.__dict__
-    aliases = _aliases(type(part))
-    return {aliases.get(n, n): v for n, v in fields.items()} if aliases else fields
-
-
-@lru_cache(1_000)
-def _aliases(kind: type[BaseModel]) -> dict[str, str]:
-    return {name: field.alias for name, field in kind.model_fields.items() if field.alias}
-
-
-def _json(value: Any) -> str:
-    return orjson.dumps(value, default=_plain, option=orjson.OPT_UTC_Z).decode()
+class NotAcceptable(ValueError):
+    """A form was asked for that the answer has not; the message names those that it has."""
 
 
 def as_json(body: Any, *, etag: int | None = None) -> Response:
     """A JSON answer; times as ISO 8601 in UTC, decimals as strings."""
     headers = {} if etag is None else {"ETag": f'"{etag}"'}
-    content = orjson.dumps(body, default=_plain, option=orjson.OPT_UTC_Z)
-    return Response(content, media_type="application/json", headers=headers)
+    content = orjson.dumps(body, default=json_default, option=orjson.OPT_UTC_Z)
+    return Response(content, media_type=JSON, headers=headers)
 
 
-def told(request: Request, page: Any, *, is_ranked: bool = False) -> Response:
-    """A page of rows: JSON with a ``next`` link, or CSV or Parquet with a ``Link`` header.
+def told(request: Request, page: Any, more: More, *, is_ranked: bool = False) -> Response:
+    """A page of rows as JSON with a ``next`` link; or a file of the whole list.
+
+    Whoever asks for a ``limit`` gets a page as a file, with a ``Link`` to the next one.
 
     Args:
         page: an answer with ``items`` and, as ``next``, a cursor.
+        more: gives the pages that follow, of the same moment.
         is_ranked: whether the cursor is a place and no key, so that the next page is to be one of
             the very same list: of what was known at this one's position.
+
+    Raises:
+        NotAcceptable: when another form was asked for.
     """
+    form = accepted(request.headers.get("accept", ""), (JSON, *FORMS))
+    is_whole = form != JSON and "limit" not in request.query_params
     link = None
-    if page.next is not None:
+    if page.next is not None and not is_whole:
         pinned = {"known_at": page.position} if is_ranked else {}
         again = request.url.include_query_params(cursor=page.next, **pinned)
         link = str(again.remove_query_params("count"))
-    answer = {**_fields_of(page), "next": link}
-    return _as_table(request, answer, page.items, link) or as_json(answer)
+    if form == JSON:
+        return as_json({**fields_of(page), "next": link})
+    [model] = get_args(_shape(request).model_fields["items"].annotation)
+    return _file(form, page, _pages(page, more) if is_whole else [page.items], model, link)
 
 
-def answered(request: Request, answer: Shape) -> Response:
-    """An answer of one row: JSON, CSV or Parquet."""
-    return _as_table(request, _fields_of(answer), [answer], None) or as_json(answer)
+def answered(request: Request, answer: Shape, *, etag: int | None = None) -> Response:
+    """An answer that is no list: JSON, or its rows as a file where it has rows.
+
+    Raises:
+        NotAcceptable: when another form was asked for.
+    """
+    rows = rows_of(_shape(request))
+    offers = (JSON, *FORMS) if rows else (JSON,)
+    form = accepted(request.headers.get("accept", ""), offers)
+    if form == JSON or rows is None:
+        return as_json(answer, etag=etag)
+    field, model = rows
+    found = getattr(answer, field)
+    if form != NDJSON:
+        found, model = unrolled(found, model)
+    return _file(form, answer, [found], model)
 
 
-def _as_table(
-    request: Request, head: Mapping[str, Any], items: Sequence[Any], link: str | None
-) -> Response | None:
-    """The rows in the form that was asked for, None where that is JSON."""
-    accepted = request.headers.get("accept", "")
+def one_row(request: Request, answer: Shape) -> Response:
+    """An answer that is one row: JSON, or a file of that row.
+
+    Raises:
+        NotAcceptable: when another form was asked for.
+    """
+    form = accepted(request.headers.get("accept", ""), (JSON, *FORMS))
+    return as_json(answer) if form == JSON else _file(form, answer, [[answer]], type(answer))
+
+
+def accepted(header: str, offers: Sequence[str]) -> str:
+    """The form of those offered that a header ``Accept`` likes best (RFC 9110, 12.5.1).
+
+    Of equally liked ones that which is named more exactly, then the one named first.
+
+    Raises:
+        NotAcceptable: when it takes none.
+    """
+    ranges = [_range(part) for part in header.split(",") if part.strip()] or [("*/*", 1.0)]
+    best: tuple[tuple[float, int, int], str] | None = None
+    for offer in offers:
+        fits = [
+            (offer != media, media == "*/*", place, quality)
+            for place, (media, quality) in enumerate(ranges)
+            if media in (offer, f"{offer.partition('/')[0]}/*", "*/*")
+        ]
+        if not fits:
+            continue
+        is_vague, is_any, place, quality = min(fits)
+        rank = quality, -is_vague - is_any, -place
+        if quality > 0 and (best is None or rank > best[0]):
+            best = rank, offer
+    if best is None:
+        raise NotAcceptable(f"This answer comes as {', '.join(offers)}.")
+    return best[1]
+
+
+def _range(part: str) -> tuple[str, float]:
+    media, *parameters = (piece.strip().lower() for piece in part.split(";"))
+    quality = 1.0
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip() == "q":
+            with suppress(ValueError):
+                quality = float(value)
+    return media, quality
+
+
+def _pages(page: Any, more: More) -> Iterator[Sequence[Any]]:
+    yield page.items
+    while page.next is not None:
+        page = more(page.next)
+        yield page.items
+
+
+def _shape(request: Request) -> Any:
+    return request.scope["route"].response_model
+
+
+def _file(media: str, answer: Any, pages: Pages, model: Any, link: str | None = None) -> Response:
+    """The rows as a file, written before it is sent: a slow reader holds no connection."""
+    head = answer.__dict__
     headers = {
         f"Pledge-{name.title().replace('_', '-')}": str(head[name])
         for name in ("position", "as_of", "known_at", "count")
@@ -108,96 +166,24 @@ def _as_table(
     }
     if link is not None:
         headers["Link"] = f'<{link}>; rel="next"'
-    if PARQUET not in accepted and "text/csv" not in accepted:
-        return None
-    model = request.scope["route"].response_model
-    if "items" in model.model_fields:
-        [model] = get_args(model.model_fields["items"].annotation)
-    if PARQUET in accepted:
-        return Response(as_parquet(items, model), media_type=PARQUET, headers=headers)
-    body = "\ufeff" + as_csv(items, model)
-    return Response(body, media_type="text/csv; charset=utf-8", headers=headers)
+    form = FORMS[media]
+    file = SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115 - closed once it is sent
+    try:
+        form.write(file, pages, model)
+    except BaseException as error:
+        file.close()
+        if not isinstance(error, TooLongForASheet):
+            raise
+        raise NotAcceptable(f"{error}, which no workbook holds: ask for CSV.") from error
+    headers["Content-Length"] = str(file.tell())
+    file.seek(0)
+    return StreamingResponse(_sent(file), media_type=f"{media}{form.charset}", headers=headers)
 
 
-def as_parquet(items: Iterable[Any], model: Any) -> bytes:
-    """Rows with the columns of their CSV: numbers are numbers, ids and lists are text.
-
-    Args:
-        model: of one row; gives the columns, so that an empty answer has them too.
-    """
-    rows = [dict(_flat(item)) for item in items]
-    schema = pa.schema([*_fields(model)])
-    arrays = [
-        pa.array([_typed(row.get(field.name), field.type) for row in rows], field.type)
-        for field in schema
-    ]
-    out = pa.BufferOutputStream()
-    pq.write_table(pa.table(arrays, schema=schema), out, compression="zstd")
-    return bytes(out.getvalue())
-
-
-def _fields(model: Any, prefix: str = "") -> Iterator[pa.Field]:
-    for name, field in model.model_fields.items():
-        kind = plain(field.annotation)
-        column = prefix + (field.alias or name)
-        if kind in (Money, Balance):
-            yield pa.field(f"{column}.amount", pa.decimal128(38, 4))
-            yield pa.field(f"{column}.currency", pa.string())
-        elif isinstance(kind, type) and issubclass(kind, BaseModel):
-            yield from _fields(kind, f"{column}.")
-        else:
-            yield pa.field(column, COLUMNS.get(kind, pa.string()))
-
-
-def _typed(value: Any, kind: pa.DataType) -> Any:
-    if value is None or not pa.types.is_string(kind) or isinstance(value, str):
-        return value
-    is_text = isinstance(value, UUID | date | Decimal)
-    return str(value) if is_text else _json(value)
-
-
-def as_csv(items: Iterable[Any], model: Any) -> str:
-    """Rows with a column a field, nested ones as ``a.b``; nothing that a sheet would compute.
-
-    Args:
-        model: of one row; gives the columns, which so are the same whatever is null.
-    """
-    rows = [dict(_flat(item)) for item in items]
-    told = [field.name for field in _fields(model)]
-    parents = {name.rpartition(".")[0] for name in told}
-    columns = told + [name for name in _columns(rows) if name not in {*told, *parents}]
-    out = io.StringIO()
-    writer = csv.writer(out)
-    writer.writerow(columns)
-    for row in rows:
-        writer.writerow([_cell(row.get(name)) for name in columns])
-    return out.getvalue()
-
-
-def _columns(rows: Iterable[dict[str, Any]]) -> list[str]:
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    parents = {name.rpartition(".")[0] for name in columns}
-    return [name for name in columns if name not in parents]
-
-
-def _flat(item: Any, prefix: str = "") -> Iterable[tuple[str, Any]]:
-    for name, value in (item if isinstance(item, dict) else _fields_of(item)).items():
-        if isinstance(value, Money | Balance):
-            yield f"{prefix}{name}.amount", Decimal(value.amount)
-            yield f"{prefix}{name}.currency", value.currency
-        elif isinstance(value, dict | BaseModel):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, list | bool):
-        return _json(value)
-    text = _json(value)[1:-1] if isinstance(value, datetime) else str(value)
-    return "'" + text if isinstance(value, str) and text.startswith(FORMULA) else text
+def _sent(file: IO[bytes]) -> Iterator[bytes]:
+    with file:
+        while piece := file.read(PIECE):
+            yield piece
 
 
 def problem(
@@ -233,6 +219,10 @@ def handle_problems(app: FastAPI) -> None:
         errors = [{"field": error.field, "message": str(error)}]
         detail = f"{error.field} {error}"
         return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", detail, errors)
+
+    @app.exception_handler(NotAcceptable)
+    async def not_acceptable(_: Request, error: NotAcceptable) -> Response:
+        return problem(HTTPStatus.NOT_ACCEPTABLE, "not-acceptable", str(error))
 
     @app.exception_handler(Poison)
     async def poisoned(_: Request, error: Poison) -> Response:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
 
@@ -118,6 +120,10 @@ BY_VERSION = (By("version"), By("position"))
 BY_TIME = (By("recorded_at"), By("command_id"))
 
 
+ROWS_AT_ONCE = 5_000
+"""Of a file."""
+
+
 def add_routes(routes: APIRouter, reader: Reader) -> None:
     """The routes of the audit."""
 
@@ -128,19 +134,17 @@ def add_routes(routes: APIRouter, reader: Reader) -> None:
         _refuse_backwards(asked.occurred_from, asked.occurred_to, "occurred_to")
         pages = Pages("events", _Stored, BY_POSITION, is_descending=asked.order == "newest")
         conditions, values = chosen(asked)
+        select = " AND ".join([EVENTS, *conditions])
         with reader.ledger(caller_of(request)) as view:
-            select = " AND ".join([EVENTS, *conditions])
-            stored, more = pages.one(view.conn, select, values, asked)
-            return told(request, _page(view, _readable(reader, view, stored), more))
+            return _told(request, view, pages, select, values, asked, partial(_readable, reader))
 
     @routes.get("/audit/streams/{id}", tags=["audit"], response_model=Page[RecordedShape])
     def audit_stream(request: Request, id: UUID, asked: Annotated[AskStream, Query()]) -> Response:
         """One stream from its first event on."""
         pages = Pages("stream", _Stored, BY_VERSION)
+        select, of = f"{EVENTS} AND stream_id = %(id)s", {"id": id}
         with reader.ledger(caller_of(request)) as view:
-            select = f"{EVENTS} AND stream_id = %(id)s"
-            stored, more = pages.one(view.conn, select, {"id": id}, asked)
-            return told(request, _page(view, _readable(reader, view, stored), more))
+            return _told(request, view, pages, select, of, asked, partial(_readable, reader))
 
     @routes.get("/audit/refusals", tags=["audit"], response_model=Page[RefusalShape])
     def audit_refusals(request: Request, asked: Annotated[AskRefusals, Query()]) -> Response:
@@ -148,17 +152,31 @@ def add_routes(routes: APIRouter, reader: Reader) -> None:
         _refuse_backwards(asked.recorded_from, asked.recorded_to, "recorded_to")
         pages = Pages("refusals", RefusalShape, BY_TIME, is_descending=True)
         conditions, values = chosen(asked)
+        select = " AND ".join([REFUSALS, *conditions])
         with reader.ledger(caller_of(request)) as view:
-            select = " AND ".join([REFUSALS, *conditions])
-            items, more = pages.one(view.conn, select, values, asked)
-            return told(request, _page(view, items, more))
+            return _told(request, view, pages, select, values, asked, lambda _, items: items)
 
 
 S = TypeVar("S", bound=Shape)
 
 
-def _page(view: View, items: list[S], more: str | None) -> Page[S]:
-    return Page.of(view.head, items=items, next=more)
+def _told(
+    request: Request,
+    view: View,
+    pages: Pages[S],
+    select: str,
+    values: dict[str, Any],
+    asked: Paged,
+    shown: Callable[[View, list[S]], list[Any]],
+) -> Response:
+    def page(asked: Paged) -> Page[Any]:
+        items, more = pages.one(view.conn, select, values, asked)
+        return Page.of(view.head, items=shown(view, items), next=more)
+
+    def following(cursor: str) -> Page[Any]:
+        return page(asked.model_copy(update={"cursor": cursor, "limit": ROWS_AT_ONCE}))
+
+    return told(request, page(asked), following)
 
 
 def _readable(reader: Reader, view: View, stored: list[_Stored]) -> list[RecordedShape]:

@@ -39,7 +39,7 @@ from projections.quotes import QuoteShape
 from projections.receivables import Sums
 from projections.tickets import TicketShape
 from projections.timeline import EntryShape
-from read_api.answers import as_json
+from read_api.answers import answered
 from read_api.listing import missing
 from read_api.reading import Reader, caller_of
 from read_api.shapes import MISSING
@@ -77,7 +77,7 @@ def add_routes(routes: APIRouter, reader: Reader) -> None:
         if found is None:
             raise missing()
         found.rfm = reader.standing(id, view.when)
-        return as_json(found)
+        return answered(request, found)
 
 
 def _past(view: View, customer_id: UUID, keyring: Keyring) -> CustomerView | None:

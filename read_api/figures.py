@@ -14,7 +14,7 @@ from projections.asking.clocks import Moment, moment
 from projections.asking.listing import Asked, AskedAt
 from projections.asking.shape import Shape
 from projections.asking.view import Caller
-from read_api.answers import answered, as_json, told
+from read_api.answers import answered, one_row, told
 from read_api.reading import NotThereYet, Reader, caller_of
 
 
@@ -35,11 +35,15 @@ class FactsState(Shape):
     tables: list[FactTableShape]
 
 
+ROWS_AT_ONCE = 100_000
+"""Of a file; each time the whole figure is computed."""
+
+
 def add_routes(routes: APIRouter, reader: Reader, figures: Sequence[Figure[Any, Any]]) -> None:
     """The routes of figures."""
 
     @routes.get("/analytics", tags=["analytics"], response_model=FactsState)
-    def facts(asked: Annotated[Asked, Query()]) -> Response:
+    def facts(request: Request, asked: Annotated[Asked, Query()]) -> Response:
         """How far the facts are, and the Parquet files that hold them."""
         with reader.connection() as conn:
             head = ledger.head(conn)
@@ -52,13 +56,14 @@ def add_routes(routes: APIRouter, reader: Reader, figures: Sequence[Figure[Any, 
             )
             for table, files in sorted(found.files.items())
         ]
-        return as_json(
+        return answered(
+            request,
             FactsState(
                 position=found.position,
                 head=max(head, found.position),
                 halted=found.halted,
                 tables=tables,
-            )
+            ),
         )
 
     for figure in figures:
@@ -71,8 +76,13 @@ def _add(routes: APIRouter, reader: Reader, figure: Figure[Any, Any]) -> None:
         on, position = _snapshot(reader, caller_of(request), asked)
         found = figure.asked(on, asked, position)
         if figure.is_one:
-            return answered(request, found)
-        return told(request, found, is_ranked=figure.is_ranked)
+            return one_row(request, found)
+
+        def following(cursor: str) -> Any:
+            after = asked.model_copy(update={"cursor": cursor, "limit": ROWS_AT_ONCE})
+            return figure.asked(on, after, position)
+
+        return told(request, found, following, is_ranked=figure.is_ranked)
 
     route.__annotations__["asked"] = Annotated[figure.asks, Query()]
     routes.add_api_route(

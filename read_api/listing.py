@@ -1,6 +1,7 @@
 """Routes made of declared questions: JSON, CSV and Parquet, pages and their links, refusals."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from http import HTTPStatus
 from typing import Annotated, Any
 from uuid import UUID
@@ -10,9 +11,14 @@ from starlette.exceptions import HTTPException
 
 from projections.asking.listing import Asked, Question
 from projections.asking.shape import Page
-from read_api.answers import as_json, told
+from projections.asking.view import View
+from read_api.answers import answered as tell
+from read_api.answers import told
 from read_api.reading import Reader, caller_of
 from read_api.shapes import MISSING
+
+ROWS_AT_ONCE = 5_000
+"""Of a file."""
 
 
 def add(routes: APIRouter, reader: Reader, question: Question[Any, Any]) -> None:
@@ -25,9 +31,9 @@ def add(routes: APIRouter, reader: Reader, question: Question[Any, Any]) -> None
             if found is None:
                 raise missing()
             if isinstance(found, Page):
-                return told(request, found)
+                return told(request, found, partial(_next, question, view, about, asked))
             etag = getattr(found, "version", None) if view.when.is_live else None
-            return as_json(found, etag=etag)
+            return tell(request, found, etag=etag)
 
     def about_one(request: Request, id: UUID, asked: Any) -> Response:
         return answered(request, asked, id)
@@ -46,6 +52,14 @@ def add(routes: APIRouter, reader: Reader, question: Question[Any, Any]) -> None
         response_model=question.shape,
         responses=MISSING if question.is_about_one else None,
     )
+
+
+def _next(
+    question: Question[Any, Any], view: View, about: Sequence[UUID], asked: Asked, cursor: str
+) -> Any:
+    after = {"cursor": cursor, "limit": ROWS_AT_ONCE, "count": False}
+    known = {name: value for name, value in after.items() if name in type(asked).model_fields}
+    return question.answer(view, *about, asked.model_copy(update=known))
 
 
 def missing() -> HTTPException:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, Gauge, generate_latest
 from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
@@ -13,7 +13,7 @@ from psycopg_pool import PoolTimeout
 from events.ledger import ledger
 from projections.catalog import MODELS
 from read_api import health
-from read_api.answers import as_json, problem
+from read_api.answers import answered, as_json, problem
 from read_api.health import PoliciesShape, Projections, RelayShape
 from read_api.reading import Reader
 from read_api.shapes import Problem
@@ -41,22 +41,22 @@ def router(reader: Reader) -> APIRouter:
     routes = APIRouter(tags=["operations"])
 
     @routes.get("/projections", response_model=Projections, responses=AWAY)
-    def list_projections() -> Response:
+    def list_projections(request: Request) -> Response:
         """The lag of each read model, whether it is halted, and the streams that it parked."""
         with reader.connection() as conn:
-            return as_json(health.projections(conn))
+            return answered(request, health.projections(conn))
 
     @routes.get("/policies", response_model=PoliciesShape, responses=AWAY)
-    def list_policies() -> Response:
+    def list_policies(request: Request) -> Response:
         """The checkpoint of the policies, and their commands that a rule refused."""
         with reader.connection() as conn:
-            return as_json(health.policies(conn))
+            return answered(request, health.policies(conn))
 
     @routes.get("/relay", response_model=RelayShape, responses=AWAY)
-    def show_relay() -> Response:
+    def show_relay(request: Request) -> Response:
         """The relay's checkpoint and its lag behind the ledger, where a relay runs."""
         with reader.connection() as conn:
-            return as_json(health.relay(conn))
+            return answered(request, health.relay(conn))
 
     @routes.get("/health/live")
     async def live() -> dict[str, str]:

@@ -30,6 +30,8 @@ _TOO_LONG = (
     "holds the number {}, and a workbook keeps only 15 digits of a number: format the column as "
     "text and enter it anew, or export the sheet as CSV from where it came"
 )
+_ESCAPED = re.compile(r"^'('*[=+\-@\t\r])")
+"""An apostrophe that keeps a spreadsheet from computing; exports of Pledge have it too."""
 _SEPARATOR = re.compile(r"sep=(.)\s*", re.IGNORECASE)
 
 _READING_FAULTS = (OSError, EOFError, zlib.error, UnicodeError, CalamineError)
@@ -209,7 +211,8 @@ class _CsvTable:
                 elif not _encodable(cells):
                     yield UnreadableRow(line, read, cells, f"not {self._encoding} text")
                 else:
-                    yield row_of(line, read, self.columns, cells, self._swallowed())
+                    told = [_ESCAPED.sub(r"\1", cell) for cell in cells]
+                    yield row_of(line, read, self.columns, told, self._swallowed())
         except _READING_FAULTS as error:
             raise SourceError(f"{self._path} cannot be read further: {error}") from error
 

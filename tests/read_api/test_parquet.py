@@ -15,7 +15,7 @@ import pytest
 
 from events.values import Probability, Quantity
 from projections.asking.shape import Shape
-from read_api.answers import as_parquet
+from read_api.files import write_parquet
 from tests.projections.world import World, application, day, eur
 
 PARQUET = {"accept": "application/vnd.apache.parquet"}
@@ -90,7 +90,9 @@ class Measured(Shape):
 
 def test_decimals_keep_their_digits() -> None:
     row = Measured(quantity=Decimal("1.125"), chance=None, rate=Decimal("-0.000001"))
-    table = pq.read_table(io.BytesIO(as_parquet([row], Measured)))
+    file = io.BytesIO()
+    write_parquet(file, [[row]], Measured)
+    table = pq.read_table(io.BytesIO(file.getvalue()))
     assert table.to_pylist() == [row.model_dump()]
     assert {str(field.type) for field in table.schema} == {"decimal128(38, 6)"}
 
