@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, date, datetime
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
-from typing import Annotated
+from typing import IO, Annotated
 
-import orjson
 import psycopg
 import structlog
 import typer
@@ -32,14 +32,11 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-export = typer.Typer(help="Take data out.", no_args_is_help=True)
-app.add_typer(export, name="export")
 app.add_typer(project, name="project")
 app.add_typer(policies, name="policies")
 app.add_typer(analytics, name="analytics")
 app.add_typer(audit, name="audit")
 
-EXPORT_CHUNK = 1_000
 EARLIEST = date(1903, 1, 1)
 
 
@@ -214,33 +211,60 @@ def demo_(
     err.print(f"{len(lines)} commands; {refused} of them refused by a rule, as the story has it")
 
 
-@export.command(name="events")
-def export_events(
-    to: Annotated[Path | None, typer.Option(help="A file; standard output if none.")] = None,
-    after: Annotated[int, typer.Option(help="Only events above this position.")] = 0,
+@app.command()
+def export(
+    what: Annotated[str, typer.Argument(help="events, or a list like customers, orders …")],
+    asked: Annotated[
+        list[str] | None, typer.Argument(help="Parameters of the list: owner=ada …")
+    ] = None,
+    to: Annotated[
+        Path | None,
+        typer.Option(help="A .csv, .ndjson, .xlsx or .parquet; lines of JSON if none."),
+    ] = None,
+    after: Annotated[int, typer.Option(help="Of events, only those above this position.")] = 0,
 ) -> None:
-    """Write every event with its envelope as NDJSON, in the order of the ledger."""
-    from events.ledger import ledger
-    from projections.engine.folding import readable
+    """Write every event with its envelope, or the whole of a list as the API gives it."""
+    from pledge import exporting
 
-    with parts(Settings()) as found, found.connect() as conn:
-        keyring = found.keyring()
-        file = sys.stdout.buffer if to is None else to.open("wb")
-        position, count = after, 0
-        while rows := ledger.read(conn, position, EXPORT_CHUNK):
-            batch = readable(conn, keyring, rows)
-            for poison in batch.broken.values():
-                err.print(f"[yellow]left out:[/] {poison}")
-            for recorded in batch.events:
-                line = recorded._asdict()
-                line["data"] = line.pop("event").model_dump(mode="json", exclude_none=True)
-                file.write(orjson.dumps(line, option=orjson.OPT_UTC_Z) + b"\n")
-            position = rows[-1].position
-            count += len(batch.events)
-        file.flush()
+    pairs = [pair.partition("=") for pair in asked or ()]
+    if wrong := [name for name, sign, _ in pairs if not (name and sign)]:
+        raise Failed(f"{wrong[0]!r} is no parameter; write NAME=VALUE, like owner=ada.")
+    is_events = what == exporting.EVENTS
+    suffix = "ndjson" if to is None else to.suffix.lower().removeprefix(".")
+    if is_events and pairs:
+        raise Failed("events have no parameters but --after.")
+    with parts(Settings()) as found, ExitStack() as opened:
+        file: IO[bytes] = sys.stdout.buffer
         if to is not None:
-            file.close()
-            err.print(f"{count} events written to {to}")
+            file = opened.enter_context(_replacing(to))
+        if is_events:
+            conn = opened.enter_context(found.connect())
+            count = exporting.write_events(conn, found, file, after, err.print)
+        else:
+            bar = opened.enter_context(progress("rows"))
+            task = bar.add_task(what, total=None)
+            given = {name: value for name, _, value in pairs}
+            report = partial(advance, bar, task)
+            count = exporting.write_list(
+                found, what, given, file, suffix, lambda done: report(done, done)
+            )
+        file.flush()
+    if to is not None:
+        err.print(f"{count} {what if is_events else 'rows'} written to {to}")
+
+
+@contextmanager
+def _replacing(to: Path) -> Iterator[IO[bytes]]:
+    """A new file, which takes the place of an old one once it is whole."""
+    made = to.with_name(f".{to.name}.part")
+    try:
+        with made.open("wb") as file:
+            yield file
+        made.replace(to)
+    except OSError as error:
+        raise Failed(f"{error.filename} cannot be written: {error.strerror}") from error
+    finally:
+        made.unlink(missing_ok=True)
 
 
 def main() -> None:

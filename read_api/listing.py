@@ -31,7 +31,7 @@ def add(routes: APIRouter, reader: Reader, question: Question[Any, Any]) -> None
             if found is None:
                 raise missing()
             if isinstance(found, Page):
-                return told(request, found, partial(_next, question, view, about, asked))
+                return told(request, found, partial(following, question, view, about, asked))
             etag = getattr(found, "version", None) if view.when.is_live else None
             return tell(request, found, etag=etag)
 
@@ -54,9 +54,10 @@ def add(routes: APIRouter, reader: Reader, question: Question[Any, Any]) -> None
     )
 
 
-def _next(
+def following(
     question: Question[Any, Any], view: View, about: Sequence[UUID], asked: Asked, cursor: str
 ) -> Any:
+    """The page of a cursor, of the same view; a large one, for files."""
     after = {"cursor": cursor, "limit": ROWS_AT_ONCE, "count": False}
     known = {name: value for name, value in after.items() if name in type(asked).model_fields}
     return question.answer(view, *about, asked.model_copy(update=known))

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from pledge.cli import export_events
+from pledge.cli import export
 from tests.analytics.test_purchases import FIRST_DAY, HISTORIES, Action, act, registered, rounded
 from tests.projections.conftest import NewWorld
 from tests.projections.world import MASTER, World
@@ -36,7 +36,7 @@ def exported(company: World, folder: Path) -> pd.DataFrame:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PLEDGE_DATABASE_URL", company.url)
         patch.setenv("PLEDGE_MASTER_KEY", base64.b64encode(MASTER).decode())
-        export_events(path)
+        export("events", to=path)
     frame = pd.json_normalize(pd.read_json(path, lines=True, dtype=False).to_dict("records"))
     frame.columns = [name.removeprefix("data.") for name in frame.columns]
     for name in ("amount", "total", "line.total"):
