@@ -45,6 +45,10 @@ class OrderIsComplete(Refused):
     """The order is complete."""
 
 
+class OrderOnHold(Refused):
+    """The order is on hold or disputed; resolve that first."""
+
+
 class OrderInOrder(Refused):
     """The order is neither on hold nor disputed."""
 
@@ -143,8 +147,11 @@ class Order:
 
         Raises:
             OrderIsCancelled, OrderIsComplete: when there is nothing to send.
+            OrderOnHold: when it is on hold or disputed.
         """
         self._refuse_if_closed()
+        if self.status in (Status.HELD, Status.DISPUTED):
+            raise OrderOnHold
         return [] if self.shipped else [OrderShipped(carrier=carrier)]
 
     def hold(self, reason: str) -> list[OrderEvent]:

@@ -9,6 +9,7 @@ from aggregates.base import Refused, Unknown
 from events.ticket import (
     DispatchConfirmed,
     DispatchDeclined,
+    Priority,
     TicketClassified,
     TicketClosed,
     TicketDispatched,
@@ -60,6 +61,14 @@ class ComplaintUnresolved(Refused):
     """A complaint stays open until it is resolved."""
 
 
+class ComplaintUnsatisfied(Refused):
+    """The customer rated the complaint's resolution 1 or 2; resolve it anew first."""
+
+
+UNSATISFIED = 2
+"""The highest rating that says a complaint goes on."""
+
+
 class Status(StrEnum):
     """How far a ticket has come."""
 
@@ -73,11 +82,13 @@ class Status(StrEnum):
 class Ticket:
     """Something that somebody needs of us.
 
-    Work on a closed ticket begins it again; what is only kept (notes, minutes, answers) does not.
+    Work on a resolved or closed ticket reopens it; what is only kept (notes, minutes, our replies)
+    does not. The status is what the last act made of it.
 
     Attributes:
         technician: who is to look at it; None while it is undispatched.
         confirmed: whether they have said yes.
+        score: the customer's rating of the last resolution; None until it is rated.
     """
 
     status: Status = Status.OPEN
@@ -85,14 +96,20 @@ class Ticket:
     technician: str | None = None
     confirmed: bool = False
     customer_id: UUID | None = None
+    priority: Priority | None = None
+    product: str | None = None
+    score: int | None = None
 
     def open(self, details: TicketOpened) -> list[TicketEvent]:
         """Open the ticket."""
         return [details]
 
     def classify(self, judged: TicketClassified) -> list[TicketEvent]:
-        """Classify: kind, priority, product."""
-        return [judged]
+        """Classify: kind, priority, product; nothing happens when it is classified so already."""
+        given = judged.kind, judged.priority, judged.product
+        known = self.kind, self.priority, self.product
+        same = all(new in (None, old) for new, old in zip(given, known, strict=True))
+        return [] if same else [judged]
 
     def dispatch(self, technician: str) -> list[TicketEvent]:
         """Dispatch to a technician; nothing happens when it is dispatched to them already."""
@@ -126,7 +143,7 @@ class Ticket:
         return [*named, DispatchConfirmed(technician=technician)]
 
     def reply(self, text: str, *, inbound: bool) -> list[TicketEvent]:
-        """Record a reply; one of the customer reopens a closed ticket."""
+        """Record a reply; one of the customer reopens a resolved or closed ticket."""
         begun = self._begun_again() if inbound else []
         return [*begun, TicketReplied(text=text, inbound=inbound, customer_id=self.customer_id)]
 
@@ -149,7 +166,7 @@ class Ticket:
     def resolve(self, text: str | None) -> list[TicketEvent]:
         """Resolve, also once more."""
         resolved = TicketResolved(text=text, customer_id=self.customer_id)
-        return [*self._begun_again(), resolved]
+        return [resolved] if self.status is Status.RESOLVED else [*self._begun_again(), resolved]
 
     def close(self) -> list[TicketEvent]:
         """Close the ticket.
@@ -157,10 +174,14 @@ class Ticket:
         Raises:
             TicketIsClosed: when it was closed before.
             ComplaintUnresolved: a complaint stays open until it is resolved.
+            ComplaintUnsatisfied: and until the customer is satisfied, if they rate it.
         """
         self._refuse_if_closed()
         if self.kind is TicketKind.COMPLAINT and self.status is not Status.RESOLVED:
             raise ComplaintUnresolved
+        is_bad = self.score is not None and self.score <= UNSATISFIED
+        if self.kind is TicketKind.COMPLAINT and is_bad:
+            raise ComplaintUnsatisfied
         return [TicketClosed()]
 
     def reopen(self, reason: str) -> list[TicketEvent]:
@@ -187,11 +208,23 @@ class Ticket:
         """The ticket after the event."""
         match event:
             case TicketOpened():
-                return Ticket(kind=event.kind, customer_id=event.customer_id)
+                return Ticket(
+                    kind=event.kind,
+                    customer_id=event.customer_id,
+                    priority=event.priority,
+                    product=event.product,
+                )
             case TicketClassified():
-                return replace(self, kind=event.kind or self.kind)
+                return replace(
+                    self,
+                    kind=event.kind or self.kind,
+                    priority=event.priority or self.priority,
+                    product=event.product or self.product,
+                )
             case TicketDispatched():
-                return replace(self, technician=event.technician, confirmed=False)
+                return replace(
+                    self, technician=event.technician, confirmed=False, status=Status.OPEN
+                )
             case DispatchConfirmed():
                 return replace(
                     self, technician=event.technician, confirmed=True, status=Status.OPEN
@@ -200,12 +233,16 @@ class Ticket:
                 return replace(self, technician=None, confirmed=False)
             case TicketReplied():
                 return replace(self, status=Status.OPEN) if event.inbound else self
-            case TicketNoted() | WorkLogged() | TicketEscalated() | TicketRated():
+            case TicketNoted() | WorkLogged():
                 return self
+            case TicketEscalated():
+                return replace(self, status=Status.OPEN)
+            case TicketRated():
+                return replace(self, score=event.score)
             case TicketWaiting():
                 return replace(self, status=Status.WAITING)
             case TicketResolved():
-                return replace(self, status=Status.RESOLVED)
+                return replace(self, status=Status.RESOLVED, score=None)
             case TicketClosed():
                 return replace(self, status=Status.CLOSED)
             case TicketReopened():
@@ -214,8 +251,8 @@ class Ticket:
                 assert_never(event)
 
     def _begun_again(self) -> list[TicketEvent]:
-        closed = self.status is Status.CLOSED
-        return [TicketReopened(reason="work went on")] if closed else []
+        is_done = self.status in (Status.RESOLVED, Status.CLOSED)
+        return [TicketReopened(reason="work went on")] if is_done else []
 
     def _refuse_if_closed(self) -> None:
         if self.status is Status.CLOSED:

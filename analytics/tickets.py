@@ -19,25 +19,32 @@ TABLES = ("tickets", "accounts", "tags")
 By = Literal["all", "topic", "priority", "product", "channel", "technician", "month"]
 
 EACH = """
-WITH ticket AS (
+WITH acts AS (
+    SELECT *, CASE WHEN kind IN ('opened', 'dispatched', 'dispatch-confirmed', 'escalated',
+                                 'reopened') THEN 'open'
+                   WHEN kind = 'replied' AND inbound THEN 'open'
+                   WHEN kind IN ('waiting', 'resolved', 'closed') THEN kind END AS status
+      FROM tickets
+), steps AS (
+    SELECT *, status IN ('open', 'waiting') AND lag(status IGNORE NULLS) OVER (
+               PARTITION BY ticket_id ORDER BY position) IN ('resolved', 'closed') AS reopens
+      FROM acts
+), ticket AS (
     SELECT ticket_id,
            arg_max(customer_id, position) AS customer_id,
            arg_max(channel, position) AS channel, arg_max(topic, position) AS topic,
            arg_max(priority, position) AS priority, arg_max(product, position) AS product,
            arg_max(CASE kind WHEN 'dispatch-declined' THEN '' ELSE technician END, position)
                AS technician,
-           arg_max(CASE WHEN kind IN ('opened', 'dispatch-confirmed', 'reopened') THEN 'open'
-                        WHEN kind = 'replied' AND inbound THEN 'open'
-                        WHEN kind IN ('waiting', 'resolved', 'closed') THEN kind END, position)
-               AS status,
+           arg_max(status, position) AS status,
            min(occurred_at) FILTER (kind = 'opened') AS opened_at,
            min(occurred_at) FILTER (kind = 'dispatch-confirmed') AS taken_at,
            min(occurred_at) FILTER (kind = 'replied' AND NOT inbound) AS replied_at,
            max(occurred_at) FILTER (kind = 'resolved') AS resolved_at,
-           count(*) FILTER (kind = 'reopened') AS reopenings,
+           count(*) FILTER (reopens) AS reopenings,
            count(*) FILTER (kind = 'escalated') AS escalations,
            sum(minutes)::BIGINT AS minutes, arg_max(score, position) AS score
-      FROM tickets GROUP BY ticket_id
+      FROM steps GROUP BY ticket_id
 ), each AS (
     SELECT * REPLACE (nullif(technician, '') AS technician),
            epoch_us(taken_at) - epoch_us(opened_at) AS take,

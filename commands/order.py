@@ -12,6 +12,7 @@ from aggregates.order import (
     OrderInOrder,
     OrderIsCancelled,
     OrderIsComplete,
+    OrderOnHold,
     PlanDoesNotAddUp,
     ReturnTooLarge,
 )
@@ -101,7 +102,7 @@ class PlanPayments(Command[Order, OrderEvent]):
 class ShipOrder(Command[Order, OrderEvent]):
     """Mark an order as shipped."""
 
-    rules = (OrderIsCancelled, OrderIsComplete)
+    rules = (OrderIsCancelled, OrderIsComplete, OrderOnHold)
 
     carrier: Line | None = None
 

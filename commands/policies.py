@@ -30,7 +30,7 @@ from commands.handling.writer import Writer
 from commands.opportunity import IdentifyCustomer, OpenOpportunity
 from events.base import ERASED
 from events.envelope import Actor, Recorded
-from events.lead import LeadCaptured, LeadClaimed, LeadConverted, LeadQualified
+from events.lead import LeadCaptured, LeadClaimed, LeadConverted, LeadQualified, LeadReturned
 from events.ledger import codec, following, ledger
 from events.ledger.following import AWAY_SECONDS, follow
 from events.ledger.keys import Keyring
@@ -90,11 +90,14 @@ def open_a_deal_when_a_lead_converts(history: Sequence[Recorded]) -> list[Wish]:
                 lead, owner = captured, captured.owner
             case LeadClaimed() as claimed:
                 owner = claimed.owner
+            case LeadReturned():
+                owner = None
             case LeadQualified() as qualified:
                 budget = qualified.budget
             case _:
                 pass
     cause = history[-1]
+    owner = owner or cause.actor  # who gave it back does not own what became of it
     assert lead is not None
     assert isinstance(cause.event, LeadConverted)
     email, phone = (None if text == ERASED else text for text in (lead.email, lead.phone))

@@ -7,6 +7,7 @@ from pydantic import Field, StrictBool, model_validator
 
 from aggregates.ticket import (
     ComplaintUnresolved,
+    ComplaintUnsatisfied,
     Ticket,
     TicketElsewhere,
     TicketIsClosed,
@@ -157,7 +158,7 @@ class ResolveTicket(Command[Ticket, TicketEvent]):
 class CloseTicket(Command[Ticket, TicketEvent]):
     """Close a ticket."""
 
-    rules = (ComplaintUnresolved, TicketIsClosed)
+    rules = (ComplaintUnresolved, ComplaintUnsatisfied, TicketIsClosed)
 
     def decide(self, ticket: Ticket, context: Context, /) -> list[TicketEvent]:
         return ticket.close()

@@ -92,6 +92,8 @@ def apply(rows: Rows, recorded: Recorded) -> None:
             lead.region, lead.industry = event.region, event.industry
             lead.owner = event.owner
             lead.captured_at = recorded.occurred_at
+            if event.owner is not None:
+                lead.claimed_at = recorded.occurred_at
         case LeadClaimed():
             lead.owner, lead.claimed_at = event.owner, recorded.occurred_at
         case LeadReturned():
@@ -111,7 +113,7 @@ def apply(rows: Rows, recorded: Recorded) -> None:
             assert_never(event)
 
 
-MODEL = ReadModel("leads", (LEADS,), LeadEvent, apply)
+MODEL = ReadModel("leads", (LEADS,), LeadEvent, apply, revision=2)
 
 Status = Literal["open", "qualified", "disqualified", "converted"]
 POOL = "(owner IS NULL AND status IN ('open', 'qualified')) = %(in_pool)s"

@@ -76,7 +76,7 @@ def apply(rows: Rows, recorded: Recorded) -> None:
         rows.add(FACTS, fact)
 
 
-MODEL = ReadModel("tickets", (TICKETS, FACTS), TicketEvent, apply)
+MODEL = ReadModel("tickets", (TICKETS, FACTS), TicketEvent, apply, revision=2)
 
 Status = Literal["open", "waiting", "resolved", "closed"]
 Dispatch = Literal["undispatched", "unconfirmed", "confirmed"]
@@ -169,7 +169,7 @@ SELECT t.ticket_id AS id, f.version, t.number, t.channel, t.subject, t.text, t.c
        f.topic AS kind, f.priority, f.product, f.score, f.minutes,
        f.first_taken_at, f.first_reply_at, f.resolved_at,
        CASE f.status WHEN 'closed' THEN f.closed_at END AS closed_at, f.changed_at,
-       f.waits, f.escalations, f.resolutions, f.closings, f.reopenings
+       f.waits, f.escalations, f.resolutions, f.closings, r.reopenings
   FROM tickets t LEFT JOIN customers c USING (customer_id) CROSS JOIN LATERAL (
        SELECT {
     ", ".join(
@@ -191,12 +191,18 @@ SELECT t.ticket_id AS id, f.version, t.number, t.channel, t.subject, t.text, t.c
             ("escalated", "escalations"),
             ("resolved", "resolutions"),
             ("closed", "closings"),
-            ("reopened", "reopenings"),
         )
     )
 }
          FROM ticket_facts s WHERE s.ticket_id = t.ticket_id AND {{facts}}
-  ) f
+  ) f CROSS JOIN LATERAL (
+       -- Every return to work counts once, by whichever act.
+       SELECT count(*) AS reopenings FROM (
+           SELECT s.status, lag(s.status) OVER (ORDER BY s.version) AS before
+             FROM ticket_facts s
+            WHERE s.ticket_id = t.ticket_id AND s.status IS NOT NULL AND {{facts}}
+       ) s WHERE s.before IN ('resolved', 'closed') AND s.status IN ('open', 'waiting')
+  ) r
  WHERE t.opened_position > 0 AND {{opened}}
 """
 HISTORY = """

@@ -75,7 +75,7 @@ def facts(recorded: Recorded) -> list[TicketFact]:
             fact.priority = event.priority and str(event.priority)
             fact.product = event.product
         case TicketDispatched():
-            fact.dispatch, fact.technician = "unconfirmed", event.technician
+            fact.dispatch, fact.technician, fact.status = "unconfirmed", event.technician, "open"
         case DispatchConfirmed():
             fact.dispatch, fact.technician, fact.status = "confirmed", event.technician, "open"
         case DispatchDeclined():
@@ -91,7 +91,7 @@ def facts(recorded: Recorded) -> list[TicketFact]:
         case TicketWaiting():
             fact.status, fact.text = "waiting", event.reason
         case TicketEscalated():
-            fact.text = event.reason
+            fact.status, fact.text = "open", event.reason
         case TicketResolved():
             fact.status, fact.text = "resolved", event.text
         case TicketClosed():

@@ -5,6 +5,7 @@ from pydantic import ValidationError
 
 from aggregates.ticket import (
     ComplaintUnresolved,
+    ComplaintUnsatisfied,
     TicketElsewhere,
     TicketIsClosed,
     TicketStillOpen,
@@ -37,6 +38,7 @@ from events.ticket import (
     TicketClosed,
     TicketDispatched,
     TicketEscalated,
+    TicketEvent,
     TicketKind,
     TicketNoted,
     TicketOpened,
@@ -160,6 +162,46 @@ def test_work_begins_a_closed_ticket_again() -> None:
     given(*past).when(LetTicketWait()).then(again, TicketWaiting())
     given(*past).when(ReplyToTicket(text="Hello?", inbound=True)).then(
         again, TicketReplied(text="Hello?", inbound=True, customer_id=ANN)
+    )
+
+
+def test_every_act_of_work_brings_a_resolved_ticket_back() -> None:
+    past = (opened, to_bob, by_bob, resolved)
+    to_eve = TicketDispatched(technician="eve")
+    given(*past).when(DispatchTicket(technician="eve")).then(again, to_eve)
+    given(*past).when(TakeTicket(), by="bob").then(again, by_bob)
+    given(*past).when(LetTicketWait()).then(again, TicketWaiting())
+    given(*past).when(EscalateTicket(reason="no")).then(again, TicketEscalated(reason="no"))
+    reply = TicketReplied(text="Hello?", inbound=True, customer_id=ANN)
+    given(*past).when(ReplyToTicket(text="Hello?", inbound=True)).then(again, reply)
+    given(*past, again, reply).when(ReopenTicket(reason="r")).refused(TicketStillOpen)
+    given(*past).when(ResolveTicket()).then(resolved)
+
+
+@pytest.mark.parametrize("before", [[TicketWaiting()], [resolved], [resolved, closed]])
+def test_the_status_is_what_the_last_act_made_of_it(before: list[TicketEvent]) -> None:
+    """Also of events that were recorded without a reopening."""
+    for act in (TicketDispatched(technician="eve"), TicketEscalated(reason="r")):
+        given(opened, *before, act).when(ReopenTicket(reason="r")).refused(TicketStillOpen)
+
+
+def test_a_complaint_goes_on_until_the_customer_is_satisfied() -> None:
+    complaint = TicketOpened(subject="It squeaks", kind=TicketKind.COMPLAINT)
+    for score in (1, 2):
+        bad = TicketRated(score=score)
+        given(complaint, resolved, bad).when(CloseTicket()).refused(ComplaintUnsatisfied)
+        given(complaint, resolved, bad, resolved).when(CloseTicket()).then(closed)
+        better = TicketRated(score=3)
+        given(complaint, resolved, bad, better).when(CloseTicket()).then(closed)
+        given(opened, resolved, bad).when(CloseTicket()).then(closed)
+
+
+def test_classifying_as_it_is_classified_changes_nothing() -> None:
+    pump = TicketClassified(kind=TicketKind.COMPLAINT, product="Pump")
+    given(opened, pump).when(ClassifyTicket(kind=TicketKind.COMPLAINT)).then()
+    given(opened, pump).when(ClassifyTicket(product="Pump", priority=Priority.NORMAL)).then()
+    given(opened, pump).when(ClassifyTicket(product="Valve")).then(
+        TicketClassified(product="Valve")
     )
 
 

@@ -26,6 +26,9 @@ from tests.projections.world import World, day, eur
 
 ANN, BEN = CUSTOMERS = [UUID(int=n) for n in (101, 102)]
 DEALS = [UUID(int=400 + n) for n in range(6)]
+BACK_TO_WORK = frozenset(
+    f"ticket.{act}" for act in ("dispatched", "dispatch-confirmed", "escalated", "reopened")
+)
 LEADS = [UUID(int=500 + n) for n in range(5)]
 TICKETS = [UUID(int=600 + n) for n in range(5)]
 ORDERS = [UUID(int=700 + n) for n in range(4)]
@@ -599,15 +602,15 @@ class Oracle:
             if not self.inside(began):
                 continue
             number += 1
-            status = "open"
+            states = ["open"]
             for r in events:
-                inbound = getattr(r.event, "inbound", False)
                 if r.type in ("ticket.waiting", "ticket.resolved", "ticket.closed"):
-                    status = r.type.removeprefix("ticket.")
-                elif r.type in ("ticket.reopened", "ticket.dispatch-confirmed") or inbound:
-                    status = "open"
-            backlog += status != "closed"
-            reopenings += sum(r.type == "ticket.reopened" for r in events)
+                    states.append(r.type.removeprefix("ticket."))
+                elif r.type in BACK_TO_WORK or getattr(r.event, "inbound", False):
+                    states.append("open")
+            backlog += states[-1] != "closed"
+            done_by = ("resolved", "closed")
+            reopenings += sum(a in done_by and b not in done_by for a, b in pairwise(states))
             taken = [r.occurred_at for r in events if r.type == "ticket.dispatch-confirmed"]
             answered = [
                 r.occurred_at for r in events if r.type == "ticket.replied" and not r.event.inbound

@@ -17,12 +17,14 @@ from commands import policies
 from commands.customer import RegisterCustomer
 from commands.handling.writer import Writer
 from commands.policies import Policies, retry
+from events.customer import CustomerRegistered
 from events.envelope import Actor, Recorded
 from events.lead import LeadConverted
 from events.ledger import checkpoints, ledger
 from events.ledger.following import leads
 from events.ledger.keys import Keyring
 from events.ledger.locks import Lock
+from events.opportunity import OpportunityOpened
 from tests.commands.making import (
     MASTER,
     claim,
@@ -131,6 +133,26 @@ def test_a_person_without_a_company_is_the_customer(ledger_url: str) -> None:
     told: Any = registered.event
     assert (told.name, told.email) == ("Grace Hopper", "grace@example.org")
     assert "Grace" not in str(deal.event)
+
+
+def test_who_gave_a_lead_back_does_not_own_its_customer(ledger_url: str) -> None:
+    with acting(ledger_url) as (made, conn):
+        lead_id = uuid4()
+        with writer_on(ledger_url) as writer:
+            for asked in (
+                request("leads/capture", {"name": "Grace Hopper", "company": "Navy"}, of=lead_id),
+                claim(lead_id, by="ada"),
+                request("leads/qualify", {}, of=lead_id),
+                request("leads/return", {"reason": "no time"}, of=lead_id),
+                replace(request("leads/convert", {}, of=lead_id), actor=Actor("ben")),
+            ):
+                assert tell(writer, asked).status < 300
+        cause = events_of(ledger_url, lead_id)[-1]
+        caught_up(made, conn)
+    registered, _, deal = follow_ups(ledger_url, cause)
+    assert isinstance(registered.event, CustomerRegistered)
+    assert isinstance(deal.event, OpportunityOpened)
+    assert (registered.event.owner, deal.event.owner) == ("ben", "ben")
 
 
 def test_a_customer_known_already_gets_a_contact_and_a_deal(ledger_url: str) -> None:

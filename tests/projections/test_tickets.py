@@ -152,7 +152,8 @@ WITH e AS (
                PARTITION BY stream_id, kind ORDER BY version DESC) AS nth, kind, payload
       FROM e CROSS JOIN LATERAL (VALUES
            (CASE WHEN type IN ('ticket.opened', 'ticket.waiting', 'ticket.resolved',
-                               'ticket.closed', 'ticket.reopened', 'ticket.dispatch-confirmed')
+                               'ticket.closed', 'ticket.reopened', 'ticket.dispatched',
+                               'ticket.dispatch-confirmed', 'ticket.escalated')
                    OR type = 'ticket.replied' AND (payload ->> 'inbound')::bool
                  THEN 'status' END),
            (CASE WHEN type IN ('ticket.opened', 'ticket.dispatched', 'ticket.dispatch-confirmed',
@@ -171,7 +172,10 @@ SELECT o.stream_id AS id,
          WHERE l.stream_id = o.stream_id AND kind = 'dispatch' AND nth = 1) AS dispatch,
        count(*) FILTER (WHERE e.type = 'ticket.resolved') AS resolutions,
        count(*) FILTER (WHERE e.type = 'ticket.closed') AS closings,
-       count(*) FILTER (WHERE e.type = 'ticket.reopened') AS reopenings,
+       (SELECT count(*) FROM last l JOIN last b USING (stream_id)
+         WHERE l.stream_id = o.stream_id AND l.kind = 'status' AND b.kind = 'status'
+           AND b.nth = l.nth + 1 AND b.type IN ('ticket.resolved', 'ticket.closed')
+           AND l.type NOT IN ('ticket.resolved', 'ticket.closed')) AS reopenings,
        count(*) FILTER (WHERE e.type = 'ticket.waiting') AS waits,
        count(*) FILTER (WHERE e.type = 'ticket.escalated') AS escalations,
        coalesce(sum((e.payload ->> 'minutes')::int), 0)::int AS minutes,
