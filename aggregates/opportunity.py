@@ -124,7 +124,10 @@ class Opportunity:
         """
         self._refuse_if_closed()
         stage = pipeline.closing(StageKind.LOST)
-        return [OpportunityLost(stage=stage, reason=reason, comment=comment)]
+        customer_id = self.customer_id
+        return [
+            OpportunityLost(stage=stage, reason=reason, comment=comment, customer_id=customer_id)
+        ]
 
     def reopen(self, stage: str | None, reason: str, pipeline: Pipeline) -> list[OpportunityEvent]:
         """Reopen, in the last open stage or in the stage given.
@@ -137,7 +140,7 @@ class Opportunity:
         if self.kind is StageKind.OPEN:
             raise OpportunityStillOpen
         back_to = pipeline.open_stage(stage or self.open_stage)
-        return [OpportunityReopened(stage=back_to, reason=reason)]
+        return [OpportunityReopened(stage=back_to, reason=reason, customer_id=self.customer_id)]
 
     def evolve(self, event: OpportunityEvent) -> Opportunity:
         """The opportunity after the event."""

@@ -135,7 +135,8 @@ class Ticket:
             TicketElsewhere: when another technician was named.
         """
         self._refuse_if_not_with(technician)
-        return [DispatchDeclined(technician=technician, reason=reason)]
+        customer_id = self.customer_id
+        return [DispatchDeclined(technician=technician, reason=reason, customer_id=customer_id)]
 
     def take(self, technician: str) -> list[TicketEvent]:
         """Take the ticket oneself, from whomever it is dispatched to."""
@@ -157,11 +158,12 @@ class Ticket:
 
     def wait(self, reason: str | None) -> list[TicketEvent]:
         """Mark as waiting for somebody else."""
-        return [*self._begun_again(), TicketWaiting(reason=reason)]
+        return [*self._begun_again(), TicketWaiting(reason=reason, customer_id=self.customer_id)]
 
     def escalate(self, reason: str) -> list[TicketEvent]:
         """Escalate."""
-        return [*self._begun_again(), TicketEscalated(reason=reason)]
+        escalated = TicketEscalated(reason=reason, customer_id=self.customer_id)
+        return [*self._begun_again(), escalated]
 
     def resolve(self, text: str | None) -> list[TicketEvent]:
         """Resolve, also once more."""
@@ -192,7 +194,7 @@ class Ticket:
         """
         if self.status not in (Status.RESOLVED, Status.CLOSED):
             raise TicketStillOpen
-        return [TicketReopened(reason=reason)]
+        return [self._reopened(reason)]
 
     def rate(self, score: int, text: str | None) -> list[TicketEvent]:
         """Rate the ticket.
@@ -250,9 +252,12 @@ class Ticket:
             case _:
                 assert_never(event)
 
+    def _reopened(self, reason: str) -> TicketReopened:
+        return TicketReopened(reason=reason, customer_id=self.customer_id)
+
     def _begun_again(self) -> list[TicketEvent]:
         is_done = self.status in (Status.RESOLVED, Status.CLOSED)
-        return [TicketReopened(reason="work went on")] if is_done else []
+        return [self._reopened("work went on")] if is_done else []
 
     def _refuse_if_closed(self) -> None:
         if self.status is Status.CLOSED:

@@ -25,9 +25,12 @@ class Personal:
     Attributes:
         of: the event's field that holds the subject's id. None, or a field that holds nothing,
             stands for the stream.
+        since: the schema version of the event from which on it is encrypted; older events hold the
+            text in the clear.
     """
 
     of: str | None = None
+    since: int = 1
 
 
 class Event(BaseModel):
@@ -46,6 +49,7 @@ class Event(BaseModel):
     event_type: ClassVar[str]
     schema_version: ClassVar[int]
     personal: ClassVar[dict[str, str | None]]
+    sealed_since: ClassVar[dict[str, int]]
     _defaults: ClassVar[dict[str, Any]]
     _required: ClassVar[tuple[str, ...]]
 
@@ -65,12 +69,14 @@ class Event(BaseModel):
             raise TypeError(f"{cls.__name__} and {taken.__name__} both claim {type!r}")
         cls.event_type = type
         cls.schema_version = version
-        cls.personal = {
-            name: mark.of
+        marks = {
+            name: mark
             for name, field in cls.model_fields.items()
             for mark in field.metadata
             if isinstance(mark, Personal)
         }
+        cls.personal = {name: mark.of for name, mark in marks.items()}
+        cls.sealed_since = {name: mark.since for name, mark in marks.items()}
         for name, of in cls.personal.items():
             if cls.model_fields[name].annotation not in (str, str | None):
                 raise TypeError(f"{cls.__name__}.{name} is personal, so it must be a text")

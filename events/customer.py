@@ -6,7 +6,7 @@ from typing import Annotated
 from uuid import UUID
 
 from events.base import Event, Personal
-from events.values import PersonalText, PersonalTextOrNone, Stored, StoredMoney
+from events.values import PersonalSince2, PersonalText, PersonalTextOrNone, Stored, StoredMoney
 
 
 class CustomerKind(StrEnum):
@@ -86,19 +86,19 @@ class CustomerClaimed(Event, type="customer.claimed"):
     owner: str
 
 
-class CustomerReleased(Event, type="customer.released"):
+class CustomerReleased(Event, type="customer.released", version=2):
     """The customer went back to the public sea, where any rep may claim it."""
 
     previous_owner: str
-    reason: str
+    reason: Annotated[str, PersonalSince2]
 
 
-class CustomerHandedOver(Event, type="customer.handed-over"):
+class CustomerHandedOver(Event, type="customer.handed-over", version=2):
     """The customer was handed over to another rep."""
 
     previous_owner: str
     owner: str
-    reason: str | None = None
+    reason: Annotated[str | None, PersonalSince2] = None
 
 
 class CustomerTagged(Event, type="customer.tagged"):
@@ -123,14 +123,14 @@ class InteractionLogged(Event, type="customer.interaction-logged"):
     minutes: int | None = None
 
 
-class PromiseMade(Event, type="customer.promise-made"):
+class PromiseMade(Event, type="customer.promise-made", version=2):
     """Somebody of the company promised the customer something."""
 
     promise_id: UUID
     promised_by: str
     what: PersonalText
     due: date | None = None
-    topic: str | None = None
+    topic: Annotated[str | None, PersonalSince2] = None
     amount: StoredMoney | None = None
     contact_id: UUID | None = None
 

@@ -1,19 +1,20 @@
 from __future__ import annotations
 
+from typing import Annotated
 from uuid import UUID
 
 from events.base import Event
-from events.values import PersonalText, PersonalTextOrNone, StoredMoney
+from events.values import PersonalSince2, PersonalText, PersonalTextOrNone, StoredMoney
 
 
-class LeadCaptured(Event, type="lead.captured"):
+class LeadCaptured(Event, type="lead.captured", version=2):
     """A lead was captured: somebody showed interest. Without an owner it is in the pool."""
 
     name: PersonalText
     email: PersonalTextOrNone = None
     phone: PersonalTextOrNone = None
     need: PersonalTextOrNone = None
-    company: str | None = None
+    company: Annotated[str | None, PersonalSince2] = None
     source: str | None = None
     campaign: str | None = None
     region: str | None = None
@@ -27,11 +28,11 @@ class LeadClaimed(Event, type="lead.claimed"):
     owner: str
 
 
-class LeadReturned(Event, type="lead.returned"):
+class LeadReturned(Event, type="lead.returned", version=2):
     """The owner returned the lead to the pool."""
 
     previous_owner: str
-    reason: str
+    reason: Annotated[str, PersonalSince2]
 
 
 class LeadQualified(Event, type="lead.qualified"):

@@ -1,17 +1,18 @@
 from __future__ import annotations
 
 from datetime import date
+from typing import Annotated
 from uuid import UUID
 
 from events.base import Event
 from events.lines import PricedLine
-from events.values import PersonalTextOrNone, StoredMoney
+from events.values import CustomersSince2, CustomersTextOrNone, StoredMoney
 
 
-class OpportunityOpened(Event, type="opportunity.opened"):
+class OpportunityOpened(Event, type="opportunity.opened", version=2):
     """A deal was opened, for a customer who may still be unknown."""
 
-    title: str
+    title: Annotated[str, CustomersSince2]
     pipeline: str
     stage: str
     customer_id: UUID | None = None
@@ -50,19 +51,21 @@ class OpportunityWon(Event, type="opportunity.won"):
     amount: StoredMoney | None = None
 
 
-class OpportunityLost(Event, type="opportunity.lost"):
+class OpportunityLost(Event, type="opportunity.lost", version=2):
     """The deal was lost: the customer refused, or stopped answering."""
 
     stage: str
     reason: str
-    comment: PersonalTextOrNone = None
+    comment: CustomersTextOrNone = None
+    customer_id: UUID | None = None
 
 
-class OpportunityReopened(Event, type="opportunity.reopened"):
+class OpportunityReopened(Event, type="opportunity.reopened", version=2):
     """A closed deal was reopened."""
 
     stage: str
-    reason: str
+    reason: Annotated[str, CustomersSince2]
+    customer_id: UUID | None = None
 
 
 OpportunityEvent = (

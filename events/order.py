@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 from datetime import date
+from typing import Annotated
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
 from events.base import Event
 from events.lines import PricedLine
-from events.values import CustomersText, CustomersTextOrNone, StoredMoney
+from events.values import CustomersSince2, CustomersText, CustomersTextOrNone, StoredMoney
 
 
 class Instalment(BaseModel):
@@ -19,7 +20,7 @@ class Instalment(BaseModel):
     amount: StoredMoney
 
 
-class OrderPlaced(Event, type="order.placed"):
+class OrderPlaced(Event, type="order.placed", version=2):
     """The order was placed: its amount is billed."""
 
     customer_id: UUID
@@ -27,7 +28,7 @@ class OrderPlaced(Event, type="order.placed"):
     total: StoredMoney
     lines: tuple[PricedLine, ...] = ()
     number: str | None = None
-    title: str | None = None
+    title: Annotated[str | None, CustomersSince2] = None
     opportunity_id: UUID | None = None
     note: CustomersTextOrNone = None
 

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from events.base import Event
 from events.customer import Channel
-from events.values import CustomersText, CustomersTextOrNone, Stored
+from events.values import CustomersSince2, CustomersText, CustomersTextOrNone, Stored
 
 
 class TicketKind(StrEnum):
@@ -65,11 +65,12 @@ class DispatchConfirmed(Event, type="ticket.dispatch-confirmed"):
     technician: str
 
 
-class DispatchDeclined(Event, type="ticket.dispatch-declined"):
+class DispatchDeclined(Event, type="ticket.dispatch-declined", version=2):
     """The technician declined; the ticket has no technician any more."""
 
     technician: str
-    reason: str
+    reason: Annotated[str, CustomersSince2]
+    customer_id: UUID | None = None
 
 
 class TicketReplied(Event, type="ticket.replied"):
@@ -95,16 +96,18 @@ class WorkLogged(Event, type="ticket.work-logged"):
     customer_id: UUID | None = None
 
 
-class TicketWaiting(Event, type="ticket.waiting"):
+class TicketWaiting(Event, type="ticket.waiting", version=2):
     """The ticket waits for somebody else."""
 
-    reason: str | None = None
+    reason: Annotated[str | None, CustomersSince2] = None
+    customer_id: UUID | None = None
 
 
-class TicketEscalated(Event, type="ticket.escalated"):
+class TicketEscalated(Event, type="ticket.escalated", version=2):
     """The ticket was escalated."""
 
-    reason: str
+    reason: Annotated[str, CustomersSince2]
+    customer_id: UUID | None = None
 
 
 class TicketResolved(Event, type="ticket.resolved"):
@@ -118,10 +121,11 @@ class TicketClosed(Event, type="ticket.closed"):
     """The ticket was closed."""
 
 
-class TicketReopened(Event, type="ticket.reopened"):
+class TicketReopened(Event, type="ticket.reopened", version=2):
     """The ticket was reopened."""
 
-    reason: str
+    reason: Annotated[str, CustomersSince2]
+    customer_id: UUID | None = None
 
 
 class TicketRated(Event, type="ticket.rated"):

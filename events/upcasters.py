@@ -16,8 +16,22 @@ def _every_conversion_opened_a_deal(payload: Payload) -> Payload:
     return {**payload, "new_opportunity": True}
 
 
+def _sealed_from_then_on(payload: Payload) -> Payload:
+    """The next version encrypts a text, or with its customer's key; see ``Personal``."""
+    return payload
+
+
 UPCASTERS: dict[tuple[str, int], Callable[[Payload], Payload]] = {
     ("lead.converted", 1): _every_conversion_opened_a_deal,
+    **{
+        (name, 1): _sealed_from_then_on
+        for name in (
+            *("lead.captured", "lead.returned"),
+            *("customer.released", "customer.handed-over", "customer.promise-made"),
+            *("ticket.dispatch-declined", "ticket.waiting", "ticket.escalated", "ticket.reopened"),
+            *("opportunity.opened", "opportunity.lost", "opportunity.reopened", "order.placed"),
+        )
+    },
 }
 
 

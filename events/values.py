@@ -206,6 +206,12 @@ CustomersText = Annotated[str, Personal(of="customer_id")]
 CustomersTextOrNone = Annotated[str | None, Personal(of="customer_id")]
 """The same, when given."""
 
+PersonalSince2 = Personal(since=2)
+"""Personal data about the stream's own subject, which the event's first version held in clear."""
+
+CustomersSince2 = Personal(of="customer_id", since=2)
+"""Likewise, about the customer that the event names, else about the stream's own subject."""
+
 
 LARGEST = 10**15
 """Every amount of money is less."""

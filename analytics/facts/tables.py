@@ -176,7 +176,7 @@ TABLES = (
     *(DEALS, LEADS, TICKETS, ACCOUNTS, TAGS, PIPELINES),
 )
 TYPES = frozenset[str]().union(*(table.types for table in TABLES))
-VERSION = 1
+VERSION = 2
 """Of what an event adds; to be raised with every change that is no change of a schema."""
 SHAPE = hashlib.sha256(
     f"{VERSION} {READING} {[(table.name, str(table.schema)) for table in TABLES]}".encode()

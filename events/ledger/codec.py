@@ -17,6 +17,8 @@ from events.ledger.ledger import Stored
 from events.texts import composed
 from events.upcasters import upcast
 
+KEYED = ("customer.", "lead.")
+"""Streams whose first event has always been encrypted with a key of the stream's own."""
 READING = 2
 """Raised when stored events read otherwise than before, so that what is made of them is made anew.
 2: texts in NFC."""
@@ -88,8 +90,13 @@ def decode_sealed(name: str, schema_version: int, payload: bytes) -> Event:
     return decoder(name, schema_version)(payload)
 
 
-def unseal(event: Event, event_id: UUID, stream_id: UUID, keyring: Keyring) -> None:
+def unseal(
+    event: Event, event_id: UUID, stream_id: UUID, keyring: Keyring, schema_version: int
+) -> None:
     """Open the personal fields in place; without a key they read ``ERASED``.
+
+    So does a text that was stored in the clear, by a version before it was personal, when its
+    subject is one that always had a key.
 
     Call it once, on an event that ``decode_sealed`` just made and nobody else has seen.
 
@@ -99,10 +106,17 @@ def unseal(event: Event, event_id: UUID, stream_id: UUID, keyring: Keyring) -> N
     fields: dict[str, Any] = event.__dict__
     for name, of in event.personal.items():
         sealed = fields[name]
-        if sealed is not None:
-            key = keyring.get((of and fields[of]) or stream_id)
-            text = key.open(sealed, event_id.bytes + name.encode()) if key else None
-            fields[name] = ERASED if text is None else composed(text)
+        if sealed is None:
+            continue
+        subject = (of and fields[of]) or stream_id
+        key = keyring.get(subject)
+        if schema_version < event.sealed_since[name]:
+            had_a_key = subject != stream_id or event.event_type.startswith(KEYED)
+            if key is None and had_a_key:
+                fields[name] = ERASED
+            continue
+        text = key.open(sealed, event_id.bytes + name.encode()) if key else None
+        fields[name] = ERASED if text is None else composed(text)
 
 
 def subjects_of_all(events: Iterable[tuple[Event, UUID]]) -> set[UUID]:
@@ -137,5 +151,6 @@ def decode_all(
         sealed = [recorded for recorded in events if recorded.event.personal]
         keyring.load(conn, subjects_of_all((r.event, r.stream_id) for r in sealed))
         for recorded in sealed:
-            unseal(recorded.event, recorded.event_id, recorded.stream_id, keyring)
+            version = recorded.schema_version
+            unseal(recorded.event, recorded.event_id, recorded.stream_id, keyring, version)
     return events

@@ -43,7 +43,7 @@ class AccountFact(Row):
     industry: str | None = None
     source: str | None = None
     owner: str | None = None
-    reason: str | None = None
+    reason: PersonalTextOrNone = None
 
 
 @dataclass(slots=True)

@@ -50,9 +50,9 @@ def facts(recorded: Recorded) -> list[LeadFact]:
             fact.region, fact.industry = event.region, event.industry
         case LeadClaimed():
             fact.owner = event.owner
-        case LeadReturned() | LeadDisqualified():
+        case LeadDisqualified():
             fact.reason = event.reason
-        case LeadQualified():
+        case LeadQualified() | LeadReturned():
             pass
         case LeadConverted():
             fact.customer_id, fact.opportunity_id = event.customer_id, event.opportunity_id

@@ -61,7 +61,7 @@ def facts(recorded: Recorded) -> list[DealFact]:
         case StageMoved():
             fact.stage = event.stage
         case OpportunityReopened():
-            fact.stage, fact.reason = event.stage, event.reason
+            fact.stage = event.stage
         case QuoteGiven():
             worth = event.total
         case OpportunityWon():

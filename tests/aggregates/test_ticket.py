@@ -57,7 +57,7 @@ to_bob = TicketDispatched(technician="bob")
 by_bob = DispatchConfirmed(technician="bob")
 resolved = TicketResolved(customer_id=ANN)
 closed = TicketClosed()
-again = TicketReopened(reason="work went on")
+again = TicketReopened(reason="work went on", customer_id=ANN)
 
 
 def test_a_ticket_says_who_needs_what() -> None:
@@ -91,7 +91,7 @@ def test_a_ticket_is_dispatched_and_confirmed_by_whoever_was_named() -> None:
 
 
 def test_a_technician_may_say_no_even_after_yes() -> None:
-    no = DispatchDeclined(technician="bob", reason="no parts")
+    no = DispatchDeclined(technician="bob", reason="no parts", customer_id=ANN)
     given(opened, to_bob, by_bob).when(DeclineDispatch(reason="no parts"), by="bob").then(no)
     given(opened, to_bob, no).when(ConfirmDispatch(), by="bob").refused(TicketUndispatched)
     given(opened, to_bob, no).when(DispatchTicket(technician="bob")).then(to_bob)
@@ -118,8 +118,12 @@ def test_what_is_said_and_done_is_kept() -> None:
     given(opened).when(LogWork(minutes=90, text="Oiled it.")).then(
         WorkLogged(minutes=90, text="Oiled it.", customer_id=ANN)
     )
-    given(opened).when(LetTicketWait(reason="parts")).then(TicketWaiting(reason="parts"))
-    given(opened).when(EscalateTicket(reason="no answer")).then(TicketEscalated(reason="no answer"))
+    given(opened).when(LetTicketWait(reason="parts")).then(
+        TicketWaiting(reason="parts", customer_id=ANN)
+    )
+    given(opened).when(EscalateTicket(reason="no answer")).then(
+        TicketEscalated(reason="no answer", customer_id=ANN)
+    )
     given(opened).when(ClassifyTicket(priority=Priority.LOW)).then(
         TicketClassified(priority=Priority.LOW)
     )
@@ -148,7 +152,7 @@ def test_a_ticket_can_be_reopened() -> None:
     given(opened).when(ReopenTicket(reason="still squeaks")).refused(TicketStillOpen)
     for past in ([resolved], [resolved, closed]):
         given(opened, *past).when(ReopenTicket(reason="still squeaks")).then(
-            TicketReopened(reason="still squeaks")
+            TicketReopened(reason="still squeaks", customer_id=ANN)
         )
 
 
@@ -159,7 +163,7 @@ def test_work_begins_a_closed_ticket_again() -> None:
         again, TicketDispatched(technician="eve"), DispatchConfirmed(technician="eve")
     )
     given(*past).when(ResolveTicket()).then(again, resolved)
-    given(*past).when(LetTicketWait()).then(again, TicketWaiting())
+    given(*past).when(LetTicketWait()).then(again, TicketWaiting(customer_id=ANN))
     given(*past).when(ReplyToTicket(text="Hello?", inbound=True)).then(
         again, TicketReplied(text="Hello?", inbound=True, customer_id=ANN)
     )
@@ -170,8 +174,10 @@ def test_every_act_of_work_brings_a_resolved_ticket_back() -> None:
     to_eve = TicketDispatched(technician="eve")
     given(*past).when(DispatchTicket(technician="eve")).then(again, to_eve)
     given(*past).when(TakeTicket(), by="bob").then(again, by_bob)
-    given(*past).when(LetTicketWait()).then(again, TicketWaiting())
-    given(*past).when(EscalateTicket(reason="no")).then(again, TicketEscalated(reason="no"))
+    given(*past).when(LetTicketWait()).then(again, TicketWaiting(customer_id=ANN))
+    given(*past).when(EscalateTicket(reason="no")).then(
+        again, TicketEscalated(reason="no", customer_id=ANN)
+    )
     reply = TicketReplied(text="Hello?", inbound=True, customer_id=ANN)
     given(*past).when(ReplyToTicket(text="Hello?", inbound=True)).then(again, reply)
     given(*past, again, reply).when(ReopenTicket(reason="r")).refused(TicketStillOpen)

@@ -17,7 +17,10 @@ from events.ledger.keys import Keyring, Tampered
 from events.upcasters import UPCASTERS, upcast
 from tests.events.examples import events_of, keyring_for
 
-STREAM, EVENT, CONTACT = UUID(int=1), UUID(int=2), UUID(int=3)
+STREAM, EVENT, CONTACT, OTHER = (UUID(int=n) for n in range(1, 5))
+PROMISED = {"promise_id": str(UUID(int=9)), "promised_by": "ada", "what": "x"}
+OPENED = {"pipeline": "sales", "stage": "discovery", "owner": "ada"}
+PLACED = {"owner": "ada", "total": {"amount": "1.00", "currency": "EUR"}}
 
 every_event = pytest.mark.parametrize("cls", EVENTS, ids=lambda cls: cls.event_type)
 personal_events = pytest.mark.parametrize(
@@ -43,7 +46,7 @@ def opened(
     event: Event, payload: bytes, keyring: Keyring, event_id: UUID = EVENT, stream: UUID = STREAM
 ) -> Event:
     read = decode_sealed(event.event_type, event.schema_version, payload)
-    unseal(read, event_id, stream, keyring)
+    unseal(read, event_id, stream, keyring, read.schema_version)
     return read
 
 
@@ -270,7 +273,7 @@ def test_old_shapes_become_the_current_one_step_by_step(
     assert key is not None
     sealed = key.seal("Grace", EVENT.bytes + b"buyer")
     read = decode_sealed("pump.started", version, orjson.dumps({"buyer": sealed, **stored}))
-    unseal(read, EVENT, STREAM, keyring)
+    unseal(read, EVENT, STREAM, keyring, read.schema_version)
     assert read == pump(buyer="Grace", millilitres=5000, seconds=120)
 
 
@@ -295,3 +298,47 @@ def _leaves(value: Any) -> Iterator[Any]:
             yield from _leaves(each)
     else:
         yield value
+
+
+def read_old(name: str, stream: UUID, data: dict[str, Any], keyring: Keyring) -> Any:
+    """An event of the first version, as a reader sees it."""
+    read = decode_sealed(name, 1, orjson.dumps(data))
+    unseal(read, EVENT, stream, keyring, 1)
+    return read
+
+
+@pytest.mark.parametrize(
+    ("event", "stream", "data", "field"),
+    [
+        ("lead.returned", STREAM, {"previous_owner": "ada"}, "reason"),
+        ("lead.captured", STREAM, {"name": "x"}, "company"),
+        ("customer.released", STREAM, {"previous_owner": "ada"}, "reason"),
+        ("customer.promise-made", STREAM, PROMISED, "topic"),
+        ("opportunity.opened", STREAM, {**OPENED, "customer_id": str(OTHER)}, "title"),
+        ("order.placed", STREAM, {**PLACED, "customer_id": str(OTHER)}, "title"),
+    ],
+)
+def test_a_text_that_was_stored_in_the_clear_is_erased_with_its_subject(
+    event: str, stream: UUID, data: dict[str, Any], field: str
+) -> None:
+    keyring = keyring_for({STREAM, OTHER})
+    for name in ("name", "what"):  # as they were sealed then
+        if name in data:
+            data = {**data, name: keyring.get(STREAM).seal("x", EVENT.bytes + name.encode())}  # type: ignore[union-attr]
+    told = {**data, field: "Grace said so"}
+    assert getattr(read_old(event, stream, told, keyring), field) == "Grace said so"
+    assert getattr(read_old(event, stream, told, Keyring(bytes(32))), field) == ERASED
+
+
+@pytest.mark.parametrize(
+    ("event", "data", "field"),
+    [
+        ("opportunity.opened", OPENED, "title"),
+        ("ticket.escalated", {}, "reason"),
+    ],
+)
+def test_a_text_in_the_clear_of_a_stream_that_never_had_a_key_stays(
+    event: str, data: dict[str, Any], field: str
+) -> None:
+    told = {**data, field: "Pumps"}
+    assert getattr(read_old(event, STREAM, told, Keyring(bytes(32))), field) == "Pumps"

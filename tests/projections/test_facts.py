@@ -70,7 +70,7 @@ def test_personal_columns_there_are() -> None:
     hints = get_type_hints(OrderFact, include_extras=True)
     assert {name for name, hint in hints.items() if is_personal(hint)} == {"reason"}
     hints = get_type_hints(AccountFact, include_extras=True)
-    assert {name for name, hint in hints.items() if is_personal(hint)} == {"name"}
+    assert {name for name, hint in hints.items() if is_personal(hint)} == {"name", "reason"}
 
 
 def test_a_table_that_takes_a_personal_column_is_refused() -> None:
