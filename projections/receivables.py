@@ -78,10 +78,17 @@ class Receivable(Sums):
     customer: CustomerRef
 
 
+class Total(Sums):
+    """All accounts: receivable - credit = billed - received + refunded."""
+
+    receivable: Balance = Field(description="What is owed, by those who owe something.")
+    credit: Balance = Field(description="What the others have to their credit.")
+
+
 class Receivables(PageAt[Receivable]):
     """Who owes what at a moment."""
 
-    total: Sums | None = Field(description="Null unless everything is in one currency.")
+    total: Total | None = Field(description="Null unless everything is in one currency.")
 
 
 class Bucket(Shape):
@@ -114,7 +121,7 @@ class Ageing(HeadAt):
     total: list[AgeingTotal]
 
 
-SUMS = tuple(Sums.model_fields)
+SUMS = tuple(Total.model_fields)
 LATE = f"""
 (SELECT customer_id, currency, sum(owed) FILTER (WHERE due < %(today)s) AS overdue
    FROM ({OWED}) l GROUP BY customer_id, currency)
@@ -126,14 +133,16 @@ LATE_OF_EACH = "LATERAL " + LATE.format(
 )
 TOTALS_OF_ALL = """
 SELECT sum(billed) AS billed, sum(received) AS received, sum(refunded) AS refunded,
-       sum(receivable) AS receivable,
+       coalesce(sum(receivable) FILTER (WHERE is_owing), 0) AS receivable,
+       coalesce(-sum(receivable) FILTER (WHERE NOT is_owing), 0) AS credit,
        coalesce(sum(overdue) FILTER (WHERE is_owing), 0) AS overdue
   FROM account_totals a LEFT JOIN (
        SELECT currency, sum(owed) AS overdue FROM owed_days WHERE due < %(today)s GROUP BY currency
   ) w USING (currency) WHERE {conditions} GROUP BY a.currency
 """
 TOTALS_OF_ONE = f"""
-SELECT a.billed, a.received, a.refunded, a.receivable, coalesce(w.overdue, 0) AS overdue
+SELECT a.billed, a.received, a.refunded, greatest(a.receivable, 0) AS receivable,
+       greatest(-a.receivable, 0) AS credit, coalesce(w.overdue, 0) AS overdue
   FROM accounts a LEFT JOIN {LATE_OF_EACH} w USING (customer_id, currency) WHERE {{conditions}}
 """
 RECEIVABLES = f"""
@@ -174,7 +183,7 @@ def receivables(view: View, asked: AskReceivables) -> Receivables:
     total = None
     if found and len(found[0].totals) == 1:
         code = found[0].receivable.currency
-        total = maker(Sums, (*SUMS, "currency"))([*map(Decimal, found[0].totals[0]), code])
+        total = maker(Total, (*SUMS, "currency"))([*map(Decimal, found[0].totals[0]), code])
     items = [Receivable.of(one) for one in found]
     return Receivables.of(view.head_at, items=items, next=more, total=total)
 

@@ -406,6 +406,27 @@ def test_the_largest_debts_come_first_page_by_page(company: World) -> None:
     assert company.get("/payments/receivables", currency="JPY")["total"]["billed"] == yen
 
 
+def test_what_is_owed_in_all_is_one_figure_and_credit_stands_apart(company: World) -> None:
+    owes, has_credit = UUID(int=501), UUID(int=502)
+    for customer in (owes, has_credit):
+        company.do("customers/register", customer, day("2026-01-01"), name="C")
+    sek = {"amount": "100.00", "currency": "SEK"}
+    half = {"amount": "50.00", "currency": "SEK"}
+    at = day("2026-01-02")
+    company.do("orders/place", UUID(int=601), at, customer_id=owes, amount=sek)
+    company.do("payments/receive", UUID(int=701), at, customer_id=has_credit, amount=half)
+    company.project()
+    for clocks in ({}, {"as_of": "2026-03-01"}):
+        total = company.get("/payments/receivables", **clocks)["total"]
+        assert (total["receivable"], total["credit"]) == (sek, half)
+        [aged] = company.get("/payments/ageing", **clocks)["total"]
+        assert aged["receivable"] == sek
+        of_one = company.get("/payments/receivables", customer_id=has_credit, **clocks)["total"]
+        assert (of_one["receivable"]["amount"], of_one["credit"]) == ("0.00", half)
+    owing = company.get("/payments/receivables", owing="true")["total"]
+    assert (owing["receivable"], owing["credit"]["amount"]) == (sek, "0.00")
+
+
 def test_money_for_an_order_that_is_not_there_is_refused(company: World) -> None:
     two_customers(company)
     status = company.try_(
