@@ -76,6 +76,7 @@ CLOSINGS = """
 SELECT {by} AS "group", count(*) FILTER (kind = 'won') AS won,
        count(*) FILTER (kind = 'lost') AS lost,
        coalesce(sum(amount) FILTER (kind = 'won'), 0) AS amount,
+       coalesce(sum(amount) FILTER (kind = 'lost'), 0) AS lost_amount,
        sum(took) FILTER (kind = 'won')::HUGEINT AS won_took,
        median(took) FILTER (kind = 'won') AS won_middle,
        sum(took) FILTER (kind = 'lost')::HUGEINT AS lost_took,
@@ -143,7 +144,10 @@ class ClosedGroup(Shape):
     lost: int
     win_rate: float | None
     loss_rate: float | None
-    amount: StoredMoney | None
+    amount: StoredMoney | None = Field(description="What was won.")
+    lost_amount: StoredMoney | None = Field(
+        description="What was lost: the amounts at which lost deals last stood."
+    )
     won_days_mean: float | None
     won_days_median: float | None
     lost_days_mean: float | None
@@ -240,6 +244,7 @@ def closings(session: Session[OfSales], asked: AskClosings) -> list[ClosedGroup]
             win_rate=ratio(row["won"], row["won"] + row["lost"]),
             loss_rate=ratio(row["lost"], row["won"] + row["lost"]),
             amount=money(row["amount"], currency),
+            lost_amount=money(row["lost_amount"], currency),
             won_days_mean=mean(row["won_took"], row["won"]),
             won_days_median=spell(row["won_middle"]),
             lost_days_mean=mean(row["lost_took"], row["lost"]),
