@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import BaseModel, ConfigDict
 
 from events.base import Event
-from events.values import Probability, StageKind, Stored
+from events.values import AsWritten, Probability, StageKind
 
 COMPANY = UUID("00000000-0000-0000-0000-000000000001")
 """The one stream of the company's own settings."""
@@ -20,8 +20,8 @@ class Stage(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     name: str
-    kind: Annotated[StageKind, Stored()]
-    probability: Annotated[Probability, Stored()] | None = None
+    kind: Annotated[StageKind, AsWritten()]
+    probability: Annotated[Probability, AsWritten()] | None = None
 
 
 def _stages(*stages: tuple[str, StageKind, str]) -> tuple[Stage, ...]:

@@ -6,7 +6,7 @@ from typing import Annotated
 from uuid import UUID
 
 from events.base import Event, Personal
-from events.values import PersonalSince2, PersonalText, PersonalTextOrNone, Stored, StoredMoney
+from events.values import AsWritten, PersonalSince2, PersonalText, PersonalTextOrNone, StoredMoney
 
 
 class CustomerKind(StrEnum):
@@ -34,7 +34,7 @@ class CustomerRegistered(Event, type="customer.registered"):
     """The customer was registered."""
 
     name: PersonalText
-    kind: Annotated[CustomerKind, Stored()] = CustomerKind.CUSTOMER
+    kind: Annotated[CustomerKind, AsWritten()] = CustomerKind.CUSTOMER
     email: PersonalTextOrNone = None
     phone: PersonalTextOrNone = None
     address: PersonalTextOrNone = None
@@ -54,7 +54,7 @@ class CustomerDetailsChanged(Event, type="customer.details-changed"):
     """The details that are given changed; the others stay as they were."""
 
     name: PersonalTextOrNone = None
-    kind: Annotated[CustomerKind, Stored()] | None = None
+    kind: Annotated[CustomerKind, AsWritten()] | None = None
     email: PersonalTextOrNone = None
     phone: PersonalTextOrNone = None
     address: PersonalTextOrNone = None
@@ -116,7 +116,7 @@ class CustomerUntagged(Event, type="customer.untagged"):
 class InteractionLogged(Event, type="customer.interaction-logged"):
     """An interaction with the customer took place: a call, a mail, a meeting."""
 
-    channel: Annotated[Channel, Stored()]
+    channel: Annotated[Channel, AsWritten()]
     summary: PersonalText
     contact_id: UUID | None = None
     inbound: bool = False

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict
 
-from events.values import Money, Percent, Quantity, Stored, StoredMoney
+from events.values import AsWritten, Money, Percent, Quantity, StoredMoney
 
 
 class PricedLine(BaseModel):
@@ -16,9 +16,9 @@ class PricedLine(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     product: str
-    quantity: Annotated[Quantity, Stored()]
+    quantity: Annotated[Quantity, AsWritten()]
     unit_price: StoredMoney
-    discount: Annotated[Percent, Stored()] | None = None
+    discount: Annotated[Percent, AsWritten()] | None = None
     total: StoredMoney
 
 

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from events.base import Event
 from events.customer import Channel
-from events.values import CustomersSince2, CustomersText, CustomersTextOrNone, Stored
+from events.values import AsWritten, CustomersSince2, CustomersText, CustomersTextOrNone
 
 
 class TicketKind(StrEnum):
@@ -39,17 +39,17 @@ class TicketOpened(Event, type="ticket.opened"):
     contact_id: UUID | None = None
     order_id: UUID | None = None
     number: str | None = None
-    channel: Annotated[Channel, Stored()] = Channel.OTHER
-    kind: Annotated[TicketKind, Stored()] | None = None
-    priority: Annotated[Priority, Stored()] = Priority.NORMAL
+    channel: Annotated[Channel, AsWritten()] = Channel.OTHER
+    kind: Annotated[TicketKind, AsWritten()] | None = None
+    priority: Annotated[Priority, AsWritten()] = Priority.NORMAL
     product: str | None = None
 
 
 class TicketClassified(Event, type="ticket.classified"):
     """The kind and the priority of the ticket were set."""
 
-    kind: Annotated[TicketKind, Stored()] | None = None
-    priority: Annotated[Priority, Stored()] | None = None
+    kind: Annotated[TicketKind, AsWritten()] | None = None
+    priority: Annotated[Priority, AsWritten()] | None = None
     product: str | None = None
 
 

@@ -36,9 +36,13 @@ DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}.*")
 
 
+LONGEST_TEXT = 40_000
+"""Characters, before they are composed; every kind of text is shorter."""
+
+
 def tidied(value: Any) -> Any:
-    """A text as ``texts.tidy`` makes it; anything else is left to other checks."""
-    return tidy(value) if isinstance(value, str) and not value.isascii() else value
+    """A text as ``texts.tidy`` makes it; anything else, or longer than any, is left as it is."""
+    return tidy(value) if isinstance(value, str) and len(value) <= LONGEST_TEXT else value
 
 
 def _only_iso(value: Any) -> Any:
@@ -256,7 +260,7 @@ class Money(BaseModel):
         return Money(amount=self.amount + other.amount, currency=self.currency)
 
 
-class Stored:
+class AsWritten:
     """Marks a field of an event whose values are limited: what was written is read for ever.
 
     Lists and limits hold for commands. They may shrink and be tightened later; then a stored value
@@ -295,10 +299,10 @@ def _unlimited(kind: Any, limited: CoreSchema) -> CoreSchema:
     if isinstance(kind, type) and issubclass(kind, StrEnum):
         choices: list[Any] = [limited, core_schema.str_schema()]
         return core_schema.union_schema(choices, mode="left_to_right")
-    raise TypeError(f"Stored marks no {kind}: name what to read where its limits are left out")
+    raise TypeError(f"AsWritten marks no {kind}: name what to read where its limits are left out")
 
 
-StoredMoney = Annotated[Money, Stored()]
+StoredMoney = Annotated[Money, AsWritten()]
 """An amount in an event."""
 
 

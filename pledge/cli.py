@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import IO, Annotated
 
 import psycopg
@@ -233,6 +234,10 @@ def export(
     suffix = "ndjson" if to is None else to.suffix.lower().removeprefix(".")
     if is_events and pairs:
         raise Failed("events have no parameters but --after.")
+    if is_events and suffix in exporting.BY_SUFFIX and suffix != "ndjson":
+        raise Failed(f"events are lines of JSON: let {to} end with .ndjson.")
+    if after and not is_events:
+        raise Failed("--after is of events; a list has parameters of its own.")
     with parts(Settings()) as found, ExitStack() as opened:
         file: IO[bytes] = sys.stdout.buffer
         if to is not None:
@@ -255,16 +260,28 @@ def export(
 
 @contextmanager
 def _replacing(to: Path) -> Iterator[IO[bytes]]:
-    """A new file, which takes the place of an old one once it is whole."""
-    made = to.with_name(f".{to.name}.part")
+    """A new file, which takes the place of an old one once it is whole, with its permissions.
+
+    New ones are their owner's alone to read. What is no plain file is written as it is.
+    """
+    target = to.resolve()
+    made = None
     try:
-        with made.open("wb") as file:
-            yield file
-        made.replace(to)
+        if target.exists() and not target.is_file():
+            with target.open("wb") as file:
+                yield file
+            return
+        with NamedTemporaryFile(dir=target.parent, prefix=f".{to.name}.", delete=False) as new:
+            made = Path(new.name)
+            yield new
+        if target.exists():
+            made.chmod(target.stat().st_mode)
+        made.replace(target)
     except OSError as error:
-        raise Failed(f"{error.filename} cannot be written: {error.strerror}") from error
+        raise Failed(f"{error.filename or to} cannot be written: {error.strerror}") from error
     finally:
-        made.unlink(missing_ok=True)
+        if made is not None:
+            made.unlink(missing_ok=True)
 
 
 def main() -> None:

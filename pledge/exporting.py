@@ -71,6 +71,8 @@ def write_list(
         raise Failed(f"No list is called {name}. There are: {EVENTS}, {', '.join(sorted(LISTS))}.")
     if suffix not in BY_SUFFIX:
         raise Failed(f"The file should end with .{', .'.join(BY_SUFFIX)}.")
+    if wrong := sorted({"limit", "cursor"} & asked.keys()):
+        raise Failed(f"{wrong[0]} is of pages, and an export has the whole list: leave it out.")
     question = LISTS[name]
     reader = Reader(found.conninfo, found.keyring(), size=1)
     reader.open()

@@ -70,6 +70,8 @@ def ask(
         transport = httpx2.ASGITransport(app=app)
         async with httpx2.AsyncClient(transport=transport, base_url="http://pledge") as client:
             path, params = f"/analytics/{figure}", dict(asked)
+            if every_page and form != "json":
+                params.pop("limit", None)  # of pages; other forms are whole without it
             got = [await client.get(path, params=params, headers={"accept": accept})]
             while every_page and (link := _next(got[-1])) is not None:
                 got.append(await client.get(link, headers={"accept": accept}))

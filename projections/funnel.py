@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from events.company import DEFAULT_PIPELINES, Stage
-from events.values import StageKind, Stored, StoredMoney
+from events.values import AsWritten, StageKind, StoredMoney
 from projections import opportunities
 from projections.asking.clocks import FOREVER, Moment, Unanswerable
 from projections.asking.listing import AskedAt, Question, Where, Word, chosen
@@ -27,7 +27,7 @@ class FunnelStage(Shape):
     """How many deals stand in a stage, and what they are worth in each currency."""
 
     stage: str
-    kind: Annotated[StageKind, Stored()]
+    kind: Annotated[StageKind, AsWritten()]
     count: int
     amount: list[StoredMoney]
 
@@ -43,7 +43,7 @@ class _Standing(Shape):
     """Deals that stand in a stage, in one currency."""
 
     stage: str
-    kind: Annotated[StageKind, Stored()]
+    kind: Annotated[StageKind, AsWritten()]
     count: int
     amount: StoredMoney | None
 

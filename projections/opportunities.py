@@ -20,7 +20,7 @@ from events.opportunity import (
     QuoteGiven,
     StageMoved,
 )
-from events.values import StageKind, Stored, StoredMoney
+from events.values import AsWritten, StageKind, StoredMoney
 from projections import customers
 from projections.asking.listing import (
     Asked,
@@ -220,7 +220,7 @@ class OpportunityShape(Shape):
     title: str | None
     pipeline: str | None
     stage: str | None
-    kind: Annotated[StageKind, Stored()]
+    kind: Annotated[StageKind, AsWritten()]
     customer: CustomerRef | None
     owner: str | None
     product: str | None
@@ -239,7 +239,7 @@ class StageShape(Shape):
 
     version: int
     stage: str
-    kind: Annotated[StageKind, Stored()]
+    kind: Annotated[StageKind, AsWritten()]
     occurred_at: datetime
     recorded_at: datetime
     actor: str

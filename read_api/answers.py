@@ -52,7 +52,22 @@ def as_json(body: Any, *, etag: int | None = None) -> Response:
     return Response(content, media_type=JSON, headers=headers)
 
 
-def told(request: Request, page: Any, more: More, *, is_ranked: bool = False) -> Response:
+def form_of(request: Request, *, is_table: bool = True) -> str:
+    """The form in which an answer is wanted; to be asked before anything is read.
+
+    Args:
+        is_table: whether the answer has rows, which a file can hold.
+
+    Raises:
+        NotAcceptable: when it does not come in any form that was asked for.
+    """
+    offers = (JSON, *FORMS) if is_table else (JSON,)
+    return accepted(request.headers.get("accept", ""), offers)
+
+
+def list_answer(
+    request: Request, form: str, page: Any, more: More, *, is_ranked: bool = False
+) -> Response:
     """A page of rows as JSON with a ``next`` link; or a file of the whole list.
 
     Whoever asks for a ``limit`` gets a page as a file, with a ``Link`` to the next one.
@@ -62,11 +77,7 @@ def told(request: Request, page: Any, more: More, *, is_ranked: bool = False) ->
         more: gives the pages that follow, of the same moment.
         is_ranked: whether the cursor is a place and no key, so that the next page is to be one of
             the very same list: of what was known at this one's position.
-
-    Raises:
-        NotAcceptable: when another form was asked for.
     """
-    form = accepted(request.headers.get("accept", ""), (JSON, *FORMS))
     is_whole = form != JSON and "limit" not in request.query_params
     link = None
     if page.next is not None and not is_whole:
@@ -79,32 +90,21 @@ def told(request: Request, page: Any, more: More, *, is_ranked: bool = False) ->
     return _file(form, page, _pages(page, more) if is_whole else [page.items], model, link)
 
 
-def answered(request: Request, answer: Shape, *, etag: int | None = None) -> Response:
-    """An answer that is no list: JSON, or its rows as a file where it has rows.
-
-    Raises:
-        NotAcceptable: when another form was asked for.
-    """
+def answer(request: Request, form: str, found: Shape, *, etag: int | None = None) -> Response:
+    """An answer that is no list: JSON, or a file of the rows that it has."""
     rows = rows_of(_shape(request))
-    offers = (JSON, *FORMS) if rows else (JSON,)
-    form = accepted(request.headers.get("accept", ""), offers)
     if form == JSON or rows is None:
-        return as_json(answer, etag=etag)
+        return as_json(found, etag=etag)
     field, model = rows
-    found = getattr(answer, field)
+    parts = getattr(found, field)
     if form != NDJSON:
-        found, model = unrolled(found, model)
-    return _file(form, answer, [found], model)
+        parts, model = unrolled(parts, model)
+    return _file(form, found, [parts], model)
 
 
-def one_row(request: Request, answer: Shape) -> Response:
-    """An answer that is one row: JSON, or a file of that row.
-
-    Raises:
-        NotAcceptable: when another form was asked for.
-    """
-    form = accepted(request.headers.get("accept", ""), (JSON, *FORMS))
-    return as_json(answer) if form == JSON else _file(form, answer, [[answer]], type(answer))
+def row_answer(form: str, row: Shape) -> Response:
+    """An answer that is one row: JSON, or a file of that row."""
+    return as_json(row) if form == JSON else _file(form, row, [[row]], type(row))
 
 
 def accepted(header: str, offers: Sequence[str]) -> str:

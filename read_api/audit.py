@@ -18,8 +18,9 @@ from projections.asking.listing import By, Paged, Pages, Time, Where, Word, chos
 from projections.asking.shape import Page, Shape
 from projections.asking.view import View
 from projections.engine.folding import Batch, readable
-from read_api.answers import told
+from read_api.answers import JSON, form_of, list_answer
 from read_api.reading import Reader, caller_of
+from read_api.shapes import FILES, NOT_ACCEPTABLE
 
 Position = Annotated[int | None, Field(ge=0, le=2**62)]
 
@@ -124,10 +125,15 @@ ROWS_AT_ONCE = 5_000
 """Of a file."""
 
 
+RESPONSES = {**FILES, **NOT_ACCEPTABLE}
+
+
 def add_routes(routes: APIRouter, reader: Reader) -> None:
     """The routes of the audit."""
+    of_audit: dict[str, Any] = {"tags": ["audit"], "responses": RESPONSES}
+    events = partial(_readable, reader)
 
-    @routes.get("/audit/events", tags=["audit"], response_model=Page[RecordedShape])
+    @routes.get("/audit/events", response_model=Page[RecordedShape], **of_audit)
     def audit_events(request: Request, asked: Annotated[AskEvents, Query()]) -> Response:
         """Every event with who, when, why; ``after`` and ``until`` are positions."""
         _refuse_backwards(asked.recorded_from, asked.recorded_to, "recorded_to")
@@ -135,48 +141,52 @@ def add_routes(routes: APIRouter, reader: Reader) -> None:
         pages = Pages("events", _Stored, BY_POSITION, is_descending=asked.order == "newest")
         conditions, values = chosen(asked)
         select = " AND ".join([EVENTS, *conditions])
-        with reader.ledger(caller_of(request)) as view:
-            return _told(request, view, pages, select, values, asked, partial(_readable, reader))
+        return _answer(request, reader, pages, select, values, asked, events)
 
-    @routes.get("/audit/streams/{id}", tags=["audit"], response_model=Page[RecordedShape])
+    @routes.get("/audit/streams/{id}", response_model=Page[RecordedShape], **of_audit)
     def audit_stream(request: Request, id: UUID, asked: Annotated[AskStream, Query()]) -> Response:
         """One stream from its first event on."""
         pages = Pages("stream", _Stored, BY_VERSION)
-        select, of = f"{EVENTS} AND stream_id = %(id)s", {"id": id}
-        with reader.ledger(caller_of(request)) as view:
-            return _told(request, view, pages, select, of, asked, partial(_readable, reader))
+        select = f"{EVENTS} AND stream_id = %(id)s"
+        return _answer(request, reader, pages, select, {"id": id}, asked, events)
 
-    @routes.get("/audit/refusals", tags=["audit"], response_model=Page[RefusalShape])
+    @routes.get("/audit/refusals", response_model=Page[RefusalShape], **of_audit)
     def audit_refusals(request: Request, asked: Annotated[AskRefusals, Query()]) -> Response:
         """Refused commands, newest first, each with its sender, version and the rule."""
         _refuse_backwards(asked.recorded_from, asked.recorded_to, "recorded_to")
         pages = Pages("refusals", RefusalShape, BY_TIME, is_descending=True)
         conditions, values = chosen(asked)
         select = " AND ".join([REFUSALS, *conditions])
-        with reader.ledger(caller_of(request)) as view:
-            return _told(request, view, pages, select, values, asked, lambda _, items: items)
+        return _answer(request, reader, pages, select, values, asked, _as_they_are)
 
 
 S = TypeVar("S", bound=Shape)
 
 
-def _told(
+def _answer(
     request: Request,
-    view: View,
+    reader: Reader,
     pages: Pages[S],
     select: str,
     values: dict[str, Any],
     asked: Paged,
     shown: Callable[[View, list[S]], list[Any]],
 ) -> Response:
-    def page(asked: Paged) -> Page[Any]:
-        items, more = pages.one(view.conn, select, values, asked)
-        return Page.of(view.head, items=shown(view, items), next=more)
+    form = form_of(request)
+    with reader.ledger(caller_of(request), is_file=form != JSON) as view:
 
-    def following(cursor: str) -> Page[Any]:
-        return page(asked.model_copy(update={"cursor": cursor, "limit": ROWS_AT_ONCE}))
+        def page(asked: Paged) -> Page[Any]:
+            items, more = pages.one(view.conn, select, values, asked)
+            return Page.of(view.head, items=shown(view, items), next=more)
 
-    return told(request, page(asked), following)
+        def following(cursor: str) -> Page[Any]:
+            return page(asked.model_copy(update={"cursor": cursor, "limit": ROWS_AT_ONCE}))
+
+        return list_answer(request, form, page(asked), following)
+
+
+def _as_they_are(_: View, items: list[S]) -> list[S]:
+    return items
 
 
 def _readable(reader: Reader, view: View, stored: list[_Stored]) -> list[RecordedShape]:

@@ -39,10 +39,10 @@ from projections.quotes import QuoteShape
 from projections.receivables import Sums
 from projections.tickets import TicketShape
 from projections.timeline import EntryShape
-from read_api.answers import answered
+from read_api.answers import answer, form_of
 from read_api.listing import missing
 from read_api.reading import Reader, caller_of
-from read_api.shapes import MISSING
+from read_api.shapes import MISSING, NOT_ACCEPTABLE
 from read_api.standing import Standing
 
 
@@ -67,17 +67,21 @@ def add_routes(routes: APIRouter, reader: Reader) -> None:
     """The route of the 360° view."""
 
     @routes.get(
-        "/customers/{id}", tags=["customers"], response_model=CustomerView, responses=MISSING
+        "/customers/{id}",
+        tags=["customers"],
+        response_model=CustomerView,
+        responses={**MISSING, **NOT_ACCEPTABLE},
     )
     def one_customer(request: Request, id: UUID, asked: Annotated[AskedAt, Query()]) -> Response:
         """Everything known of a customer, now or at any moment of either clock."""
+        form = form_of(request, is_table=False)
         replay = asked.as_of is not None or asked.known_at is not None
         with reader.view(caller_of(request), MODELS, asked, past=replay) as view:
             found = _past(view, id, reader.keyring) if replay else _whole(view, id)
         if found is None:
             raise missing()
         found.rfm = reader.standing(id, view.when)
-        return answered(request, found)
+        return answer(request, form, found)
 
 
 def _past(view: View, customer_id: UUID, keyring: Keyring) -> CustomerView | None:

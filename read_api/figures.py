@@ -14,8 +14,9 @@ from projections.asking.clocks import Moment, moment
 from projections.asking.listing import Asked, AskedAt
 from projections.asking.shape import Shape
 from projections.asking.view import Caller
-from read_api.answers import answered, one_row, told
+from read_api.answers import answer, form_of, list_answer, row_answer
 from read_api.reading import NotThereYet, Reader, caller_of
+from read_api.shapes import FILES, NOT_ACCEPTABLE
 
 
 class FactTableShape(Shape):
@@ -45,6 +46,7 @@ def add_routes(routes: APIRouter, reader: Reader, figures: Sequence[Figure[Any, 
     @routes.get("/analytics", tags=["analytics"], response_model=FactsState)
     def facts(request: Request, asked: Annotated[Asked, Query()]) -> Response:
         """How far the facts are, and the Parquet files that hold them."""
+        form = form_of(request)
         with reader.connection() as conn:
             head = ledger.head(conn)
         found = _reached(reader, asked.min_position or 0)
@@ -56,8 +58,9 @@ def add_routes(routes: APIRouter, reader: Reader, figures: Sequence[Figure[Any, 
             )
             for table, files in sorted(found.files.items())
         ]
-        return answered(
+        return answer(
             request,
+            form,
             FactsState(
                 position=found.position,
                 head=max(head, found.position),
@@ -73,16 +76,17 @@ def add_routes(routes: APIRouter, reader: Reader, figures: Sequence[Figure[Any, 
 def _add(routes: APIRouter, reader: Reader, figure: Figure[Any, Any]) -> None:
     def route(request: Request, asked: Any) -> Response:
         asked.check()
+        form = form_of(request)
         on, position = _snapshot(reader, caller_of(request), asked)
         found = figure.asked(on, asked, position)
         if figure.is_one:
-            return one_row(request, found)
+            return row_answer(form, found)
 
         def following(cursor: str) -> Any:
             after = asked.model_copy(update={"cursor": cursor, "limit": ROWS_AT_ONCE})
             return figure.asked(on, after, position)
 
-        return told(request, found, following, is_ranked=figure.is_ranked)
+        return list_answer(request, form, found, following, is_ranked=figure.is_ranked)
 
     route.__annotations__["asked"] = Annotated[figure.asks, Query()]
     routes.add_api_route(
@@ -92,6 +96,7 @@ def _add(routes: APIRouter, reader: Reader, figure: Figure[Any, Any]) -> None:
         description=figure.says,
         tags=["analytics"],
         response_model=figure.shape,
+        responses={**FILES, **NOT_ACCEPTABLE},
     )
 
 

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import lru_cache
+from itertools import chain
+from math import isfinite
 from typing import IO, Annotated, Any, BinaryIO, NamedTuple, cast, get_args, get_origin
 from uuid import UUID
 
@@ -17,6 +19,7 @@ import pyarrow.parquet as pq
 import xlsxwriter
 from pydantic import BaseModel, create_model
 
+from analytics.facts.fact import rounded_array
 from events.values import Money
 from projections.asking.money import Balance
 from projections.asking.rows import plain
@@ -103,9 +106,8 @@ def write_xlsx(out: IO[bytes], pages: Pages, model: Any) -> None:
         bold = book.add_format({"bold": True})
         day = book.add_format({"num_format": "yyyy-mm-dd"})
         moment = book.add_format({"num_format": "yyyy-mm-dd hh:mm:ss"})
-        sheet: Any = None
-        number = ROWS_OF_A_SHEET
-        for row in (row for page in (*pages, ()) for row in map(_flat, page)):
+        sheet, number = _sheet(book, columns, bold), 0
+        for row in map(_flat, chain.from_iterable(pages)):
             if number == ROWS_OF_A_SHEET:
                 sheet, number = _sheet(book, columns, bold), 0
             number += 1
@@ -113,6 +115,8 @@ def write_xlsx(out: IO[bytes], pages: Pages, model: Any) -> None:
                 value = row.get(name)
                 match value:
                     case None:
+                        pass
+                    case float() if not isfinite(value):
                         pass
                     case bool():
                         sheet.write_boolean(number, place, value)
@@ -127,8 +131,6 @@ def write_xlsx(out: IO[bytes], pages: Pages, model: Any) -> None:
                         if len(text) > LONGEST_CELL:
                             raise TooLongForASheet(f"{name} has {len(text)} characters")
                         sheet.write_string(number, place, text)
-        if sheet is None:
-            _sheet(book, columns, bold)
 
 
 def _sheet(book: Any, columns: Sequence[str], bold: Any) -> Any:
@@ -151,7 +153,7 @@ def write_parquet(out: IO[bytes], pages: Pages, model: Any) -> None:
         for page in pages:
             rows = [*map(_flat, page)]
             arrays = [
-                pa.array([_typed(row.get(field.name), field.type) for row in rows], field.type)
+                rounded_array([_typed(row.get(field.name), field.type) for row in rows], field.type)
                 for field in schema
             ]
             writer.write_table(pa.table(arrays, schema=schema))

@@ -12,10 +12,10 @@ from starlette.exceptions import HTTPException
 from projections.asking.listing import Asked, Question
 from projections.asking.shape import Page
 from projections.asking.view import View
-from read_api.answers import answered as tell
-from read_api.answers import told
+from read_api.answers import JSON, answer, form_of, list_answer
+from read_api.files import rows_of
 from read_api.reading import Reader, caller_of
-from read_api.shapes import MISSING
+from read_api.shapes import FILES, MISSING, NOT_ACCEPTABLE
 
 ROWS_AT_ONCE = 5_000
 """Of a file."""
@@ -23,17 +23,22 @@ ROWS_AT_ONCE = 5_000
 
 def add(routes: APIRouter, reader: Reader, question: Question[Any, Any]) -> None:
     """Give the routes one that answers the question."""
+    is_list = "next" in question.shape.model_fields
+    is_table = rows_of(question.shape) is not None and (is_list or not question.is_about_one)
 
     def answered(request: Request, asked: Asked, *about: UUID) -> Response:
         asked.check()
-        with reader.view(caller_of(request), question.needs, asked) as view:
+        form = form_of(request, is_table=is_table)
+        is_file = form != JSON
+        with reader.view(caller_of(request), question.needs, asked, is_file=is_file) as view:
             found = question.answer(view, *about, asked)
             if found is None:
                 raise missing()
             if isinstance(found, Page):
-                return told(request, found, partial(following, question, view, about, asked))
+                more = partial(following, question, view, about, asked)
+                return list_answer(request, form, found, more)
             etag = getattr(found, "version", None) if view.when.is_live else None
-            return tell(request, found, etag=etag)
+            return answer(request, form, found, etag=etag)
 
     def about_one(request: Request, id: UUID, asked: Any) -> Response:
         return answered(request, asked, id)
@@ -50,7 +55,11 @@ def add(routes: APIRouter, reader: Reader, question: Question[Any, Any]) -> None
         description=question.says,
         tags=[question.tag],
         response_model=question.shape,
-        responses=MISSING if question.is_about_one else None,
+        responses={
+            **(MISSING if question.is_about_one else {}),
+            **(FILES if is_table else {}),
+            **NOT_ACCEPTABLE,
+        },
     )
 
 

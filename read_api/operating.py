@@ -12,8 +12,9 @@ from psycopg_pool import PoolTimeout
 
 from events.ledger import ledger
 from projections.catalog import MODELS
+from projections.engine.rebuild import is_changed
 from read_api import health
-from read_api.answers import answered, as_json, problem
+from read_api.answers import answer, as_json, form_of, problem
 from read_api.health import PoliciesShape, Projections, RelayShape
 from read_api.reading import Reader
 from read_api.shapes import Problem
@@ -44,19 +45,19 @@ def router(reader: Reader) -> APIRouter:
     def list_projections(request: Request) -> Response:
         """The lag of each read model, whether it is halted, and the streams that it parked."""
         with reader.connection() as conn:
-            return answered(request, health.projections(conn))
+            return answer(request, form_of(request), health.projections(conn))
 
     @routes.get("/policies", response_model=PoliciesShape, responses=AWAY)
     def list_policies(request: Request) -> Response:
         """The checkpoint of the policies, and their commands that a rule refused."""
         with reader.connection() as conn:
-            return answered(request, health.policies(conn))
+            return answer(request, form_of(request), health.policies(conn))
 
     @routes.get("/relay", response_model=RelayShape, responses=AWAY)
     def show_relay(request: Request) -> Response:
         """The relay's checkpoint and its lag behind the ledger, where a relay runs."""
         with reader.connection() as conn:
-            return answered(request, health.relay(conn))
+            return answer(request, form_of(request, is_table=False), health.relay(conn))
 
     @routes.get("/health/live")
     async def live() -> dict[str, str]:
@@ -69,12 +70,13 @@ def router(reader: Reader) -> APIRouter:
         try:
             with reader.connection() as conn:
                 found = health.projections(conn)
+                changed = [model.name for model in MODELS if is_changed(conn, model)]
         except (OperationalError, PoolTimeout):
             return problem(
                 HTTPStatus.SERVICE_UNAVAILABLE, "not-ready", "The database does not answer."
             )
         names = {item.name for item in found.items}
-        missing = [model.name for model in MODELS if model.name not in names]
+        missing = [model.name for model in MODELS if model.name not in names] + changed
         halted = [item.name for item in found.items if item.halted is not None]
         stalled = [item.name for item in found.items if item.status == "stalled"]
         if missing or halted or stalled:

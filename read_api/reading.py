@@ -87,6 +87,15 @@ class Reader:
             check=_check,
             timeout=10,
         )
+        self._files = ConnectionPool(
+            common,
+            min_size=0,
+            max_size=2,
+            open=False,
+            configure=_configure,
+            check=_check,
+            timeout=60,
+        )
         self._past = ConnectionPool(
             common,
             min_size=0,
@@ -111,6 +120,7 @@ class Reader:
     def open(self) -> None:
         """Begin to connect; does not wait for the database."""
         self._live.open(wait=False)
+        self._files.open(wait=False)
         self._past.open(wait=False)
 
     def close(self) -> None:
@@ -119,12 +129,17 @@ class Reader:
         if self._standing is not None:
             self._standing.close()
         self._live.close()
+        self._files.close()
         self._past.close()
 
     @contextmanager
-    def ledger(self, caller: Caller) -> Iterator[View]:
-        """A snapshot of the ledger itself, which no read model can lag behind."""
-        with self.connection() as conn:
+    def ledger(self, caller: Caller, *, is_file: bool = False) -> Iterator[View]:
+        """A snapshot of the ledger itself, which no read model can lag behind.
+
+        Args:
+            is_file: whether a whole file is made of it.
+        """
+        with (self._files if is_file else self._live).connection() as conn, conn.transaction():
             now = datetime.now(UTC)
             when = Moment(None, None, now, now.date())
             yield View(conn, caller, when, ledger.head(conn), [])
@@ -137,27 +152,39 @@ class Reader:
 
     @contextmanager
     def view(
-        self, caller: Caller, models: Sequence[ReadModel], asked: Asked, *, past: bool = False
+        self,
+        caller: Caller,
+        models: Sequence[ReadModel],
+        asked: Asked,
+        *,
+        past: bool = False,
+        is_file: bool = False,
     ) -> Iterator[View]:
         """A snapshot in which these read models reflect what is asked for.
 
         Args:
             asked: with the position to wait for, and both clocks if it has them.
             past: whether temporary tables are needed.
+            is_file: whether a whole file is made of it, which takes its time.
 
         Raises:
             NotThereYet: when they do not, or one of them is halted or not built.
             Unanswerable: when a clock cannot be read.
         """
-        pool = self._past if past else self._live
+        pool = self._past if past else self._files if is_file else self._live
         with pool.connection() as conn:
             with conn.transaction(force_rollback=past):
                 reached = position_of(conn, *models) if hold(conn, *models) else None
                 if reached is not None:
                     yield _view(conn, caller, models, asked, reached)
                     return
-            _refuse_if_halted(conn, [m for m in models if is_changed(conn, m)], FOREVER)
-            raise NotThereYet("the read models are being built; come back in a moment", models)
+            changed = [model for model in models if is_changed(conn, model)]
+            _refuse_if_halted(conn, changed, FOREVER)
+            raise NotThereYet(
+                "the read models are being built; come back in a moment",
+                models,
+                is_final=bool(changed),
+            )
 
     def standing(self, customer: UUID, when: Moment) -> Standing | None:
         """A customer's RFM segments; None where there are no facts yet.

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from projections.asking.shape import Shape
+from read_api.files import FORMS
 
 
 class Problem(BaseModel):
@@ -36,3 +37,10 @@ INVALID: dict[int | str, dict[str, Any]] = {
 MISSING: dict[int | str, dict[str, Any]] = {
     404: {"model": Problem, "description": "There is no such thing."}
 }
+NOT_ACCEPTABLE: dict[int | str, dict[str, Any]] = {
+    406: {"model": Problem, "description": "The answer does not come in the form asked for."}
+}
+FILES: dict[int | str, dict[str, Any]] = {
+    200: {"content": {media: {"schema": {"type": "string"}} for media in FORMS}}
+}
+"""The forms of a table beside JSON."""

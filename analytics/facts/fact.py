@@ -80,7 +80,7 @@ class FactTable:
     def made(self, facts: Sequence[Any]) -> pa.Table:
         """These facts as rows."""
         arrays = [
-            _array([_plain(getattr(fact, field.name, None)) for fact in facts], field.type)
+            rounded_array([_plain(getattr(fact, field.name, None)) for fact in facts], field.type)
             for field in self.schema
         ]
         return pa.table(arrays, schema=self.schema)
@@ -105,7 +105,8 @@ def kind_of(table: str, column: str, hint: Any) -> pa.DataType:
     return KINDS[hint]
 
 
-def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
+def rounded_array(values: list[Any], kind: pa.DataType) -> pa.Array:
+    """An array of values; decimals of more digits than the type has are rounded half up."""
     try:
         return pa.array(values, type=kind)
     except pa.ArrowInvalid:

@@ -73,10 +73,7 @@ ON CONFLICT (name, partition) DO UPDATE SET source = excluded.source, watermark 
 FOLLOW = """
 UPDATE progress.checkpoints SET source = %s, next_offset = NULL WHERE name = %s AND source <> %s
 """
-HALT = """
-UPDATE progress.checkpoints
-   SET halted = %s, halted_at = coalesce(%s, greatest(position, watermark)) WHERE name = %s
-"""
+HALT = "UPDATE progress.checkpoints SET halted = %s, halted_at = %s WHERE name = %s"
 MOVE = """
 UPDATE progress.checkpoints c
    SET position = n.position, event_id = n.event_id, halted = n.halted, halted_at = n.halted_at,

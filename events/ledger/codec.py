@@ -14,14 +14,14 @@ from events.catalog import class_of
 from events.envelope import Recorded
 from events.ledger.keys import Keyring, SubjectKey
 from events.ledger.ledger import Stored
-from events.texts import composed
+from events.texts import in_each, is_tidy_within, tidy
 from events.upcasters import upcast
 
 KEYED = ("customer.", "lead.")
 """Streams whose first event has always been encrypted with a key of the stream's own."""
 READING = 2
 """Raised when stored events read otherwise than before, so that what is made of them is made anew.
-2: texts in NFC."""
+2: texts in NFC, without invisible margins."""
 
 
 def subjects(event: Event, stream_id: UUID) -> Iterator[UUID]:
@@ -60,23 +60,25 @@ def decoder(name: str, schema_version: int) -> Callable[[bytes], Event]:
     cls = class_of(name)
     validate: Callable[[bytes], Event] = cls.__pydantic_validator__.validate_json
     if schema_version == cls.schema_version:
-        return lambda payload: validate(_composed(payload))
+        return lambda payload: validate(_tidied(payload))
 
     def decode(payload: bytes) -> Event:
-        stored = orjson.loads(_composed(payload))
+        stored = orjson.loads(_tidied(payload))
         return validate(orjson.dumps(upcast(name, schema_version, cls.schema_version, stored)))
 
     return decode
 
 
-def _composed(payload: bytes) -> bytes:
-    """The same JSON with every text in NFC: older events were stored as they were typed."""
+def _tidied(payload: bytes) -> bytes:
+    """The same JSON with every text tidy: older events were stored as they were typed."""
     if payload.isascii():
         return payload
     try:
-        return composed(payload.decode()).encode()
+        if is_tidy_within(payload.decode()):
+            return payload
     except UnicodeDecodeError:
         return payload  # refused as what it is
+    return orjson.dumps(in_each(orjson.loads(payload), tidy))
 
 
 def decode_sealed(name: str, schema_version: int, payload: bytes) -> Event:
@@ -116,7 +118,7 @@ def unseal(
                 fields[name] = ERASED
             continue
         text = key.open(sealed, event_id.bytes + name.encode()) if key else None
-        fields[name] = ERASED if text is None else composed(text)
+        fields[name] = ERASED if text is None else tidy(text)
 
 
 def subjects_of_all(events: Iterable[tuple[Event, UUID]]) -> set[UUID]:
@@ -145,7 +147,7 @@ def decode_all(
         if decode is None:
             decode = decoders[kind] = decoder(*kind)
         if not row.actor.isascii():
-            row = row._replace(actor=composed(row.actor))  # noqa: PLW2901 - the row as it reads
+            row = row._replace(actor=tidy(row.actor))  # noqa: PLW2901 - the row as it reads
         events.append(Recorded._make((*row[:14], decode(row.payload))))
     if personal:
         sealed = [recorded for recorded in events if recorded.event.personal]

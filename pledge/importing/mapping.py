@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from events.currencies import MINOR_DIGITS
-from events.texts import composed
+from events.texts import composed, in_each
 from pledge.importing.errors import MappingError
 
 SHIPPED = Path(__file__).parent.parent / "mappings"
@@ -141,7 +141,7 @@ def load_mapping(name_or_file: str | Path) -> Mapping:
     """
     path = _locate(name_or_file)
     try:
-        written = tomllib.loads(composed(path.read_text(encoding="utf-8-sig")))
+        written = in_each(tomllib.loads(path.read_text(encoding="utf-8-sig")), composed)
     except (OSError, UnicodeDecodeError) as error:
         raise MappingError(f"{path}: cannot be read: {error}") from error
     except tomllib.TOMLDecodeError as error:

@@ -50,8 +50,8 @@ class Report:
 
     `rejected` counts the lines of the file `rejects`, which is there only when there are any;
     `unused` names the folder's files that the mapping does not; `position` is the highest ledger
-    position among the answers; `swallowed` are the rows with a cell that goes over several lines,
-    and how many of these look like rows of their own.
+    position among the answers; `swallowed` are the first rows with a cell that goes over several
+    lines, and how many of these look like rows of their own.
     """
 
     mapping: str
@@ -64,6 +64,14 @@ class Report:
     rejects: Path | None = None
     position: int | None = None
     swallowed: list[tuple[str, int]] = field(default_factory=list)
+    more_swallowed: int = 0
+
+    def warn_of_swallowed(self, where: str, lines: int) -> None:
+        """Note a row with a cell of several lines of which so many look like rows."""
+        if len(self.swallowed) < SHOWN:
+            self.swallowed.append((where, lines))
+        else:
+            self.more_swallowed += 1
 
     def tally(self, command: str) -> Tally:
         """Return the counts of one command, made when they are first asked for."""
@@ -83,12 +91,12 @@ class Report:
         console.print(table)
         if self.unused:
             console.print(f"not used: {', '.join(self.unused)}", highlight=False, markup=False)
-        for where, lines in self.swallowed[:SHOWN]:
+        for where, lines in self.swallowed:
             noun = "line that looks like a row" if lines == 1 else "lines that look like rows"
             told = f"look at {where}: a cell in quotes holds {lines:,} {noun}"
             console.print(told, highlight=False, markup=False, soft_wrap=True)
-        if len(self.swallowed) > SHOWN:
-            console.print(f"… and {len(self.swallowed) - SHOWN:,} rows more", highlight=False)
+        if self.more_swallowed:
+            console.print(f"… and {self.more_swallowed:,} rows more", highlight=False)
         if self.rejects is not None:
             noun = "line" if self.rejected == 1 else "lines"
             told = f"rejected: {self.rejected:,} {noun}, each with its reason, in {self.rejects}"

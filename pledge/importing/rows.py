@@ -6,18 +6,26 @@ from dataclasses import dataclass
 from events.texts import tidy
 
 
+class Inexact(str):
+    """A number of more digits than a workbook keeps."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One row: its first line in the file, 1-based, and its cells by column, without margins.
 
     `read` is the part of the file that has been read with it, 0 to 1; `swallowed` the number of
-    lines within its cells that look like rows of their own.
+    lines within its cells that look like rows of their own; `inexact` are numbers, by column, that
+    the file does not hold exactly.
     """
 
     line: int
     read: float
     cells: Mapping[str, str]
     swallowed: int = 0
+    inexact: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +40,7 @@ class UnreadableRow:
 
 def fits(cells: Sequence[str], width: int) -> bool:
     """Whether these are the cells of a row so wide; empty ones may follow."""
-    return len(cells) >= width and not any(cells[width:])
+    return len(cells) >= width and not any(map(tidy, cells[width:]))
 
 
 def row_of(
@@ -42,5 +50,6 @@ def row_of(
     if not fits(cells, len(columns)):
         reason = f"has {len(cells)} cells where there are {len(columns)} columns"
         return UnreadableRow(line, read, cells, reason)
-    named = zip(columns, cells, strict=False)
-    return Row(line, read, {name: tidy(cell) for name, cell in named if name}, swallowed)
+    named = [pair for pair in zip(columns, cells, strict=False) if pair[0]]
+    inexact = {name: cell for name, cell in named if isinstance(cell, Inexact)}
+    return Row(line, read, {name: tidy(cell) for name, cell in named}, swallowed, inexact or None)

@@ -19,6 +19,10 @@ from pledge.importing.rows import Row, UnreadableRow
 from pledge.importing.sending import CHUNK_BYTES, CHUNK_LINES, Sender
 from pledge.importing.sources import locate, open_table
 
+TOO_LONG = (
+    "holds the number {}, and a workbook keeps only 15 digits of a number: format the column as "
+    "text and enter it anew, or export the sheet as CSV from where it came"
+)
 Check = Callable[[bytes], Sequence[str]]
 """Says what is wrong with one line of NDJSON; nothing when it is a good command."""
 
@@ -70,7 +74,7 @@ def run_import(
             task = progress.add_task(_title(file.rule, path), total=1.0)
             for row in _rows(file.rule, path):
                 progress.update(task, completed=row.read)
-                run.take_row(path.name, file.commands, row)
+                run.take_row(path.name, file, row)
             progress.update(task, completed=1.0)
         run.flush()
         report.rejected, report.rejects = rejects.count, rejects.path
@@ -87,18 +91,21 @@ class _Run:
     waiting: list[tuple[Line, Origin]] = field(default_factory=list)
     waiting_bytes: int = 0
 
-    def take_row(
-        self, file: str, commands: Sequence[CommandPlan], row: Row | UnreadableRow
-    ) -> None:
+    def take_row(self, name: str, file: FilePlan, row: Row | UnreadableRow) -> None:
         self.report.rows += 1
-        origin = Origin(file, row.line, row.cells)
+        origin = Origin(name, row.line, row.cells)
         if isinstance(row, UnreadableRow):
             self.rejects.add(origin, "", row.reason)
             return
         if row.swallowed:
-            self.report.swallowed.append((f"{origin}", row.swallowed))
-        own = {"row": row.cells, "_line": row.line, "_file": file}
-        self.take(origin, commands, {**row.cells, **own})
+            self.report.warn_of_swallowed(f"{origin}", row.swallowed)
+        if row.inexact is not None:
+            used = [row.inexact[column] for _, column in file.columns if column in row.inexact]
+            if used:
+                self.rejects.add(origin, "", TOO_LONG.format(used[0]))
+                return
+        own = {"row": row.cells, "_line": row.line, "_file": name}
+        self.take(origin, file.commands, {**row.cells, **own})
 
     def take(self, origin: Origin, commands: Sequence[CommandPlan], values: dict[str, Any]) -> None:
         lines, fit = [], True

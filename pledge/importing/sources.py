@@ -19,17 +19,13 @@ from events.texts import tidy
 from pledge.importing.dumps import DumpTable
 from pledge.importing.errors import SourceError
 from pledge.importing.mapping import DUMP, SPACE, WORKBOOKS, SourceRule
-from pledge.importing.rows import Row, UnreadableRow, fits, row_of
+from pledge.importing.rows import Inexact, Row, UnreadableRow, fits, row_of
 from pledge.importing.styles import Zeros, leading_zeros
 
 REJECTED = ".rejected.csv"
 LINES_OF_A_CELL = 1_000
 """Over how many lines a record may go."""
 _EXACT_BELOW = 1e15
-_TOO_LONG = (
-    "holds the number {}, and a workbook keeps only 15 digits of a number: format the column as "
-    "text and enter it anew, or export the sheet as CSV from where it came"
-)
 _ESCAPED = re.compile(r"^'('*[=+\-@\t\r])")
 """An apostrophe that keeps a spreadsheet from computing; exports of Pledge have it too."""
 _SEPARATOR = re.compile(r"sep=(.)\s*", re.IGNORECASE)
@@ -272,8 +268,12 @@ def _workbook(path: Path, rule: SourceRule) -> Iterator[Table]:
 class _SheetTable:
     def __init__(self, path: Path, rule: SourceRule, sheet: Any, zeros: Zeros) -> None:
         self._height = max(sheet.total_height, 1)
+        left = 1 + (sheet.start or (0, 0))[1]
         self._records = (
-            (line, [_text(cell, zeros.get((line, at), 0)) for at, cell in enumerate(cells, 1)])
+            (
+                line,
+                [_text(cell, zeros.get((line, at), 0)) for at, cell in enumerate(cells, left)],
+            )
             for line, cells in enumerate(sheet.iter_rows(), 1)
             if line > rule.skip and any(cell != "" for cell in cells)
         )
@@ -288,11 +288,7 @@ class _SheetTable:
     def rows(self) -> Iterator[Row | UnreadableRow]:
         for line, cells in self._records:
             read = min(line / self._height, 1.0)
-            inexact = [cell for cell in cells if isinstance(cell, _Inexact)]
-            if inexact:
-                yield UnreadableRow(line, read, cells, _TOO_LONG.format(inexact[0]))
-            else:
-                yield row_of(line, read, self.columns, cells)
+            yield row_of(line, read, self.columns, cells)
 
 
 def _encodable(cells: Sequence[str]) -> bool:
@@ -301,12 +297,6 @@ def _encodable(cells: Sequence[str]) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-class _Inexact(str):
-    """A number of more digits than a workbook keeps."""
-
-    __slots__ = ()
 
 
 def _text(cell: object, width: int) -> str:
@@ -319,7 +309,7 @@ def _text(cell: object, width: int) -> str:
         case bool():
             return "true" if cell else "false"
         case float() if cell.is_integer() and abs(cell) >= _EXACT_BELOW:
-            return _Inexact(f"{cell:.0f}")
+            return Inexact(f"{cell:.0f}")
         case float() if cell.is_integer() and width:
             return f"{cell:0{width}.0f}"
         case float():

@@ -10,22 +10,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from xml.etree.ElementTree import Element, iterparse
 
-from python_calamine import CalamineError
-
 Zeros = dict[tuple[int, int], int]
 """By row and column, from 1, to how many digits a number is filled up."""
 
 SUFFIXES = frozenset({".xlsx", ".xlsm"})
 ZEROS = re.compile(r"(0{2,})(;.*)?")
 CELL = re.compile(r"([A-Z]+)([0-9]+)")
-RELATION = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}id"
 
 
 def leading_zeros(path: Path, sheet: str) -> Zeros:
     """The cells of a sheet whose format fills numbers up with zeros; none of other formats.
 
-    Raises:
-        CalamineError: when a part of the file is missing or no XML.
+    None either of a file that is built otherwise than the standard says.
     """
     if path.suffix.lower() not in SUFFIXES:
         return {}
@@ -33,8 +29,8 @@ def leading_zeros(path: Path, sheet: str) -> Zeros:
         with zipfile.ZipFile(path) as book:
             widths = _widths(book)
             return dict(_cells(book, _part(book, sheet), widths)) if widths else {}
-    except (KeyError, SyntaxError, zipfile.BadZipFile) as error:
-        raise CalamineError(str(error)) from error
+    except (LookupError, SyntaxError, ValueError, zipfile.BadZipFile):
+        return {}
 
 
 def _elements(book: zipfile.ZipFile, part: str, name: str) -> Iterator[Element]:
@@ -62,16 +58,18 @@ def _widths(book: zipfile.ZipFile) -> dict[str, int]:
 
 def _part(book: zipfile.ZipFile, sheet: str) -> str:
     """The part of the file that holds a sheet."""
-    [relation] = [
-        one.get(RELATION)
-        for one in _elements(book, "xl/workbook.xml", "sheet")
-        if one.get("name") == sheet
-    ]
+    sheets = _elements(book, "xl/workbook.xml", "sheet")
+    relation = next((_relation(one) for one in sheets if one.get("name") == sheet), None)
     for one in _elements(book, "xl/_rels/workbook.xml.rels", "Relationship"):
         if one.get("Id") == relation:
             target = one.get("Target", "")
             return target[1:] if target.startswith("/") else f"xl/{target}"
     raise KeyError(f"there is no sheet {sheet!r}")
+
+
+def _relation(sheet: Element) -> str | None:
+    """The id of a sheet's part; in one of two namespaces."""
+    return next((value for name, value in sheet.items() if name.endswith("relationships}id")), None)
 
 
 def _cells(

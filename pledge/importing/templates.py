@@ -209,7 +209,7 @@ def number(value: object, point: str = ".", group: str = "") -> Any:
     if isinstance(value, Decimal) or value == "":
         return value
     text = str(value).strip()
-    written = text.translate(_LOOK_ALIKE)
+    written, point, group = (one.translate(_LOOK_ALIKE) for one in (text, point, group))
     sign = written[:1] if written[:1] in ("+", "-") else ""
     whole, mark, rest = written[len(sign) :].partition(point)
     if group and group in whole:

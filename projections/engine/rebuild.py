@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Any
 
 import structlog
 from psycopg import DataError, IntegrityError, IsolationLevel
+from psycopg.errors import LockNotAvailable
 
 from events.ledger import checkpoints, ledger
 from events.ledger.keys import Keyring
@@ -28,6 +30,9 @@ from projections.engine.building import (
 from projections.engine.model import ReadModel
 from projections.engine.sums import keep
 from projections.engine.tables import Connection, Rows
+
+SWAP_SECONDS = 1
+"""How long a swap waits for who reads the old tables, before it lets others by and tries again."""
 
 log = structlog.get_logger()
 
@@ -119,7 +124,22 @@ def _built(conn: Connection, keyring: Keyring, model: ReadModel, report: Progres
     while ledger.head(conn) - head > CHUNK:
         with conn.transaction():
             head = _follow(conn, asked, head, aside)
+    while True:
+        try:
+            return _swapped(conn, asked, head, dict(aside))
+        except LockNotAvailable:  # a long answer reads the old tables; others must not wait for it
+            time.sleep(SWAP_SECONDS)
+
+
+def _swapped(conn: Connection, asked: Build, head: int, aside: Aside) -> int:
+    """Fold the last events and put the new tables in the place of the old; the position reached.
+
+    Raises:
+        LockNotAvailable: when the old tables are read for longer than a moment; all is undone.
+    """
+    model = asked.model
     with conn.transaction():
+        conn.execute(f"SET LOCAL lock_timeout = '{SWAP_SECONDS}s'".encode())
         conn.execute("SELECT FROM progress.checkpoints WHERE name = %s FOR UPDATE", (model.name,))
         target = ledger.head(conn)
         while head < target:

@@ -65,6 +65,7 @@ class Runner:
         self._batch = batch
         self._partitions: frozenset[int] = frozenset()
         self._next_look = 0.0
+        self._has_begun = False
         self.projectors: list[Projector] = []
 
     def run(self, stop: threading.Event) -> None:
@@ -88,8 +89,10 @@ class Runner:
         self.projectors = []
         for model in self._models:
             create(conn, model)
-            if rebuild_if_changed(conn, self._keyring, model):
+            build = self._is_built if self._has_begun else self._built
+            if build(conn, model):
                 self.projectors.append(Projector(model))
+        self._has_begun = True
         self._source.open(conn)
         self._take_over(conn)
 
@@ -223,6 +226,9 @@ class Runner:
         found = checkpoints.fetch_all(conn, model.name)
         if is_changed(conn, model) and any(c.halted is not None for c in found):
             return False
+        return self._built(conn, model)
+
+    def _built(self, conn: Connection, model: ReadModel) -> bool:
         return rebuild_if_changed(conn, self._keyring, model)
 
     def _running(self) -> list[Checkpoint]:

@@ -14,10 +14,12 @@ from events.currencies import MINOR_DIGITS
 from events.ledger.keys import Keyring
 from events.lines import PricedLine
 from events.order import Instalment
-from events.texts import composed
+from events.texts import tidy
 from events.values import Money, StageKind
 
-TEXTS = st.text(max_size=60).map(composed)
+TEXTS = (st.text(max_size=60) | st.text('\t\n\r"\\\u030c\u0301\u0323\u0327ce', max_size=20)).map(
+    tidy
+)
 IDS = st.uuids() | st.integers(1, 4).map(lambda n: UUID(int=n))
 
 

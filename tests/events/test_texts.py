@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from events.texts import composed, tidy
+from events.texts import composed, in_each, is_tidy_within, tidy
 
 NAME = "Çelik Şirketi"
 
@@ -19,10 +19,26 @@ def test_a_tidy_text_stays_as_it_is(text: str) -> None:
     assert composed(tidy(text)) == tidy(text)
 
 
-@given(st.text())
+MARKS = st.text('\t\n\r"\\\u030c\u0301\u0323e\u0663', max_size=30)
+
+
+@given(MARKS | st.text())
 def test_texts_that_are_canonically_equivalent_become_one(text: str) -> None:
     assert tidy(normalize("NFD", text)) == tidy(normalize("NFC", text)) == tidy(text)
     assert composed(normalize("NFD", text)) == normalize("NFC", text)
+
+
+def test_marks_without_end_are_left_as_they_are() -> None:
+    """Composing them takes the square of their number."""
+    piled = "a" + "\u0301\u0316" * 50_000
+    assert tidy(f" {piled} ") == composed(piled) == piled
+    assert not is_tidy_within(piled)
+    assert tidy("\u200b " * 100_000) == ""
+
+
+def test_each_text_within_a_value_is_changed() -> None:
+    value = {"a": [" x ", 1, None, {"b": " y "}], "c": True}
+    assert in_each(value, tidy) == {"a": ["x", 1, None, {"b": "y"}], "c": True}
 
 
 @pytest.mark.parametrize(

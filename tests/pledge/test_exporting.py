@@ -69,6 +69,8 @@ def test_parameters_choose_and_the_suffix_says_the_form(company: World, tmp_path
         ("customers", ["ids=x"], "c.csv", "ids"),
         ("orders", ["as_of=soon"], "c.csv", "as_of must be a date"),
         ("events", ["owner=a"], "e.ndjson", "events have no parameters"),
+        ("events", [], "e.csv", r"let .*e\.csv end with \.ndjson"),
+        ("customers", ["limit=7"], "c.csv", "limit is of pages"),
     ],
 )
 def test_what_cannot_be_exported_is_said_and_leaves_the_old_file(
@@ -87,3 +89,16 @@ def test_events_are_written_from_a_position_on(company: World, tmp_path: Path) -
     export("events", to=to, after=company.head() - 3)
     events: list[Any] = [json.loads(line) for line in to.read_bytes().splitlines()]
     assert [event["position"] for event in events] == [company.head() - n for n in (2, 1, 0)]
+
+
+def test_a_link_stays_and_permissions_do(company: World, tmp_path: Path) -> None:
+    kept, link, new = tmp_path / "kept.csv", tmp_path / "link.csv", tmp_path / "new.csv"
+    kept.write_text("old")
+    kept.chmod(0o640)
+    link.symlink_to(kept)
+    export("customers", to=link)
+    export("customers", to=new)
+    assert link.is_symlink()
+    assert kept.read_text("utf-8-sig").startswith("id,")
+    assert [path.stat().st_mode & 0o777 for path in (kept, new)] == [0o640, 0o600]
+    assert company.head() > 0

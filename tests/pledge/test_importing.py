@@ -207,6 +207,8 @@ def rendered(source: str, **values: str) -> str:
         ("{{ a | number(group=',') }}", "12,34,567.8", "1234567.8"),
         ("{{ a | number(point=',', group=' ') }}", "1\u202f234,50", "1234.50"),
         ('{{ a | number(group="\'") }}', "1\u2019234.50", "1234.50"),
+        ("{{ a | number(point=',', group='\u00a0') }}", "1\u00a0234,50", "1234.50"),
+        ("{{ a | number(group='\u2019') }}", "1'234.50", "1234.50"),
         ("{{ a | number }}", "\u221212.50", "-12.50"),
         ("{{ a | number }}", "1.1E+05", "110000"),
         ("{{ a | round(2) }}", "2.345", "2.35"),
@@ -609,6 +611,27 @@ def test_texts_are_composed_whoever_typed_them(tmp_path: Path) -> None:
     [line], report = dry_lines(tmp_path / "p.csv", tmp_path / "m.toml")
     assert line["data"]["name"] == "size"
     assert report.rows == 1
+
+
+def test_blank_cells_beyond_the_header_are_none(tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text("id,name,note\n1,Ann,x, \n2,Ben,y,,\u200b\n", "utf-8")
+    (tmp_path / "m.toml").write_text(PEOPLE, encoding="utf-8")
+    lines, _ = dry_lines(tmp_path / "p.csv", tmp_path / "m.toml")
+    assert [line["data"]["name"] for line in lines] == ["Ann", "Ben"]
+
+
+def test_a_table_of_a_workbook_may_begin_anywhere(tmp_path: Path) -> None:
+    book = xlsxwriter.Workbook(tmp_path / "book.xlsx")
+    sheet = book.add_worksheet("Deals")
+    zip_code = book.add_format({"num_format": "00000"})
+    sheet.write_row(2, 2, ["id", "Signed on", "amount", "open", "ean"])
+    sheet.write(3, 2, 1067, zip_code)
+    # Nobody reads the last column.
+    sheet.write_row(3, 3, ["2017-03-01", 42, "no", 12345678901234567])
+    book.close()
+    (tmp_path / "book.toml").write_text(EXCEL, encoding="utf-8")
+    [line], _ = dry_lines(tmp_path / "book.xlsx", tmp_path / "book.toml")
+    assert (line["data"]["id"], line["data"]["amount"]) == ("01067", "42")
 
 
 def test_what_a_workbook_cannot_hold_is_refused_and_leading_zeros_are_read(tmp_path: Path) -> None:

@@ -279,6 +279,7 @@ def test_rows_of_another_version_are_no_answer(
     for path in ("/promises", f"/customers/{ANN}"):
         answer = company.ask(path)
         assert (answer.status_code, "being built" in answer.json()["detail"]) == (503, True)
+    assert "not built yet: promises" in company.ask("/health/ready").text
     assert len(company.get("/leads")["items"]) == 20
     company.project()
     assert len(company.get("/promises")["items"]) == 20
@@ -307,7 +308,9 @@ def test_what_cannot_be_built_at_the_start_halts_until_it_is_skipped(
         runner._next_look = 0.0
         runner.catch_up(conn)
         assert len(company.get("/promises")["items"]) == 20
-        company.do("customers/make-promise", ANN, promise_id=UUID(int=299), what="a call")
+        company.do("customers/register", UUID(int=102), name="Ben")
+        a_call = {"promise_id": UUID(int=299), "what": "a call"}
+        company.do("customers/make-promise", UUID(int=102), **a_call)
         runner.catch_up(conn)
     assert len(company.get("/promises")["items"]) == 21
     assert company.differing() == []
@@ -330,6 +333,7 @@ def test_rows_that_the_database_does_not_take_at_the_start_halt_their_model_alon
     items = {item["name"]: item for item in company.get("/projections")["items"]}
     assert {name for name, item in items.items() if item["halted"]} == {"leads"}
     assert "cannot be built: " in items["leads"]["halted"]
+    assert items["leads"]["halted_at"] is None, "no event is at fault, so none can be skipped"
     assert items["timeline"]["position"] == company.head()
     with company.connect() as conn:
         progress.resume(conn, "leads")

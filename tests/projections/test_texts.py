@@ -47,6 +47,27 @@ def test_what_was_stored_as_it_was_typed_compares_equal(company: World) -> None:
     assert company.differing() == []
 
 
+def test_a_mark_behind_a_line_feed_is_stored_and_read(company: World) -> None:
+    """In JSON the letter of an escape stands before it, and is not to be composed with it."""
+    odd = "a\t\u030cb\n\u0301c"
+    company.do("customers/register", ANN, name="Ann", note=odd)
+    company.do("customers/make-promise", ANN, promise_id=UUID(int=9), what=odd, topic="a\t\u030cb")
+    company.slip_in("customer", ANN, "customer.tagged", orjson.dumps({"tag": odd}))
+    company.project()
+    assert company.get(f"/customers/{ANN}")["note"] == odd
+    assert company.get("/promises")["items"][0]["topic"] == "a\t\u030cb"
+    assert odd in company.get("/customers")["items"][0]["tags"]
+    company.do("customers/claim", ANN, by="ada")  # the state is folded of the same events
+
+
+def test_margins_that_were_stored_are_none_either(company: World) -> None:
+    company.do("customers/register", ANN, name="Ann")
+    company.slip_in("customer", ANN, "customer.claimed", orjson.dumps({"owner": "\u200bada\u200b"}))
+    company.project()
+    for owner in ("ada", " ada ", "\u200bada"):
+        assert len(company.get("/customers", owner=owner)["items"]) == 1
+
+
 def test_an_actor_is_one_however_it_is_typed(company: World) -> None:
     typed = normalize("NFD", REP)
     assert actor_of({b"x-actor": ODD_REP.encode()}).id == REP

@@ -16,12 +16,14 @@ from python_calamine import load_workbook
 from pledge.importing.mapping import FileRule
 from pledge.importing.rows import Row
 from pledge.importing.sources import open_table
+from read_api import files
 from read_api.answers import NotAcceptable, accepted
 from read_api.files import CSV, FORMS, NDJSON, PARQUET, XLSX
 from tests.projections.conftest import NewWorld
 from tests.projections.world import World, day, eur
 
 MANY = 130
+ONE_PAYMENT = f"/payments/{UUID(int=6_000)}"
 ONE_ORDER = f"/orders/{UUID(int=1_000)}"
 NAMES = ["+49 170 1234567", "=1+1", "'=1+1", "''", "'tis", "-5", "@home", 'Ann, "the first"']
 
@@ -77,6 +79,11 @@ def test_a_file_holds_the_whole_list(company: World, path: str, media: str) -> N
     rows = rows_of(media, answer.content)
     expected = company.every(path)
     assert len(rows) == len(expected) >= MANY
+    for name in ("id", "customer.id", "customer_id", "position"):
+        if name in rows[0]:
+            of = "customer" if name == "customer.id" else name
+            ids = [item[of]["id"] if of == "customer" else item[of] for item in expected]
+            assert [str(row[name]).removesuffix(".0") for row in rows] == [*map(str, ids)]
     if media == NDJSON:
         assert rows == expected
 
@@ -98,6 +105,16 @@ def test_what_has_rows_is_a_table_too(company: World, path: str, rows: int, medi
     answer = company.ask(path, {"Accept": media})
     assert answer.status_code == 200, answer.text
     assert len(rows_of(media, answer.content)) == rows
+
+
+def test_a_workbook_goes_on_in_another_sheet(
+    company: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "ROWS_OF_A_SHEET", 100)
+    content = company.ask("/customers", {"Accept": XLSX}).content
+    with load_workbook(io.BytesIO(content)) as book:
+        sheets = [book.get_sheet_by_name(name).to_python() for name in book.sheet_names]
+    assert [len(sheet) - 1 for sheet in sheets] == [100, MANY - 100]
 
 
 def test_a_list_within_a_row_is_a_row_for_each_of_its_parts(company: World) -> None:
@@ -138,8 +155,9 @@ def test_another_form_is_refused_with_those_that_there_are(
     assert answer.json()["detail"].startswith("This answer comes as application/json")
 
 
-def test_one_thing_is_no_table(company: World) -> None:
-    answer = company.ask(f"/customers/{UUID(int=100)}", {"Accept": CSV})
+@pytest.mark.parametrize("path", [f"/customers/{UUID(int=100)}", ONE_ORDER, ONE_PAYMENT])
+def test_one_thing_is_no_table(company: World, path: str) -> None:
+    answer = company.ask(path, {"Accept": CSV})
     assert answer.status_code == 406
     assert answer.json()["detail"] == "This answer comes as application/json."
 

@@ -16,6 +16,7 @@ from events.ledger.keys import Keyring
 from projections.catalog import MODELS
 from projections.engine.rebuild import rebuild
 from read_api.app import install
+from read_api.files import FORMS
 from read_api.reading import Reader
 from tests.projections.conftest import NewWorld
 from tests.projections.world import MASTER, World, day, eur
@@ -118,6 +119,9 @@ def test_every_question_is_answered(company: World, path: str, clocks: dict[str,
         needed = {e["field"]: NEEDED[e["field"]] for e in errors if e["field"] != "as_of"}
         answer = company.ask(place, **needed)
     assert answer.status_code == 200, answer.text
+    for form in FORMS:
+        status = company.ask(f"{answer.url.path}?{answer.url.query.decode()}", {"Accept": form})
+        assert status.status_code in (200, 406), form
     assert "unreadable" not in answer.text or '"unreadable":null' in answer.text
 
 
