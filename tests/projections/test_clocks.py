@@ -36,6 +36,7 @@ from projections.asking.pages import MAX_LIMIT
 from projections.asking.past import past
 from projections.asking.view import Caller, View
 from projections.catalog import MODELS
+from projections.engine.sums import fill
 from projections.funnel import AskFunnel
 from projections.promises import AskPromises
 from read_api.answers import as_json
@@ -274,6 +275,8 @@ def replayed(world: World, chosen: Chosen) -> Iterator[View]:
         world.reader.view(Caller("ada"), (promises.MODEL,), AskedAt(**params), past=True) as view,
         past(view.conn, world.reader.keyring, MODELS, streams, view.when),
     ):
+        for model in MODELS:  # every stream is there, so sums can be made
+            fill(view.conn, model)
         yield replace(view, when=Moment(None, None, view.when.now, view.when.today))
 
 
