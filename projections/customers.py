@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, assert_never
@@ -299,18 +299,27 @@ SELECT version, occurred_at, actor, channel, summary, contact_id, inbound, minut
  WHERE customer_id = %(id)s ORDER BY occurred_at DESC, version DESC LIMIT 50
 """
 PAST_NAME = """
-(SELECT n.name FROM account_facts n
-  WHERE n.customer_id = {alias}.customer_id AND n.name IS NOT NULL AND {facts}
-  ORDER BY n.version DESC LIMIT 1)
+coalesce(
+    (SELECT n.name FROM account_facts n
+      WHERE n.customer_id = {alias}.customer_id AND n.name IS NOT NULL AND {facts}
+      ORDER BY n.version DESC LIMIT 1),
+    (SELECT n.name FROM account_facts n
+      WHERE n.customer_id = {alias}.customer_id AND n.name IS NOT NULL AND {known}
+      ORDER BY n.version LIMIT 1)
+)
 """
 
 
 def name_at(when: Moment, alias: str) -> str:
     """An expression for the customer's name at a moment, of a row with a ``customer_id``.
 
-    Live it reads the table ``customers`` as ``c``.
+    Before it had one, for history may be entered of a customer that was registered later, it is the
+    first one that was known. Live it reads the table ``customers`` as ``c``.
     """
-    return "c.name" if when.is_live else PAST_NAME.format(alias=alias, facts=when.counts("n"))
+    if when.is_live:
+        return "c.name"
+    known = replace(when, as_of=None)
+    return PAST_NAME.format(alias=alias, facts=when.counts("n"), known=known.counts("n"))
 
 
 def send_card(conn: Connection, customer_id: UUID) -> Callable[[], Card | None]:

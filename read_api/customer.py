@@ -89,7 +89,7 @@ def _past(view: View, customer_id: UUID, keyring: Keyring) -> CustomerView | Non
     bought, owed = _send_owing(view, customer_id)
     owing = bought(), owed()
     streams = timeline.streams_of(view.conn, customer_id)
-    with past(view.conn, keyring, MODELS, streams, view.when):
+    with past(view.conn, keyring, MODELS, streams, view.when, customer_id):
         return _whole(view, customer_id, owing)
 
 

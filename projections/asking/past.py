@@ -23,8 +23,12 @@ def past(
     models: Iterable[ReadModel],
     stream_ids: Collection[UUID],
     when: Moment,
+    about: UUID,
 ) -> Iterator[None]:
     """Inside, the read models' tables hold these streams only, as they were at that moment.
+
+    The first event of the stream that they are ``about`` counts as soon as any of theirs does, for
+    history may be entered of a customer that was registered later.
 
     Tables of sums are empty: they are made of more streams than these.
 
@@ -35,12 +39,15 @@ def past(
     Raises:
         Poison: at an event that a critical read model cannot take.
     """
-    chosen = [
+    known = [
         row
         for row in ledger.read_streams(conn, stream_ids)
-        if (when.as_of is None or row.occurred_at < when.as_of)
-        and (when.known_at is None or row.position <= when.known_at)
+        if when.known_at is None or row.position <= when.known_at
     ]
+    chosen = [row for row in known if when.as_of is None or row.occurred_at < when.as_of]
+    if chosen and when.as_of is not None:
+        begun = [row for row in known if row.stream_id == about and row.version == 1]
+        chosen = sorted({*chosen, *begun}, key=lambda row: row.position)
     batch = readable(conn, keyring, chosen)
     for model in models:
         rows, _ = fold(

@@ -273,7 +273,7 @@ def replayed(world: World, chosen: Chosen) -> Iterator[View]:
     params = {name: str(value) for name, value in chosen.params().items()}
     with (
         world.reader.view(Caller("ada"), (promises.MODEL,), AskedAt(**params), past=True) as view,
-        past(view.conn, world.reader.keyring, MODELS, streams, view.when),
+        past(view.conn, world.reader.keyring, MODELS, streams, view.when, COMPANY),
     ):
         for model in MODELS:  # every stream is there, so sums can be made
             fill(view.conn, model)

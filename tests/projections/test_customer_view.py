@@ -161,3 +161,26 @@ def test_the_timeline_is_filtered_and_paged(company: World) -> None:
         "customer.interaction-logged",
     ]
     assert company.get(path, actor="nobody")["items"] == []
+
+
+def test_history_that_is_entered_late_has_its_customer(company: World) -> None:
+    """One rule for all views: whom anything had happened to by then is shown by the first name."""
+    customer, order = UUID(int=901), UUID(int=902)
+    company.do("customers/register", customer, day("2011-02-17"), name="Ann")
+    company.do("customers/change-details", customer, day("2012-01-01"), name="Ann Lee")
+    placed = {"customer_id": customer, "amount": eur("100")}
+    company.do("orders/place", order, day("2009-05-01"), **placed)
+    company.project()
+    then = {"as_of": "2010-06-30"}
+    shown = company.get(f"/customers/{customer}", **then)
+    assert (shown["name"], [one["id"] for one in shown["orders"]]) == ("Ann", [str(order)])
+    for path in ("/orders", "/payments/receivables", "/payments/ageing"):
+        [item] = company.get(path, **then)["items"]
+        assert item["customer"] == {"id": str(customer), "name": "Ann"}, path
+    assert company.get(f"/orders/{order}", **then)["customer"]["name"] == "Ann"
+    assert company.ask(f"/customers/{customer}", as_of="2009-04-30").status_code == 404
+    assert company.get(f"/customers/{customer}", as_of="2011-12-31")["name"] == "Ann"
+    assert company.get(f"/customers/{customer}", as_of="2012-06-30")["name"] == "Ann Lee"
+    known = company.head() - 1  # before the order was entered
+    late = company.ask(f"/customers/{customer}", as_of="2010-06-30", known_at=known)
+    assert late.status_code == 404
