@@ -78,6 +78,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: seconds[group_of(item)], reverse=True)
 
 
+@pytest.hookimpl(tryfirst=True)  # before it is told that this worker is ready
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Tell who hands out the tests to workers which of them belong together."""
     groups = {item.nodeid: group_of(item) for item in session.items}
