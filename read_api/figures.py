@@ -43,7 +43,12 @@ ROWS_AT_ONCE = 100_000
 def add_routes(routes: APIRouter, reader: Reader, figures: Sequence[Figure[Any, Any]]) -> None:
     """The routes of figures."""
 
-    @routes.get("/analytics", tags=["analytics"], response_model=FactsState)
+    @routes.get(
+        "/analytics",
+        tags=["analytics"],
+        response_model=FactsState,
+        responses={**FILES, **NOT_ACCEPTABLE},
+    )
     def facts(request: Request, asked: Annotated[Asked, Query()]) -> Response:
         """How far the facts are, and the Parquet files that hold them."""
         form = form_of(request)

@@ -17,11 +17,12 @@ from read_api import health
 from read_api.answers import answer, as_json, form_of, problem
 from read_api.health import PoliciesShape, Projections, RelayShape
 from read_api.reading import Reader
-from read_api.shapes import Problem
+from read_api.shapes import FILES, NOT_ACCEPTABLE, Problem
 
 AWAY: dict[int | str, dict[str, Any]] = {
     503: {"model": Problem, "description": "The database does not answer."}
 }
+TABLE = {**AWAY, **FILES, **NOT_ACCEPTABLE}
 
 HEAD = Gauge("pledge_ledger_position", "The ledger's last position")
 POSITION = Gauge("pledge_projection_position", "Position that a read model reflects", ["name"])
@@ -41,19 +42,19 @@ def router(reader: Reader) -> APIRouter:
     """The routes for operators."""
     routes = APIRouter(tags=["operations"])
 
-    @routes.get("/projections", response_model=Projections, responses=AWAY)
+    @routes.get("/projections", response_model=Projections, responses=TABLE)
     def list_projections(request: Request) -> Response:
         """The lag of each read model, whether it is halted, and the streams that it parked."""
         with reader.connection() as conn:
             return answer(request, form_of(request), health.projections(conn))
 
-    @routes.get("/policies", response_model=PoliciesShape, responses=AWAY)
+    @routes.get("/policies", response_model=PoliciesShape, responses=TABLE)
     def list_policies(request: Request) -> Response:
         """The checkpoint of the policies, and their commands that a rule refused."""
         with reader.connection() as conn:
             return answer(request, form_of(request), health.policies(conn))
 
-    @routes.get("/relay", response_model=RelayShape, responses=AWAY)
+    @routes.get("/relay", response_model=RelayShape, responses={**AWAY, **NOT_ACCEPTABLE})
     def show_relay(request: Request) -> Response:
         """The relay's checkpoint and its lag behind the ledger, where a relay runs."""
         with reader.connection() as conn:

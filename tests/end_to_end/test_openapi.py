@@ -379,7 +379,18 @@ def test_every_documented_error_of_a_query_can_be_had(
         assert stocked.client.get(somewhere).status_code == 404
     answer = stocked.client.get(f"{somewhere}?nonsense=1")
     assert (answer.status_code == 422) == (422 in documented), answer.text
-    assert documented <= {404, 422, 503}
+    image = stocked.client.get(somewhere, params=needed(operation), headers={"accept": "image/png"})
+    assert (image.status_code == 406) == (406 in documented), image.text
+    assert documented <= {404, 406, 422, 503}
+
+
+def needed(operation: dict[str, Any]) -> dict[str, Any]:
+    """An example of each parameter that a query has to have."""
+    return {
+        parameter["name"]: parameter["schema"]["examples"][0]
+        for parameter in operation.get("parameters", ())
+        if parameter["in"] == "query" and parameter["required"]
+    }
 
 
 @pytest.fixture(scope="module")
@@ -404,12 +415,8 @@ def test_without_the_database_everything_answers_503_where_it_is_documented(
         if method == "POST":
             name = next((n for n, e in ENTRIES.items() if e.path == path), None)
             content = orjson.dumps(some(name)) if name else b""
-        needed = {
-            parameter["name"]: parameter["schema"]["examples"][0]
-            for parameter in operation.get("parameters", ())
-            if parameter["in"] == "query" and parameter["required"]
-        }
-        answer = cut_off.client.request(method, where, params=needed, content=content, headers=ADA)
+        given = needed(operation)
+        answer = cut_off.client.request(method, where, params=given, content=content, headers=ADA)
         known = {int(status) for status in operation["responses"]}
         if answer.status_code == 503:
             assert answer.headers["retry-after"]
