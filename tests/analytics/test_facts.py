@@ -290,10 +290,13 @@ def process(company: World, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def standing_by(company: World) -> int:
+    """How many writers have asked for the lead in vain."""
     with company.superuser() as conn:
         row = conn.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
-            "AND pid <> pg_backend_pid() AND query LIKE '%7203, 4%'"
+            "SELECT count(*) FROM pg_stat_activity a WHERE datname = current_database() "
+            "AND pid <> pg_backend_pid() AND query LIKE '%7203, 4%' AND NOT EXISTS ("
+            "SELECT FROM pg_locks l WHERE l.pid = a.pid AND l.granted AND l.locktype = 'advisory' "
+            "AND l.classid = 7203 AND l.objid = 4)"
         ).fetchone()
     assert row is not None
     return int(row[0])
