@@ -19,6 +19,7 @@ from projections.asking.shape import Page, Shape
 from projections.asking.view import View
 from projections.engine.folding import Batch, readable
 from read_api.answers import JSON, form_of, list_answer
+from read_api.listing import ROWS_AT_ONCE
 from read_api.reading import Reader, caller_of
 from read_api.shapes import FILES, NOT_ACCEPTABLE
 
@@ -119,10 +120,6 @@ SELECT recorded_at, occurred_at, actor, actor_kind, command, command_id, correla
 BY_POSITION = (By("position"), By("version"))
 BY_VERSION = (By("version"), By("position"))
 BY_TIME = (By("recorded_at"), By("command_id"))
-
-
-ROWS_AT_ONCE = 5_000
-"""Of a file."""
 
 
 RESPONSES = {**FILES, **NOT_ACCEPTABLE}

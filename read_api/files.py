@@ -225,13 +225,19 @@ def _flattened(item: BaseModel, prefix: str) -> Iterator[tuple[str, Any]]:
             yield prefix + name, value
 
 
+def harmless(text: str) -> str:
+    """A text of which a spreadsheet computes nothing: behind an apostrophe.
+
+    One that is there already gets another, so that whoever reads takes away exactly one.
+    """
+    return f"'{text}" if text.lstrip("'").startswith(FORMULA) else text
+
+
 def _cell(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, str):
-        # Behind an apostrophe a sheet computes nothing; one that is there already gets another,
-        # so that whoever reads takes away exactly one.
-        return f"'{value}" if value.lstrip("'").startswith(FORMULA) else value
+        return harmless(value)
     if isinstance(value, list | dict | bool):
         return _json(value)
     return _json(value)[1:-1] if isinstance(value, datetime) else str(value)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from select import POLLIN, poll
+from typing import Any
 from uuid import UUID
 
 from fastapi import Request
@@ -78,33 +79,9 @@ class Reader:
         self.aside = ThreadPoolExecutor(1, "watch")
         options = f"{SESSION} -c search_path={SEARCH_PATH.replace(' ', '')},public"
         common = make_conninfo(conninfo, options=options, application_name="pledge read")
-        self._live = ConnectionPool(
-            common,
-            min_size=1,
-            max_size=size,
-            open=False,
-            configure=_configure,
-            check=_check,
-            timeout=10,
-        )
-        self._files = ConnectionPool(
-            common,
-            min_size=0,
-            max_size=2,
-            open=False,
-            configure=_configure,
-            check=_check,
-            timeout=60,
-        )
-        self._past = ConnectionPool(
-            common,
-            min_size=0,
-            max_size=2,
-            open=False,
-            configure=_configure_past,
-            check=_check,
-            timeout=30,
-        )
+        self._live = _pool(common, _configure, min_size=1, max_size=size, timeout=10)
+        self._files = _pool(common, _configure, min_size=0, max_size=2, timeout=60)
+        self._past = _pool(common, _configure_past, min_size=0, max_size=2, timeout=30)
 
     @property
     def facts(self) -> Store:
@@ -249,6 +226,10 @@ def _refuse_if_halted(conn: Connection, models: Sequence[ReadModel], wanted: int
                     models,
                     is_final=True,
                 )
+
+
+def _pool(conninfo: str, configure: Callable[[Connection], None], **size: Any) -> ConnectionPool:
+    return ConnectionPool(conninfo, open=False, configure=configure, check=_check, **size)
 
 
 def _check(conn: Connection) -> None:

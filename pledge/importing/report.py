@@ -17,6 +17,7 @@ from rich.table import Table
 from pledge.importing.errors import SourceError
 from pledge.importing.plan import Line
 from pledge.importing.sources import REJECTED
+from read_api.files import harmless
 
 SHOWN = 10
 """Of how many rows a warning is shown."""
@@ -147,7 +148,7 @@ class Rejects:
         cells = origin.cells if isinstance(origin.cells, Mapping) else list(origin.cells)
         row = json.dumps(cells, ensure_ascii=False) if cells else ""
         line = origin.line or ""
-        self._writer.writerow([_harmless(origin.file), line, command, _harmless(reason), row])
+        self._writer.writerow([harmless(origin.file), line, command, harmless(reason), row])
 
     def _open(self) -> tuple[TextIO, Path]:
         trouble: OSError | None = None
@@ -202,8 +203,3 @@ class Seen:
 
 def _digest(text: bytes) -> bytes:
     return blake2b(text, digest_size=16).digest()
-
-
-def _harmless(text: str) -> str:
-    """Return a text that a spreadsheet takes for no formula."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

@@ -6,7 +6,7 @@ import base64
 import binascii
 import re
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -34,7 +34,7 @@ def opened(of: str, cursor: str, kinds: Sequence[type]) -> list[Any]:
     """The key that a cursor holds.
 
     Args:
-        kinds: of its values: datetime, UUID, int, Decimal or str.
+        kinds: of its values: datetime, date, UUID, bool, int, Decimal or str.
 
     Raises:
         Unanswerable: when the cursor is none that this list gave.
@@ -51,8 +51,12 @@ def opened(of: str, cursor: str, kinds: Sequence[type]) -> list[Any]:
 
 
 def _part(part: Any, kind: type) -> Any:
-    if kind is int and type(part) is int and 0 <= part <= FOREVER:
+    if kind is bool and type(part) is bool:
         return part
+    if kind is int and type(part) is int and -FOREVER <= part <= FOREVER:
+        return part
+    if kind is date and isinstance(part, str):
+        return date.fromisoformat(part)
     if kind is UUID and isinstance(part, str):
         return UUID(part)
     if kind is str and isinstance(part, str) and part.isprintable():

@@ -324,7 +324,9 @@ def test_a_text_that_was_stored_in_the_clear_is_erased_with_its_subject(
     keyring = keyring_for({STREAM, OTHER})
     for name in ("name", "what"):  # as they were sealed then
         if name in data:
-            data = {**data, name: keyring.get(STREAM).seal("x", EVENT.bytes + name.encode())}  # type: ignore[union-attr]
+            key = keyring.get(STREAM)
+            assert key is not None
+            data = {**data, name: key.seal("x", EVENT.bytes + name.encode())}
     told = {**data, field: "Grace said so"}
     assert getattr(read_old(event, stream, told, keyring), field) == "Grace said so"
     assert getattr(read_old(event, stream, told, Keyring(bytes(32))), field) == ERASED

@@ -20,17 +20,10 @@ from read_api.files import FORMS
 from read_api.reading import Reader
 from tests.projections.conftest import NewWorld
 from tests.projections.world import MASTER, World, day, eur
+from tests.read_api.test_questions import ANN, DEAL, LEAD, ORDER, PAYMENT, THINGS, TICKET
 
-ANN, LEAD, DEAL, ORDER, PAYMENT, TICKET = (UUID(int=n) for n in range(11, 17))
-THINGS = {
-    "customers": ANN,
-    "leads": LEAD,
-    "opportunities": DEAL,
-    "orders": ORDER,
-    "payments": PAYMENT,
-    "tickets": TICKET,
-    "streams": ORDER,
-}
+ABOUT = {path.split("/{")[0].rpartition("/")[2]: thing for path, thing in THINGS.items()}
+ABOUT["streams"] = ORDER
 SINCE = {
     "EUR": "QQQ",
     "call": "telex",
@@ -112,7 +105,7 @@ def company(new_world: NewWorld) -> Iterator[World]:
 @pytest.mark.parametrize("path", sorted({route.path for route in routes()}))
 @pytest.mark.parametrize("clocks", [{}, {"as_of": "2026-04-01"}], ids=["now", "then"])
 def test_every_question_is_answered(company: World, path: str, clocks: dict[str, str]) -> None:
-    place = path.format(id=THINGS.get(path.split("/{", maxsplit=1)[0].rsplit("/", maxsplit=1)[-1]))
+    place = path.format(id=ABOUT.get(path.split("/{", maxsplit=1)[0].rpartition("/")[2]))
     answer = company.ask(place, **clocks)
     if answer.status_code == 422:
         errors = answer.json()["errors"]
