@@ -11,14 +11,16 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from functools import cached_property
 from types import GenericAlias
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, get_args
 
 from pydantic import create_model
+from pydantic.fields import FieldInfo
 
 from analytics.facts.asking import Session, Snapshot, facts, purchases
 from analytics.facts.scope import OfLives, OfPurchases, Scope, parameters
 from analytics.facts.tables import TABLES
 from projections.asking.listing import Paged
+from projections.asking.rows import plain
 from projections.asking.shape import Shape, made
 
 Q = TypeVar("Q", bound=Scope)
@@ -104,6 +106,28 @@ class Figure(Generic[Q, S]):
                 f"{self.asks.__name__} is no subclass of OfPurchases or OfLives: "
                 "name the facts that it reads in `tables`."
             )
+        if self.chart is not None:
+            self._check(self.chart)
+
+    def _check(self, chart: Chart) -> None:
+        row = self.shape
+        for name in chart.rows:
+            held = plain(self._field(row, name).annotation)
+            [row] = get_args(held) or [held]
+        for name in (chart.x, *chart.y, *([chart.by] if chart.by else [])):
+            at: Any = row
+            for part in name.split("."):
+                at = plain(self._field(at, part).annotation)
+
+    def _field(self, shape: Any, name: str) -> FieldInfo:
+        fields: dict[str, FieldInfo] = getattr(shape, "model_fields", {})
+        found = {held.alias or own: held for own, held in fields.items()}.get(name)
+        if found is None:
+            raise TypeError(
+                f"The chart of {self.name} draws {name}, which is no field of {shape.__name__}: "
+                "name fields of its rows, those inside others with a dot, as in amount.amount."
+            )
+        return found
 
     @cached_property
     def shape(self) -> type[Shape]:

@@ -53,26 +53,35 @@ SELECT count(*) AS customers_ever,
        coalesce(sum(spent_ever), 0) AS amount_ever
   FROM ({EACH})
 """
-INSIDE = """
-CREATE TEMP TABLE inside AS
-SELECT customer_id::UUID AS customer_id, day, position FROM kept WHERE in_window
+SO_FAR = """
+CREATE TEMP TABLE so_far AS
+SELECT customer_id::UUID AS customer_id, day, position
+  FROM kept WHERE asked().until IS NULL OR day < asked().until
 """
 """Read once, asked twice; a UUID takes less than half the memory of its text."""
-CYCLES = """
+INSIDE = "FILTER (asked().start IS NULL OR day >= asked().start)"
+BEFORE = "FILTER (day < asked().start)"
+ENDED = f"""
+count({{turns}}) {INSIDE} - (count(*) {BEFORE} = 0)::INTEGER AS gaps,
+max(day) {INSIDE} - coalesce(max(day) {BEFORE}, min(day)) AS days
+"""
+"""Gaps that end in the window. From one purchase to the next they add up to the time from the last
+purchase before the window, or else the first one, to the last one in it."""
+SECOND = "min({turns}, 2)[2]"
+FIRST = f"CASE WHEN in_window({SECOND}) THEN {SECOND} - min(day) END"
+CYCLES = f"""
 WITH each AS (
-    SELECT count({turns}) AS turns, max(day) - min(day) AS days,
-           min({turns}, 2)[2] - min(day) AS first
-      FROM inside GROUP BY customer_id HAVING count({turns}) > 1
+    SELECT {ENDED}, {FIRST} AS first FROM so_far GROUP BY customer_id HAVING count({{turns}}) > 1
 )
-SELECT count(*) AS customers,
-       coalesce(sum(turns - 1), 0)::BIGINT AS gaps,
-       sum(days)::BIGINT AS days,
+SELECT count(*) FILTER (gaps > 0) AS customers,
+       coalesce(sum(gaps) FILTER (gaps > 0), 0)::BIGINT AS gaps,
+       sum(days) FILTER (gaps > 0)::BIGINT AS days,
+       count(first) AS first_customers,
        sum(first)::BIGINT AS first_days,
-       sum((days / (turns - 1))::DECIMAL(18, 9)) AS means
+       sum((days / gaps)::DECIMAL(18, 9)) FILTER (gaps > 0) AS means
   FROM each
 """
-"""Gaps from one purchase to the next add up to the time from the first to the last."""
-PRODUCT_CYCLES = """
+PRODUCT_CYCLES = f"""
 WITH of_order AS (
     SELECT position, product FROM purchase_lines
      UNION
@@ -81,18 +90,20 @@ WITH of_order AS (
      WHERE purchase_lines.position IN (
            SELECT position FROM purchase_changes WHERE kind = 'line-added')
 ), each AS (
-    SELECT product, count({turns}) AS turns, max(day) - min(day) AS days
-      FROM of_order JOIN inside USING (position)
-     GROUP BY customer_id, product HAVING count({turns}) > 1
+    SELECT product, {ENDED}
+      FROM of_order JOIN so_far USING (position)
+     GROUP BY customer_id, product HAVING count({{turns}}) > 1
 )
-SELECT product, count(*) AS customers, sum(turns - 1)::BIGINT AS gaps, sum(days)::BIGINT AS days
-  FROM each GROUP BY product ORDER BY product
+SELECT product, count(*) AS customers, sum(gaps)::BIGINT AS gaps, sum(days)::BIGINT AS days
+  FROM each WHERE gaps > 0 GROUP BY product ORDER BY product
 """
 """A line is of the order with its position, for an order comes with its lines, unless added."""
-GAPS = """
-SELECT customer_id::VARCHAR AS customer_id, count({turns}) AS purchases,
-       max(day) - min(day) AS days, min({turns}, 2)[2] - min(day) AS first_gap
-  FROM inside GROUP BY customer_id HAVING count({turns}) > 1
+GAPS = f"""
+SELECT * FROM (
+    SELECT customer_id::VARCHAR AS customer_id, count({{turns}}) {INSIDE} AS purchases,
+           {ENDED}, {FIRST} AS first_gap
+      FROM so_far GROUP BY customer_id HAVING count({{turns}}) > 1
+) WHERE gaps > 0
 """
 EVIDENCE = """
 SELECT customer_id, day, amount, n AS orders, position, in_window
@@ -147,12 +158,13 @@ class ProductCycle(Shape):
 
 
 class Repurchase(Shape):
-    """Days between purchases of those who bought several times."""
+    """Days from a customer's purchase to the next."""
 
     customers: int
     gaps: int
     mean_gap: float | None
     mean_of_means: float | None
+    first_customers: int
     first_gap: float | None
     products: list[ProductCycle]
 
@@ -170,13 +182,13 @@ class Buyer(Shape):
 
 
 class Repeater(Shape):
-    """A customer who bought several times, with the days between."""
+    """A customer with gaps that end in the window."""
 
     customer_id: UUID
     purchases: int
     gaps: int
     mean_gap: float | None
-    first_gap: int
+    first_gap: int | None
 
 
 class PurchaseShape(Shape):
@@ -212,14 +224,15 @@ def customers(session: Session[OfPurchases], _: OfPurchases) -> CustomerFigures:
 
 
 def repurchase(session: Session[OfPurchases], _: OfPurchases) -> Repurchase:
-    """The cycles of those who bought several times inside the window.
+    """The gaps between successive purchases of a customer that end in the window.
 
     ``mean_gap`` is over all gaps, ``mean_of_means`` over customers, each of whom counts once;
-    ``first_gap`` is the mean from the first to the second purchase. A product's gaps are between
-    purchases of the same product by the same customer.
+    ``first_gap`` is the mean from the first purchase ever to the second, of the
+    ``first_customers`` whose second one lies in the window. A product's gaps are between purchases
+    of the same product by the same customer.
     """
     turns = "DISTINCT day" if session.scope.merge_by_day else "day"
-    session.run(INSIDE)
+    session.run(SO_FAR)
     found = session.row(CYCLES.format(turns=turns))
     products = session.rows(PRODUCT_CYCLES.format(turns=turns))
     buyers = found["customers"]
@@ -228,7 +241,8 @@ def repurchase(session: Session[OfPurchases], _: OfPurchases) -> Repurchase:
         gaps=found["gaps"],
         mean_gap=ratio(found["days"], found["gaps"]),
         mean_of_means=ratio(found["means"], buyers),
-        first_gap=ratio(found["first_days"], buyers),
+        first_customers=found["first_customers"],
+        first_gap=ratio(found["first_days"], found["first_customers"]),
         products=[
             ProductCycle.of(
                 product=row["product"],
@@ -266,15 +280,15 @@ def repeaters(
     session: Session[OfPurchases], asked: AskRepeaters
 ) -> tuple[list[Repeater], str | None]:
     """The customers behind the cycles, by id, each with its own gaps."""
-    session.run(INSIDE)
+    session.run(SO_FAR)
     turns = "DISTINCT day" if session.scope.merge_by_day else "day"
     rows, more = session.page(GAPS.format(turns=turns), "customer_id", asked)
     return [
         Repeater.of(
             customer_id=UUID(row["customer_id"]),
             purchases=row["purchases"],
-            gaps=row["purchases"] - 1,
-            mean_gap=ratio(row["days"], row["purchases"] - 1),
+            gaps=row["gaps"],
+            mean_gap=ratio(row["days"], row["gaps"]),
             first_gap=row["first_gap"],
         )
         for row in rows

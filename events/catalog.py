@@ -36,7 +36,8 @@ def check(events: Collection[type[Event]], upcasters: Mapping[tuple[str, int], A
     """See that every version of every event that was ever stored can be read.
 
     Raises:
-        TypeError: saying which upcaster is missing, or leads nowhere.
+        TypeError: saying which type is another stream's, or which upcaster is missing or leads
+            nowhere.
     """
     faults = list(_faults(events, upcasters))
     if faults:
@@ -46,6 +47,13 @@ def check(events: Collection[type[Event]], upcasters: Mapping[tuple[str, int], A
 def _faults(
     events: Collection[type[Event]], upcasters: Mapping[tuple[str, int], Any]
 ) -> Iterator[str]:
+    for event in events:
+        noun = event.__module__.rpartition(".")[2]
+        if event.event_type.partition(".")[0] != noun:
+            yield (
+                f"{event.__name__} in {event.__module__.replace('.', '/')}.py has the type "
+                f"{event.event_type!r}: begin it with '{noun}.', the kind of its stream."
+            )
     steps = {(c.event_type, version) for c in events for version in range(1, c.schema_version)}
     for name, version in sorted(steps - upcasters.keys()):
         yield (

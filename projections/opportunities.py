@@ -258,7 +258,7 @@ SELECT o.opportunity_id AS id, o.version, o.title, o.pipeline, o.stage, o.kind,
        o.customer_id AS "customer.id", c.name AS "customer.name", o.owner, o.product, o.amount,
        o.currency, o.expected_close, o.lost_reason, o.comment, o.opened_at, o.stage_since,
        o.closed_at, o.changed_at
-  FROM opportunities o LEFT JOIN customers c USING (customer_id) WHERE o.opened_position > 0
+  FROM opportunities o LEFT JOIN customers c USING (customer_id) WHERE o.opened_at IS NOT NULL
 """
 STAGES_OF = """
 SELECT version, stage, CASE WHEN kind IN ('won', 'lost') THEN kind ELSE 'open' END AS kind,

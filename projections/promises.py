@@ -194,7 +194,7 @@ SELECT * FROM (
                 ORDER BY q.made_at, q.made_position
            ) AS contradicts
       FROM p LEFT JOIN customers c USING (customer_id)
-) x WHERE true
+) x WHERE made_at IS NOT NULL
 """
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
-from analytics.facts.asking import Snapshot
+from analytics.facts.asking import NotAnswerable, Snapshot
 from analytics.facts.store import Manifest
 from analytics.figure import Figure
 from events.ledger import ledger
@@ -28,11 +28,16 @@ class FactTableShape(Shape):
 
 
 class FactsState(Shape):
-    """How far the facts are, and which files hold them."""
+    """How far the facts are, and which files hold them.
+
+    While they are being written anew, ``rewritten_to`` says how far the new ones are; until these
+    have reached ``position`` the old ones answer.
+    """
 
     position: int
     head: int
     halted: str | None
+    rewritten_to: int | None
     tables: list[FactTableShape]
 
 
@@ -54,7 +59,9 @@ def add_routes(routes: APIRouter, reader: Reader, figures: Sequence[Figure[Any, 
         form = form_of(request)
         with reader.connection() as conn:
             head = ledger.head(conn)
-        found = _reached(reader, asked.min_position or 0)
+        every = reader.facts.latest()
+        wanted = asked.min_position or 0
+        found = _reached(every, wanted) if wanted else every.answering or Manifest()
         tables = [
             FactTableShape(
                 table=table,
@@ -69,7 +76,8 @@ def add_routes(routes: APIRouter, reader: Reader, figures: Sequence[Figure[Any, 
             FactsState(
                 position=found.position,
                 head=max(head, found.position),
-                halted=found.halted,
+                halted=every.halted,
+                rewritten_to=None if every.is_whole else every.position,
                 tables=tables,
             ),
         )
@@ -83,7 +91,10 @@ def _add(routes: APIRouter, reader: Reader, figure: Figure[Any, Any]) -> None:
         asked.check()
         form = form_of(request)
         on, position = _snapshot(reader, caller_of(request), asked)
-        found = figure.asked(on, asked, position)
+        try:
+            found = figure.asked(on, asked, position)
+        except NotAnswerable as error:
+            raise NotThereYet(str(error), (), position + 1) from error
         if figure.is_one:
             return row_answer(form, found)
 
@@ -110,7 +121,8 @@ def _snapshot(reader: Reader, _: Caller, asked: AskedAt) -> tuple[Snapshot, int]
     with reader.connection() as conn:
         when = moment(conn, asked.as_of, asked.known_at)
         is_empty = ledger.head(conn) == 0
-    found = _reached(reader, max(asked.min_position or 0, when.known_at or 0))
+    every = reader.facts.latest()
+    found = _reached(every, max(asked.min_position or 0, when.known_at or 0))
     if found.position == 0 and not is_empty and when.known_at != 0:
         raise NotThereYet("the facts are being written", (), 1, is_final=found.halted is not None)
 
@@ -123,15 +135,18 @@ def _snapshot(reader: Reader, _: Caller, asked: AskedAt) -> tuple[Snapshot, int]
     return on, found.position if when.known_at is None else when.known_at
 
 
-def _reached(reader: Reader, wanted: int) -> Manifest:
-    """The facts, once they are as far as that.
+def _reached(every: Manifest, wanted: int) -> Manifest:
+    """The facts that answer, once they are as far as that.
 
     Raises:
         NotThereYet: while they are not, or when they stand still.
     """
-    found = reader.facts.latest()
-    if found.position >= wanted:
+    found = every.answering
+    if found is not None and found.position >= wanted:
         return found
-    if found.halted is not None:
-        raise NotThereYet(f"the facts halted: {found.halted}", (), wanted, is_final=True)
+    if every.halted is not None:
+        raise NotThereYet(f"the facts halted: {every.halted}", (), wanted, is_final=True)
+    if found is None:
+        told = f"the facts are being written: {every.position} of {every.goal} events are read"
+        raise NotThereYet(told, (), every.goal)
     raise NotThereYet(f"position {wanted} is not reached yet; this is {found.position}", (), wanted)

@@ -171,9 +171,12 @@ def policies_stand(conn: Connection) -> str | None:
 
 def facts_stand(conn: Connection, store: Store) -> str | None:
     """Why the facts behind figures are not brought up to date; None when they are."""
-    found = store.latest()
-    if found.halted is not None:
-        return f"halted: {found.halted}"
+    every = store.latest()
+    if every.halted is not None:
+        return f"halted: {every.halted}"
+    found = every.answering
+    if found is None:
+        return f"they are being written: {every.position} of {every.goal} events are read"
     row = conn.execute(WAITS, (found.position + 1,)).fetchone()
     if row is not None and row[0] > STALLED_SECONDS:
         return f"the event at position {found.position + 1} waits for {row[0]:.0f} seconds"

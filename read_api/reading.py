@@ -173,8 +173,8 @@ class Reader:
             return None
         if when.is_live:
             return self._standing.now(customer, when)
-        found = self._facts.latest()
-        if found.position == 0:
+        found = self._facts.latest().answering
+        if found is None or found.position == 0:
             return None
         if found.position < (when.known_at or 0):
             raise NotThereYet("the facts are not there yet", (), when.known_at or 0)

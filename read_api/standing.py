@@ -17,7 +17,7 @@ import duckdb
 import structlog
 
 from analytics import rfm
-from analytics.facts.asking import Snapshot, currencies, purchases
+from analytics.facts.asking import NotAnswerable, Snapshot, currencies, purchases
 from analytics.facts.scope import OfPurchases
 from analytics.facts.store import Manifest, Store
 from events.values import StoredMoney
@@ -108,7 +108,7 @@ class Scoreboard:
         try:
             with closing(_scored(self._store, found, when)) as conn:
                 return _one(conn, customer, when.known_at or found.position)
-        except (OSError, duckdb.Error) as error:
+        except (OSError, duckdb.Error, NotAnswerable) as error:
             log.warning("the facts cannot be read", error=str(error))
             return None
 
@@ -120,8 +120,8 @@ class Scoreboard:
 
     def _compute(self, when: Moment) -> None:
         try:
-            found, held = self._store.latest(), self._scores
-            if found.position == 0:
+            found, held = self._store.latest().answering, self._scores
+            if found is None or found.position == 0:
                 return
             is_same = held is not None and held.manifest.number == found.number
             if held is not None and is_same and held.when.today == when.today:

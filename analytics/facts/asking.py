@@ -11,7 +11,7 @@ import duckdb
 
 from analytics.facts.scope import Basis, OfMoney, OfPurchases, Scope
 from analytics.facts.store import Manifest, Store
-from analytics.facts.tables import TABLES
+from analytics.facts.tables import COLUMNS, SHAPE, TABLES
 from projections.asking.clocks import Moment, Unanswerable
 from projections.asking.listing import Paged
 from projections.asking.pages import closed, opened
@@ -86,6 +86,10 @@ class Snapshot:
         """
         assert self.moment is not None
         return replace(self, when=self.moment(as_of))
+
+
+class NotAnswerable(RuntimeError):
+    """Older code wrote the facts, and they lack what the question needs."""
 
 
 class Session(Generic[Q]):
@@ -180,7 +184,13 @@ def purchases(on: Snapshot, scope: OfPurchases) -> Iterator[Session[OfPurchases]
 
 @contextmanager
 def facts(on: Snapshot, scope: Q, tables: Sequence[str]) -> Iterator[Session[Q]]:
-    """A session on the facts of these tables that count at the moment."""
+    """A session on the facts of these tables that count at the moment.
+
+    Raises:
+        NotAnswerable: when code of another version wrote them, and they lack a column.
+    """
+    if on.manifest.shape != SHAPE:
+        _refuse_lacking(on, tables)
     with duckdb.connect() as conn:
         conn.execute(
             f"SET threads = {THREADS}; SET TimeZone = 'UTC'; SET enable_progress_bar = false"
@@ -194,6 +204,14 @@ def facts(on: Snapshot, scope: Q, tables: Sequence[str]) -> Iterator[Session[Q]]
             opened.let(f"files_of_{table}", files)
             opened.run(_facts(table, on.when, is_empty=not files))
         yield opened
+
+
+def _refuse_lacking(on: Snapshot, tables: Sequence[str]) -> None:
+    held = on.store.columns(on.manifest)
+    for table in tables:
+        lacking = {*COLUMNS[table]} - {*held.get(table, COLUMNS[table])}
+        if lacking or (on.manifest.columns and table not in held):
+            raise NotAnswerable(f"the facts are being written anew, for {table} has changed")
 
 
 M = TypeVar("M", bound=OfMoney)

@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -48,6 +48,9 @@ class Manifest:
         files: by table, names below the store's root with how many rows they hold, oldest first.
         halted: why no more can be written; None when it can.
         retired: files that counted before, with when they ceased to, in seconds since 1970.
+        columns: by table, what its files hold; empty in manifests that older code wrote.
+        goal: the position from which on these files answer, and not those before them.
+        before: what answers until then; None where there was nothing that could.
     """
 
     number: int = 0
@@ -58,6 +61,27 @@ class Manifest:
     files: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
     halted: str | None = None
     retired: list[tuple[str, float]] = field(default_factory=list)
+    columns: dict[str, list[str]] = field(default_factory=dict)
+    goal: int = 0
+    before: Manifest | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it has come as far as it must to answer."""
+        return self.position >= self.goal
+
+    @property
+    def answering(self) -> Manifest | None:
+        """The facts that answer questions: these, or those that they will replace, if any."""
+        if self.is_whole:
+            return self
+        return self.before and replace(self.before, number=self.number)
+
+    @property
+    def names(self) -> set[str]:
+        """Of all files that count, those that still answer among them."""
+        own = {name for files in self.files.values() for name, _ in files}
+        return own if self.before is None else own | self.before.names
 
     def without(self, names: Iterable[str]) -> list[tuple[str, float]]:
         """What is retired once these files count no more; those of long ago are forgotten."""
@@ -65,10 +89,32 @@ class Manifest:
         kept = [(name, since) for name, since in self.retired if since > now - GRACE_SECONDS]
         return [*kept, *((name, now) for name in names)]
 
-    def anew(self, shape: str, ledger_id: UUID) -> Manifest:
+    def anew(
+        self,
+        shape: str,
+        ledger_id: UUID,
+        columns: dict[str, list[str]],
+        *,
+        before: Manifest | None,
+        goal: int,
+    ) -> Manifest:
         """The one that begins again in its place: nothing counts yet."""
-        every = (name for files in self.files.values() for name, _ in files)
-        return Manifest(self.number, shape, ledger_id, retired=self.without(every))
+        new = Manifest(
+            self.number,
+            shape,
+            ledger_id,
+            columns=columns,
+            goal=goal,
+            before=before and replace(before, retired=[], halted=None),
+        )
+        return replace(new, retired=self.without(sorted(self.names - new.names)))
+
+    def settled(self) -> Manifest:
+        """Without the facts before it, once it has reached its goal."""
+        if self.before is None or not self.is_whole:
+            return self
+        gone = self.before.names - replace(self, before=None).names
+        return replace(self, before=None, retired=self.without(sorted(gone)))
 
 
 class Store:
@@ -102,15 +148,7 @@ class Store:
             if not numbers:
                 return Manifest()
             with suppress(FileNotFoundError):  # swept away since, for there is a higher one
-                told = orjson.loads(self.fs.cat_file(self._manifest(numbers[-1])))
-                told["files"] = {
-                    table: [(name, rows) for name, rows in files]
-                    for table, files in told["files"].items()
-                }
-                told["retired"] = [(name, since) for name, since in told.get("retired", ())]
-                for name in ("ledger_id", "event_id"):
-                    told[name] = told[name] and UUID(told[name])
-                return Manifest(**told)
+                return _read(orjson.loads(self.fs.cat_file(self._manifest(numbers[-1]))))
 
     def _numbers(self) -> list[int]:
         self.fs.invalidate_cache()
@@ -187,9 +225,21 @@ class Store:
         with self.fs.open(self.path(name), "rb") as file:
             return pq.read_table(file)
 
+    def columns(self, manifest: Manifest) -> dict[str, list[str]]:
+        """By table, what the files hold; where older code wrote them, as their last ones say."""
+        return manifest.columns or {
+            table: described(self._schema(files[-1][0]))
+            for table, files in manifest.files.items()
+            if files
+        }
+
+    def _schema(self, name: str) -> pa.Schema:
+        with self.fs.open(self.path(name), "rb") as file:
+            return pq.read_schema(file)
+
     def sweep(self, manifest: Manifest) -> None:
         """Remove what has not counted for a while, so that nobody reads it any more."""
-        counts = {self.path(name) for files in manifest.files.values() for name, _ in files}
+        counts = {self.path(name) for name in manifest.names}
         counts.add(self._manifest(manifest.number))
         before = time.time() - GRACE_SECONDS
         counts |= {self.path(name) for name, since in manifest.retired if since > before}
@@ -197,6 +247,25 @@ class Store:
             if found["name"] not in counts and _changed_at(found) < before:
                 with suppress(FileNotFoundError):
                     self.fs.rm_file(found["name"])
+
+
+def described(schema: pa.Schema) -> list[str]:
+    """What a table holds, as a manifest says it."""
+    return [f"{field.name} {field.type}" for field in schema]
+
+
+def _read(told: dict[str, Any]) -> Manifest:
+    """A manifest; what code of another version says besides is left out."""
+    known = {one.name for one in fields(Manifest)}
+    told = {name: value for name, value in told.items() if name in known}
+    told["files"] = {
+        table: [(name, rows) for name, rows in files] for table, files in told["files"].items()
+    }
+    told["retired"] = [(name, since) for name, since in told.get("retired", ())]
+    for name in ("ledger_id", "event_id"):
+        told[name] = told[name] and UUID(told[name])
+    before = told.pop("before", None)
+    return Manifest(**told, before=before and _read(before))
 
 
 def _changed_at(found: dict[str, Any]) -> float:

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from analytics.facts.fact import FactTable
+from analytics.facts.store import described
 from events.company import PipelineDefined
 from events.customer import (
     CustomerClaimed,
@@ -182,6 +183,8 @@ SHAPE = hashlib.sha256(
     f"{VERSION} {READING} {[(table.name, str(table.schema)) for table in TABLES]}".encode()
 ).hexdigest()[:16]
 """Of files that this code writes; others are written anew."""
+COLUMNS = {table.name: described(table.schema) for table in TABLES}
+"""What these files hold, as a manifest says it."""
 TAKING = {
     (event, fact): [table for table in TABLES if event in table.types_of(fact)]
     for event in TYPES

@@ -10,7 +10,7 @@ from functools import partial
 import structlog
 
 from analytics.facts.store import Manifest, Store, WrittenByOthers
-from analytics.facts.tables import SHAPE, TYPES, rows_of
+from analytics.facts.tables import COLUMNS, SHAPE, TYPES, rows_of
 from events.ledger import ledger
 from events.ledger.collection import without_cycle_collection
 from events.ledger.following import follow
@@ -100,19 +100,16 @@ class Writing:
         return new
 
     def _commit(self, new: Manifest) -> None:
-        before = sum(map(len, new.files.values()))
-        committed = self._store.commit(self._store.compacted(new))
-        if sum(map(len, committed.files.values())) < before or committed.number > self._swept + 50:
+        committed = self._store.commit(self._store.compacted(new.settled()))
+        if new.names - committed.names or committed.number > self._swept + 50:
             self._swept = committed.number
             self._store.sweep(committed)
 
     def _fitting(self, conn: Connection, found: Manifest) -> Manifest:
         """The manifest, begun anew where it is of other code, halted where of another ledger."""
-        ledger_id = ledger.ledger_id(conn)
         if found.shape != SHAPE:
-            return found.anew(SHAPE, ledger_id)
-        at_hand = ledger_id, ledger.event_at(conn, found.position)
-        if at_hand == (found.ledger_id, found.event_id):
+            return _anew(conn, found)
+        if _is_of(conn, found):
             return found
         if found.halted is None or not found.halted.endswith(AGAIN):
             why = (
@@ -125,12 +122,28 @@ class Writing:
 
 
 def begin_anew(conn: Connection, store: Store) -> None:
-    """Let the facts be written again from the first event on.
+    """Let the facts be written again from the first event on; those before answer until then.
 
     Raises:
         WrittenByOthers: when a writer committed in this moment; try again.
     """
-    store.commit(store.latest().anew(SHAPE, ledger.ledger_id(conn)))
+    store.commit(_anew(conn, store.latest()))
+
+
+def _anew(conn: Connection, found: Manifest) -> Manifest:
+    before, goal = found.answering, ledger.head(conn)
+    if before is not None and before.position > 0 and _is_of(conn, before):
+        goal = before.position
+    else:
+        before = None
+    ledger_id = ledger.ledger_id(conn)
+    return found.anew(SHAPE, ledger_id, COLUMNS, before=before, goal=goal)
+
+
+def _is_of(conn: Connection, found: Manifest) -> bool:
+    """Whether the ledger has the last event that the facts know of."""
+    at_hand = ledger.ledger_id(conn), ledger.event_at(conn, found.position)
+    return at_hand == (found.ledger_id, found.event_id)
 
 
 def _poison(batch: Batch) -> Poison | None:

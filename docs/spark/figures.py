@@ -32,12 +32,19 @@ FIGURES = ("rfm", "repurchase", "cohorts")
 
 
 def newest(spark: SparkSession, facts: str) -> dict[str, Any]:
-    """The manifest that holds: the one with the highest number."""
+    """The manifest that holds: the one with the highest number.
+
+    While facts are written anew, it names those before them, which hold until then.
+    """
     manifests = f"{facts}/manifests"
     found = spark.read.option("pathGlobFilter", "*.json").text(manifests).inputFiles()
     name = max(file.rpartition("/")[2] for file in found)
     [[text]] = spark.read.text(f"{manifests}/{name}", wholetext=True).collect()
-    return dict(json.loads(text))
+    told: dict[str, Any] = json.loads(text)
+    found: dict[str, Any] = told.get("before") or told
+    if found["position"] < found.get("goal", 0):
+        raise SystemExit(f"the facts are being written; {found['position']} events are read")
+    return found
 
 
 def name_facts(spark: SparkSession, asked: Namespace) -> int:

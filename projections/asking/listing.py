@@ -7,10 +7,11 @@ declarations (``read_api.listing``).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated, Any, Generic, NamedTuple, TypeVar
+from types import NoneType
+from typing import Annotated, Any, Generic, NamedTuple, TypeVar, get_args
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
@@ -47,6 +48,11 @@ Word = Annotated[
 ]
 Time = Instant | None
 Day = values.Day | None
+NOW = Moment(None, None, values.EARLIEST, values.EARLIEST.date())
+"""A moment at which everything counts, for SQL that is looked at and not run."""
+CLOCKS = frozenset(NOW.values)
+"""Values of the moment, which every query may take."""
+PLACEHOLDER = re.compile(r"%\((\w+)\)s")
 UUID_TEXT = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 UUIDS = f"{UUID_TEXT}(,{UUID_TEXT}){{0,99}}"
 
@@ -276,6 +282,9 @@ class Listing(Generic[L, S]):
         select: the query up to and with a WHERE; made anew for each moment.
         order: two expressions, of which the second is unique.
         whose: a query that is empty where there is no such thing as a path's id names.
+
+    Raises:
+        TypeError: when the order or a filter does not fit; it says what to write.
     """
 
     path: str
@@ -289,6 +298,38 @@ class Listing(Generic[L, S]):
     order: tuple[By, By]
     is_descending: bool = False
     whose: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse an order that would lose rows, and filters whose SQL takes unknown values."""
+        faults = [*self._faults_of_order(), *self._faults_of_filters()]
+        if faults:
+            raise TypeError("\n".join(faults))
+
+    def _faults_of_order(self) -> Iterator[str]:
+        for by in self.order:
+            field = self.shape.model_fields.get(by.name)
+            if field is None and by.kind is None:
+                yield (
+                    f"{self.name} is ordered by {by.name}, which is no field of "
+                    f"{self.shape.__name__}: give By the name of the column and, if no field shows "
+                    f"it, its type, as in By({by.sql!r}, {by.name!r}, kind=datetime)."
+                )
+            is_said = f"{by.sql} IS NOT NULL" in self.select(NOW)
+            if field is not None and NoneType in get_args(field.annotation) and not is_said:
+                yield (
+                    f"{self.name} is ordered by {by.name}, which may be null, and pages lose rows "
+                    f"without one: write {by.sql} IS NOT NULL into the query's WHERE where there "
+                    f"are none, or order by coalesce({by.sql}, …), a column of the query's."
+                )
+
+    def _faults_of_filters(self) -> Iterator[str]:
+        for name, where in _wheres(self.asks).items():
+            strange = sorted({*PLACEHOLDER.findall(where.sql)} - {name, "id", *CLOCKS})
+            if strange:
+                yield (
+                    f"The filter {name} of {self.name} takes %({strange[0]})s, which nobody gives: "
+                    f"its value is %({name})s."
+                )
 
     @property
     def _has_clocks(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -22,9 +24,10 @@ import pytest
 
 from analytics.facts import store as storing
 from analytics.facts.store import Manifest, Store, WrittenByOthers
-from analytics.facts.tables import SHAPE, TABLES
+from analytics.facts.tables import COLUMNS, SHAPE, TABLES
 from analytics.facts.writing import AGAIN, Writing, begin_anew
 from events.ledger.keys import Keyring
+from read_api import reading
 from tests.end_to_end.running import CHECKED_OUT, environment
 from tests.events.test_relay import wait_for
 from tests.projections.world import MASTER, World, day, eur
@@ -208,6 +211,129 @@ def test_files_of_another_code_are_written_anew(company: World) -> None:
     company.write_facts()
     assert company.store.latest().shape == SHAPE
     assert_whole(company, company.store)
+
+
+FIGURES = ("customers", "cohorts", "rfm/customers", "purchases", "leads")
+
+
+def figures(company: World) -> list[tuple[int, bytes]]:
+    answers = [company.ask(f"/analytics/{path}") for path in FIGURES]
+    return [(answer.status_code, answer.content) for answer in answers]
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for facts that no test is about to write."""
+    monkeypatch.setattr(reading, "WAIT_SECONDS", 0.0)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_the_facts_of_before_answer_until_those_written_anew_have_reached_them(
+    company: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orders(company, 9)
+    company.write_facts()
+    before, position = figures(company), company.head()
+    assert {status for status, _ in before} == {200}
+    orders(company, 2)
+    monkeypatch.setattr(storing, "GRACE_SECONDS", -1.0)
+    with company.connect() as conn:
+        for steps in (2, 2, 100):  # begun anew in the middle of it, too
+            begin_anew(conn, company.store)
+            for _ in range(steps):
+                writing(company).step(conn, batch=3)
+                found = company.store.latest()
+                if found.is_whole:
+                    break
+                company.store.sweep(found)
+                assert figures(company) == before
+                told = company.get("/analytics")
+                assert (told["position"], told["rewritten_to"]) == (position, found.position)
+                later = company.ask("/analytics/customers", min_position=position + 1)
+                assert later.status_code == 503
+        monkeypatch.setattr(storing, "GRACE_SECONDS", 600.0)
+        writing(company).catch_up(conn)
+    found = company.store.latest()
+    assert (found.before, found.position) == (None, company.head())
+    assert company.get("/analytics")["rewritten_to"] is None
+    assert figures(company) != before
+    assert_whole(company, company.store)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_facts_that_are_written_for_the_first_time_answer_when_they_are_whole(
+    company: World,
+) -> None:
+    orders(company, 9)
+    with company.connect() as conn:
+        writing(company).step(conn, batch=3)
+        for path in FIGURES:
+            answer = company.ask(f"/analytics/{path}")
+            assert answer.status_code == 503
+            assert f"3 of {company.head()} events" in answer.json()["detail"]
+        writing(company).catch_up(conn)
+    assert {status for status, _ in figures(company)} == {200}
+
+
+@pytest.mark.usefixtures("impatient")
+def test_facts_of_another_ledger_answer_no_more_once_they_are_written_anew(company: World) -> None:
+    orders(company, 5)
+    company.write_facts()
+    found = company.store.latest()
+    company.store.commit(replace(found, event_id=uuid4()))
+    with company.connect() as conn:
+        begin_anew(conn, company.store)
+        assert {status for status, _ in figures(company)} == {503}
+        writing(company).catch_up(conn)
+    assert {status for status, _ in figures(company)} == {200}
+
+
+@pytest.mark.usefixtures("impatient")
+def test_facts_of_other_code_answer_what_their_columns_can(company: World) -> None:
+    orders(company, 5)
+    company.write_facts()
+    before = figures(company)
+    found = company.store.latest()
+    company.store.commit(replace(found, shape="another"))
+    assert figures(company) == before
+    for columns in (
+        {table: names for table, names in COLUMNS.items() if table != "leads"},
+        {**COLUMNS, "leads": COLUMNS["leads"][:-1]},
+    ):
+        company.store.commit(replace(company.store.latest(), columns=columns))
+        assert figures(company)[:-1] == before[:-1]
+        answer = company.ask("/analytics/leads")
+        assert answer.status_code == 503
+        assert "written anew" in answer.json()["detail"]
+        assert company.ask("/analytics/customers", min_position=found.position).status_code == 200
+    with company.connect() as conn:
+        writing(company).step(conn, batch=3)
+        assert figures(company)[:-1] == before[:-1]
+        writing(company).catch_up(conn)
+    assert figures(company) == before
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_manifest_of_older_code_is_read_and_its_files_say_what_they_hold(company: World) -> None:
+    orders(company, 5)
+    company.write_facts()
+    before, found = figures(company), company.store.latest()
+    path = Path(company.store.path(f"manifests/{found.number:012}.json"))
+    told = json.loads(path.read_text())
+    for name in ("columns", "goal", "before"):
+        del told[name]
+    path.write_text(json.dumps({**told, "shape": "another", "told_by_newer_code": 1}))
+    assert company.store.columns(company.store.latest()).keys() == found.files.keys()
+    assert figures(company) == before
+    [(name, rows), *_] = found.files["purchases"]
+    held = company.store.read(name).drop_columns(["owner"])
+    lacking = company.store.write("purchases", held)
+    company.store.commit(
+        replace(company.store.latest(), files={**found.files, "purchases": [lacking]})
+    )
+    assert rows == lacking[1]
+    assert company.ask("/analytics/customers").status_code == 503
+    assert company.ask("/analytics/leads").status_code == 200
 
 
 def test_pieces_are_counted_and_lines_are_named_by_position_and_number(company: World) -> None:

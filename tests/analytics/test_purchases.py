@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import ROUND_HALF_UP, Decimal
@@ -74,6 +75,35 @@ def test_who_is_new_who_returns_and_who_repeats(company: World) -> None:
     assert (merged["repeat"], merged["purchases"], merged["purchases_ever"]) == (0, 2, 3)
     empty = figures(company, "customers", **{"from": "2020-01-01", "to": "2020-01-01"})
     assert (empty["repeat_rate"], empty["amount_per_purchase"]) == (None, None)
+
+
+def test_a_gap_counts_where_it_ends_and_the_first_one_where_the_second_purchase_lies(
+    company: World,
+) -> None:
+    registered(company)
+    for n, at in enumerate(("2025-10-01", "2025-12-10", "2026-01-09", "2026-02-08")):
+        place(company, n, ANN, at, "10")
+    place(company, 4, BEN, "2026-01-20", "10")
+    place(company, 5, BEN, "2026-01-20", "10", hour=13)
+    place(company, 6, CID, "2025-12-31", "10")
+    place(company, 7, CID, "2026-03-01", "10")
+    window = {"from": "2026-01-01", "to": "2026-03-01"}
+    found = figures(company, "repurchase", **window)
+    assert (found["customers"], found["gaps"]) == (2, 3)  # Cid came back after the window
+    assert (found["mean_gap"], found["mean_of_means"]) == (20.0, 15.0)
+    assert (found["first_customers"], found["first_gap"]) == (1, 0.0)
+    each = figures(company, "repurchase/customers", **window)["items"]
+    names = ("customer_id", "purchases", "gaps", "first_gap")
+    assert [tuple(one[name] for name in names) for one in each] == [
+        (str(ANN), 2, 2, None),
+        (str(BEN), 2, 1, 0),
+    ]
+    merged = figures(company, "repurchase", **window, merge_by_day="true")
+    assert (merged["customers"], merged["gaps"], merged["first_gap"]) == (1, 2, None)
+    begun = figures(company, "repurchase", **{"from": "2026-03-01"})
+    assert (begun["gaps"], begun["mean_gap"], begun["first_gap"]) == (1, 60.0, 60.0)
+    whole = figures(company, "repurchase")
+    assert (whole["gaps"], whole["first_customers"], whole["first_gap"]) == (5, 3, 43.333333)
 
 
 def test_what_is_entered_late_changes_what_is_known_now_alone(company: World) -> None:
@@ -477,8 +507,14 @@ def rounded(part: Fraction | int, whole: int) -> float | None:
     return float(exact.quantize(Decimal("0.000001"), ROUND_HALF_UP))
 
 
-def gaps_of(days: list[list[date]]) -> tuple[int, int, float | None, float | None, float | None]:
-    each = [[(b - a).days for a, b in pairwise(found)] for found in days if len(found) > 1]
+def gaps_of(
+    days: list[list[date]], inside: Callable[[date], bool]
+) -> tuple[int, int, float | None, float | None, int, float | None]:
+    """Of each customer's purchases ever: the gaps that end inside, and the first ones."""
+    pairs = [list(pairwise(found)) for found in days]
+    each = [[(b - a).days for a, b in found if inside(b)] for found in pairs]
+    firsts = [(found[0][1] - found[0][0]).days for found in pairs if found and inside(found[0][1])]
+    each = [found for found in each if found]
     gaps = sum(map(len, each))
     means = sum((Fraction(sum(one), len(one)) for one in each), Fraction(0))
     return (
@@ -486,7 +522,8 @@ def gaps_of(days: list[list[date]]) -> tuple[int, int, float | None, float | Non
         gaps,
         rounded(sum(map(sum, each)), gaps),
         rounded(means, len(each)),
-        rounded(sum(one[0] for one in each), len(each)),
+        len(firsts),
+        rounded(sum(firsts), len(firsts)),
     )
 
 
@@ -569,15 +606,13 @@ class Oracle:
         }
 
     def repurchase(self) -> tuple[Any, ...]:
-        days = [[b.day for b in every if self.inside(b.day)] for every in self.by.values()]
-        return gaps_of(days)
+        return gaps_of([[b.day for b in every] for every in self.by.values()], self.inside)
 
     def product_cycles(self) -> dict[str, tuple[int, int, float | None]]:
         found: dict[tuple[str, UUID], list[tuple[date, int]]] = defaultdict(list)
         for order in self.orders:
-            if self.inside(order.day):
-                for product in order.products:
-                    found[product, order.customer].append((order.day, order.position))
+            for product in order.products:
+                found[product, order.customer].append((order.day, order.position))
         cycles = {}
         for product in sorted({product for product, _ in found}):
             days = [
@@ -585,7 +620,7 @@ class Oracle:
                 for (name, _), each in found.items()
                 if name == product
             ]
-            customers, gaps, mean, _, _ = gaps_of(days)
+            customers, gaps, mean, *_ = gaps_of(days, self.inside)
             if customers:
                 cycles[product] = (customers, gaps, mean)
         return cycles
@@ -687,7 +722,7 @@ def compare(company: World, question: dict[str, Any]) -> None:
     found = company.get("/analytics/customers", **params)
     assert {name: found[name] for name in oracle.customers()} == oracle.customers()
     cycles = company.get("/analytics/repurchase", **params)
-    names = ("customers", "gaps", "mean_gap", "mean_of_means", "first_gap")
+    names = ("customers", "gaps", "mean_gap", "mean_of_means", "first_customers", "first_gap")
     assert tuple(cycles[name] for name in names) == oracle.repurchase()
     assert {
         p["product"]: (p["customers"], p["gaps"], p["mean_gap"]) for p in cycles["products"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from events.base import REGISTRY, Event
 from events.catalog import EVENTS, check
 from events.upcasters import UPCASTERS
 
@@ -22,3 +23,16 @@ def test_a_version_to_which_no_upcaster_leads_is_refused_with_the_place_to_add_i
 def test_an_upcaster_that_leads_nowhere_is_refused(step: tuple[str, int]) -> None:
     with pytest.raises(TypeError, match="leads to a version that no event has"):
         check(EVENTS, {**UPCASTERS, step: dict})
+
+
+def test_an_event_type_begins_with_the_noun_of_its_module() -> None:
+    class CustomerVisited(Event, type="customer.visited-by-a-lead"):
+        """An event of leads that bears the name of another stream's."""
+
+        __module__ = "events.lead"
+
+    try:
+        with pytest.raises(TypeError, match=r"events/lead\.py has the type .*: begin it with 'lea"):
+            check([*EVENTS, CustomerVisited], UPCASTERS)
+    finally:
+        del REGISTRY["customer.visited-by-a-lead"]

@@ -26,13 +26,13 @@ def test_every_kind_of_stream_can_be_read() -> None:
 
 
 def test_a_kind_of_stream_without_a_question_is_refused_with_the_place_to_add_it() -> None:
-    visits = replace(CATALOG["leads"], stream_type="visit")
+    sightings = replace(CATALOG["leads"], stream_type="sighting")
     said = (
-        r"GET /visits/\{id\} has to be a question named 'one_visit', .*, and is None: "
-        r"add it to QUESTIONS in projections/visits\.py\."
+        r"GET /sightings/\{id\} has to be a question named 'one_sighting', .*, and is None: "
+        r"add it to QUESTIONS in projections/sightings\.py\."
     )
     with pytest.raises(TypeError, match=said):
-        check({**CATALOG, "visits": visits}, routes())
+        check({**CATALOG, "sightings": sightings}, routes())
 
 
 def test_the_question_has_the_name_that_answers_link_to() -> None:

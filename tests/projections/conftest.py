@@ -1,7 +1,9 @@
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 import pytest
+from structlog.processors import format_exc_info
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
@@ -42,6 +44,9 @@ def registry() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def logged() -> Iterator[list[EventDict]]:
-    """What was logged."""
-    with capture_logs() as entries:
+    """What was logged; errors among it are shown beside a test that fails."""
+    with capture_logs([format_exc_info]) as entries:
         yield entries
+    for entry in entries:
+        if entry["log_level"] == "error":
+            sys.stderr.write("".join(f"{name}: {value}\n" for name, value in entry.items()))

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import Annotated, Any
 from uuid import UUID
 
 import pytest
 
+import projections
 from events.lead import LeadEvent
 from projections import customers, leads, tickets
-from projections.asking.listing import Listed, Listing, Question, Where, Word
+from projections.asking.listing import By, Listed, Listing, Question, Where, Word
 from projections.catalog import MODELS, QUESTIONS, check
 from projections.engine.model import ReadModel
 from projections.engine.tables import Row, Sums, Table
 
 
 @dataclass(slots=True)
-class VisitRow(Row):
-    visit_id: UUID
+class SightingRow(Row):
+    sighting_id: UUID
 
 
-def visits(table: str) -> ReadModel:
-    return ReadModel("visits", (Table(table, VisitRow, key=("visit_id",)),), LeadEvent, leads.apply)
+def sightings(table: str) -> ReadModel:
+    return ReadModel(
+        "sightings", (Table(table, SightingRow, key=("sighting_id",)),), LeadEvent, leads.apply
+    )
 
 
 def asking(listing: Listing[Any, Any]) -> tuple[Question[Any, Any], ...]:
@@ -69,13 +74,13 @@ def test_a_read_model_that_only_a_filter_reads_is_needed_too() -> None:
 
 
 def test_a_read_model_that_is_needed_must_be_built() -> None:
-    with pytest.raises(TypeError, match=r"needs the read model visits, .* projections/catalog\.py"):
-        check(MODELS, asking(replace(leads.LIST, needs=(leads.MODEL, visits("visits")))))
+    with pytest.raises(TypeError, match=r"needs the read model sightings, .* projections/catalog"):
+        check(MODELS, asking(replace(leads.LIST, needs=(leads.MODEL, sightings("sightings")))))
 
 
 def test_two_read_models_have_no_table_of_one_name() -> None:
-    with pytest.raises(TypeError, match="leads and visits both have a table leads"):
-        check((*MODELS, visits("leads")), QUESTIONS)
+    with pytest.raises(TypeError, match="leads and sightings both have a table leads"):
+        check((*MODELS, sightings("leads")), QUESTIONS)
 
 
 @dataclass(slots=True)
@@ -86,18 +91,18 @@ class PartyRow(Row):
 
 def parties(of: str) -> ReadModel:
     sums = Sums("parties", PartyRow, key=("host",), select="", of=(of,))
-    tables = (Table("visits", VisitRow, key=("visit_id",)), sums)
-    return ReadModel("visits", tables, LeadEvent, leads.apply)
+    tables = (Table("sightings", SightingRow, key=("sighting_id",)), sums)
+    return ReadModel("sightings", tables, LeadEvent, leads.apply)
 
 
 def test_sums_follow_columns_of_their_read_model() -> None:
-    check((*MODELS, parties("visits.visit_id")), QUESTIONS)
-    with pytest.raises(TypeError, match=r"follow visits\.visitor, which is no column of it"):
-        check((*MODELS, parties("visits.visitor")), QUESTIONS)
+    check((*MODELS, parties("sightings.sighting_id")), QUESTIONS)
+    with pytest.raises(TypeError, match=r"follow sightings\.seer, which is no column of it"):
+        check((*MODELS, parties("sightings.seer")), QUESTIONS)
 
 
 def test_sums_that_follow_themselves_are_refused() -> None:
-    assert [table.name for level in parties("visits.visit_id").sums for table in level] == [
+    assert [table.name for level in parties("sightings.sighting_id").sums for table in level] == [
         "parties"
     ]
     with pytest.raises(TypeError, match="The sums parties follow each other in a circle"):
@@ -105,16 +110,44 @@ def test_sums_that_follow_themselves_are_refused() -> None:
 
 
 def test_sums_over_sums_follow_these_alone() -> None:
-    low = Sums("parties", PartyRow, key=("host",), select="", of=("visits.visit_id",))
-    visits = Table("visits", VisitRow, key=("visit_id",))
+    low = Sums("parties", PartyRow, key=("host",), select="", of=("sightings.sighting_id",))
+    sightings = Table("sightings", SightingRow, key=("sighting_id",))
 
     def made(*of: str) -> ReadModel:
         high = Sums("halls", PartyRow, key=("host",), select="", of=of)
-        return ReadModel("visits", (visits, low, high), LeadEvent, leads.apply)
+        return ReadModel("sightings", (sightings, low, high), LeadEvent, leads.apply)
 
     check((*MODELS, made("parties.host")), QUESTIONS)
-    with pytest.raises(TypeError, match=r"halls .* follow visits\.visit_id beside other sums"):
-        check((*MODELS, made("parties.host", "visits.visit_id")), QUESTIONS)
+    with pytest.raises(TypeError, match=r"halls .* follow sightings\.sighting_id beside other"):
+        check((*MODELS, made("parties.host", "sightings.sighting_id")), QUESTIONS)
+
+
+def test_a_list_is_ordered_by_what_is_never_null_so_that_no_page_loses_a_row() -> None:
+    with pytest.raises(TypeError, match="list_leads is ordered by claimed_at, which may be null"):
+        replace(leads.LIST, order=(By("claimed_at"), By("lead_id", "id")))
+    with pytest.raises(TypeError, match="is ordered by colour, which is no field of LeadShape"):
+        replace(leads.LIST, order=(By("colour"), By("lead_id", "id")))
+
+
+def test_a_filter_takes_its_own_value() -> None:
+    class AskLeadsOf(Listed):
+        campaign: Annotated[Word, Where("campaign = %(champaign)s")] = None
+
+    listing: Any = leads.LIST
+    with pytest.raises(TypeError, match=r"filter campaign of list_leads takes %\(champaign\)s"):
+        replace(listing, asks=AskLeadsOf)
+
+
+def test_every_list_and_question_that_is_written_is_asked() -> None:
+    told = {question.name for question in QUESTIONS}
+    for one in iter_modules(projections.__path__):
+        module = import_module(f"projections.{one.name}")
+        for found in vars(module).values():
+            if isinstance(found, Listing | Question):
+                assert found.name in told, (
+                    f"{module.__name__} has {found.name}, which nobody can ask: add it to its "
+                    "QUESTIONS, and these to the others in projections/catalog.py"
+                )
 
 
 def test_two_questions_have_neither_a_name_nor_a_path_in_common() -> None:

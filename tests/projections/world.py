@@ -11,6 +11,7 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import cache
 from itertools import count
+from traceback import print_exc
 from typing import Any, cast
 from uuid import UUID, uuid4
 
@@ -179,7 +180,11 @@ class World:
         routes: list[Any] = []
 
         async def app(scope: Any, receive: Any, send: Any) -> None:
-            await self.asgi(scope, receive, send)
+            try:
+                await self.asgi(scope, receive, send)
+            except Exception:
+                print_exc()  # the answer is a 500 all the same
+                raise
             routes.append(scope.get("route"))
 
         async def asked() -> httpx2.Response:

@@ -4,53 +4,31 @@ from __future__ import annotations
 
 import re
 from typing import Any
-from uuid import UUID
 
 import psycopg
 import pytest
 from pydantic import TypeAdapter
 
-from projections.asking.listing import AskedAt, Question
+from projections.asking.listing import AskedAt, Listed, Question
 from projections.asking.rows import maker
 from projections.asking.shape import Shape
 from projections.catalog import MODELS, QUESTIONS
-from tests.projections.world import World, day, eur
+from tests.projections.world import World
+from tests.read_api.things import ANN, fill_in, place_of
 
 TABLES = {table.name: model for model in MODELS for table in model.tables}
 READ = re.compile(r"\b(?:FROM|JOIN)\s+(\w+)", re.IGNORECASE)
-ANN, LEAD, DEAL, ORDER, PAYMENT, TICKET = (UUID(int=n) for n in range(11, 17))
-THINGS = {
-    "/customers/{id}/timeline": ANN,
-    "/leads/{id}": LEAD,
-    "/opportunities/{id}": DEAL,
-    "/orders/{id}": ORDER,
-    "/payments/{id}": PAYMENT,
-    "/tickets/{id}": TICKET,
-}
 every_question = pytest.mark.parametrize("question", QUESTIONS, ids=lambda one: one.name)
 
 
 @pytest.fixture(scope="module")
 def company(new_world: Any) -> Any:
-    """One of each."""
+    """Two of each."""
     with new_world() as made:
-        at = day("2026-03-02")
-        made.do("customers/register", ANN, at, name="Ann")
-        made.do("customers/make-promise", ANN, at, promise_id=UUID(int=21), what="a reply")
-        made.do("leads/capture", LEAD, at, name="Grace")
-        made.do("opportunities/open", DEAL, at, title="Pumps", customer_id=ANN, owner="ada")
-        line = {"product": "Pump", "quantity": "1", "unit_price": eur("10")}
-        made.do("orders/place", ORDER, at, customer_id=ANN, owner="ada", lines=[line])
-        made.do("payments/receive", PAYMENT, at, customer_id=ANN, amount=eur("4"))
-        to_order = {"order_id": ORDER, "amount": eur("4")}
-        made.do("payments/allocate", PAYMENT, at, allocations=[to_order])
-        made.do("tickets/open", TICKET, at, customer_id=ANN, channel="call", subject="-", text="-")
+        for more in (0, 100):
+            fill_in(made, more)
         made.project()
         yield made
-
-
-def path_of(question: Question[Any, Any]) -> str:
-    return question.path.format(id=THINGS.get(question.path))
 
 
 @every_question
@@ -65,9 +43,9 @@ def test_a_question_needs_every_read_model_that_its_query_reads(
         return execute(self, query, *args, **kwargs)
 
     monkeypatch.setattr(psycopg.Cursor, "execute", listening)
-    company.get(path_of(question))
+    company.get(place_of(question.path))
     if issubclass(question.asks, AskedAt):
-        company.get(path_of(question), as_of="2026-03-31")
+        company.get(place_of(question.path), as_of="2026-03-31")
     read = {name: TABLES[name] for text in said for name in READ.findall(text) if name in TABLES}
     assert read
     for table, model in read.items():
@@ -79,11 +57,58 @@ def test_a_question_needs_every_read_model_that_its_query_reads(
 
 @every_question
 def test_an_answer_is_what_its_shape_says(company: World, question: Question[Any, Any]) -> None:
-    answer = company.ask(path_of(question))
+    answer = company.ask(place_of(question.path))
     assert answer.status_code == 200
     TypeAdapter(question.shape).validate_json(answer.content)
     page = answer.json()
     assert page.get("items", True), "an empty list proves nothing"
+
+
+every_list = pytest.mark.parametrize(
+    "question",
+    [question for question in QUESTIONS if issubclass(question.asks, Listed)],
+    ids=lambda one: one.name,
+)
+
+
+@every_list
+def test_a_list_goes_on_where_its_page_ended(company: World, question: Question[Any, Any]) -> None:
+    whole = company.get(place_of(question.path))
+    assert len(whole["items"]) >= 2, "make what this list shows in tests/read_api/things.py"
+    assert whole["next"] is None
+    pages = list(company.pages(place_of(question.path), limit=1))
+    assert [item for page in pages for item in page] == whole["items"]
+
+
+@every_list
+def test_every_parameter_of_a_list_is_taken(company: World, question: Question[Any, Any]) -> None:
+    schema = question.asks.model_json_schema()
+    for name, field in schema["properties"].items():
+        if name != "cursor":
+            value = "1" if name == "known_at" else example(field, schema)
+            asked = company.ask(place_of(question.path), **{name: value})
+            assert asked.status_code == 200, f"{name} of {question.name}: {asked.text}"
+
+
+def example(field: dict[str, Any], schema: dict[str, Any]) -> str:
+    """A value that a parameter may take."""
+    for one in field.get("anyOf", ()):
+        if one.get("type") != "null":
+            field = {**field, **one}
+    if "$ref" in field:
+        field = schema["$defs"][field["$ref"].rpartition("/")[2]]
+    match field:
+        case {"examples": [value, *_]} | {"enum": [value, *_]} | {"const": value}:
+            return str(value)
+        case {"format": "date"}:
+            return "2026-03-02"
+        case {"format": "date-time"}:
+            return "2026-03-02T12:00:00Z"
+        case {"type": "boolean"}:
+            return "true"
+        case {"type": "integer"}:
+            return str(field.get("minimum", 1))
+    return str(ANN)
 
 
 @every_question

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cache
 from typing import Any, cast
-from uuid import UUID
 
 import pytest
 from fastapi import FastAPI
 
 from commands.handling.writer import Writer
-from events.company import COMPANY
 from events.ledger.keys import Keyring
 from projections.catalog import MODELS
 from projections.engine.rebuild import rebuild
@@ -19,11 +17,9 @@ from read_api.app import install
 from read_api.files import FORMS
 from read_api.reading import Reader
 from tests.projections.conftest import NewWorld
-from tests.projections.world import MASTER, World, day, eur
-from tests.read_api.test_questions import ANN, DEAL, LEAD, ORDER, PAYMENT, THINGS, TICKET
+from tests.projections.world import MASTER, World
+from tests.read_api.things import ANN, DEAL, ORDER, PAYMENT, TICKET, fill_in, place_of, settle_in
 
-ABOUT = {path.split("/{")[0].rpartition("/")[2]: thing for path, thing in THINGS.items()}
-ABOUT["streams"] = ORDER
 SINCE = {
     "EUR": "QQQ",
     "call": "telex",
@@ -57,33 +53,8 @@ def routes() -> list[Any]:
 def company(new_world: NewWorld) -> Iterator[World]:
     """A company with a value of every closed list and of every limit."""
     with new_world() as made:
-        at = day("2026-03-02")
-        stages = [
-            {"name": "try", "kind": "open", "probability": "0.5"},
-            {"name": "won", "kind": "won"},
-            {"name": "lost", "kind": "lost"},
-        ]
-        made.do("companies/define-pipeline", COMPANY, at, name="sales", stages=stages)
-        made.do("companies/set-time-zone", COMPANY, at, time_zone="Europe/Paris")
-        made.do("customers/register", ANN, at, name="Ann", kind="store", annual_revenue=eur("10"))
-        made.do("customers/log-interaction", ANN, at, channel="call", summary="hello")
-        a_promise = {"promise_id": UUID(int=21), "what": "a discount", "amount": eur("10")}
-        made.do("customers/make-promise", ANN, at, **a_promise)
-        made.do("leads/capture", LEAD, at, name="Grace")
-        made.do("leads/claim", LEAD, at)
-        made.do("leads/qualify", LEAD, at, budget=eur("10"))
-        line = {"product": "Pump", "quantity": "10.00", "unit_price": eur("10"), "discount": "50"}
-        deal = {"title": "Pumps", "customer_id": ANN, "owner": "ada", "amount": eur("10")}
-        made.do("opportunities/open", DEAL, at, **deal)
-        made.do("opportunities/quote", DEAL, at, lines=[line])
-        made.do("orders/place", ORDER, at, customer_id=ANN, owner="ada", lines=[line])
-        plan = [{"due": "2026-03-30", "amount": eur("50")}]
-        made.do("orders/plan-payments", ORDER, at, instalments=plan)
-        made.do("payments/receive", PAYMENT, at, customer_id=ANN, amount=eur("4"))
-        to_order = {"order_id": ORDER, "amount": eur("4")}
-        made.do("payments/allocate", PAYMENT, at, allocations=[to_order])
-        asked = {"channel": "call", "kind": "complaint", "priority": "urgent", "subject": "-"}
-        made.do("tickets/open", TICKET, at, customer_id=ANN, **asked)
+        settle_in(made)
+        fill_in(made)
         with made.superuser() as conn:
             for now, once in SINCE.items():
                 done = conn.execute(CHANGE.format(now=now, once=once).encode())
@@ -93,8 +64,8 @@ def company(new_world: NewWorld) -> Iterator[World]:
                     "WHERE convert_from(payload, 'UTF8') LIKE %s",
                     (f'%"{once}"%',),
                 ).fetchone()
-                assert found is not None, now
-                assert found[0] > 0, now
+                assert found is not None
+                assert found[0] > 0, f"nothing in tests/read_api/things.py has the value {now}"
         made.writer.stop()
         made.writer = Writer(made.connect, Keyring(MASTER))
         made.project()
@@ -105,7 +76,7 @@ def company(new_world: NewWorld) -> Iterator[World]:
 @pytest.mark.parametrize("path", sorted({route.path for route in routes()}))
 @pytest.mark.parametrize("clocks", [{}, {"as_of": "2026-04-01"}], ids=["now", "then"])
 def test_every_question_is_answered(company: World, path: str, clocks: dict[str, str]) -> None:
-    place = path.format(id=ABOUT.get(path.split("/{", maxsplit=1)[0].rpartition("/")[2]))
+    place = place_of(path)
     answer = company.ask(place, **clocks)
     if answer.status_code == 422:
         errors = answer.json()["errors"]
