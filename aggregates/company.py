@@ -5,7 +5,15 @@ from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from aggregates.base import Refused, Unknown
-from events.company import DEFAULT_PIPELINES, CompanyEvent, PipelineDefined, Stage, TimeZoneSet
+from events.company import (
+    DEFAULT_PIPELINES,
+    CompanyEvent,
+    ListDefined,
+    ListName,
+    PipelineDefined,
+    Stage,
+    TimeZoneSet,
+)
 from events.values import StageKind
 
 
@@ -29,6 +37,48 @@ class StageCloses(Refused):
     """A deal is closed with win or lose, not by moving it to a won or lost stage."""
 
     fields = ("stage",)
+
+
+class LossReasonNotListed(Refused):
+    """The company's list of loss reasons does not have this one."""
+
+    fields = ("reason",)
+
+
+class DisqualificationReasonNotListed(Refused):
+    """The company's list of reasons to disqualify a lead does not have this one."""
+
+    fields = ("reason",)
+
+
+class TagNotListed(Refused):
+    """The company's list of tags does not have this one."""
+
+    fields = ("tag",)
+
+
+class SourceNotListed(Refused):
+    """The company's list of sources does not have this one."""
+
+    fields = ("source",)
+
+
+class RegionNotListed(Refused):
+    """The company's list of regions does not have this one."""
+
+    fields = ("region",)
+
+
+NOT_LISTED: dict[str, type[Refused]] = {
+    ListName.LOSS_REASONS: LossReasonNotListed,
+    ListName.DISQUALIFICATION_REASONS: DisqualificationReasonNotListed,
+    ListName.TAGS: TagNotListed,
+    ListName.SOURCES: SourceNotListed,
+    ListName.REGIONS: RegionNotListed,
+}
+OTHER = "other"
+"""Always among the reasons: what it is stands in the comment, which is personal."""
+WITH_OTHER = frozenset({ListName.LOSS_REASONS, ListName.DISQUALIFICATION_REASONS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +119,7 @@ class Company:
     pipelines: Mapping[str, Pipeline] = field(
         default_factory=lambda: {n: Pipeline(n, s) for n, s in DEFAULT_PIPELINES.items()}
     )
+    lists: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def pipeline(self, name: str) -> Pipeline:
         """The pipeline of this name.
@@ -80,6 +131,24 @@ class Company:
             return self.pipelines[name]
         except KeyError:
             raise PipelineUnknown from None
+
+    def check_listed(self, name: ListName, value: str | None) -> None:
+        """Refuse a value that the company's list does not have; a list without values is open.
+
+        Raises:
+            Refused: the rule of that list.
+        """
+        values = self.lists.get(name)
+        if not values or value is None or value in values:
+            return
+        if not (value == OTHER and name in WITH_OTHER):
+            raise NOT_LISTED[name]
+
+    def define_list(self, name: ListName, values: tuple[str, ...]) -> list[CompanyEvent]:
+        """Define the values of a list."""
+        if self.lists.get(name, ()) == values:
+            return []
+        return [ListDefined(name=name, values=values)]
 
     def define_pipeline(self, name: str, stages: tuple[Stage, ...]) -> list[CompanyEvent]:
         """Define a pipeline."""
@@ -100,5 +169,7 @@ class Company:
                 return replace(self, pipelines={**self.pipelines, event.name: pipeline})
             case TimeZoneSet():
                 return replace(self, time_zone=event.time_zone)
+            case ListDefined():
+                return replace(self, lists={**self.lists, event.name: event.values})
             case _:
                 assert_never(event)

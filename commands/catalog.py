@@ -17,7 +17,7 @@ from aggregates.order import Order, OrderExists, OrderInOtherCurrency, OrderUnkn
 from aggregates.payment import Payment, PaymentExists, PaymentUnknown
 from aggregates.ticket import Ticket, TicketExists, TicketUnknown
 from commands.base import Command
-from commands.company import DefinePipeline, SetTimeZone
+from commands.company import DefineList, DefinePipeline, SetTimeZone
 from commands.customer import (
     AddContact,
     BreakPromise,
@@ -180,7 +180,11 @@ CATALOG: Mapping[str, Streams[Any, Any]] = {
         blank=Company(),
         evolve=Company.evolve,
         unknown=CompanyUnknown,
-        commands={"define-pipeline": DefinePipeline, "set-time-zone": SetTimeZone},
+        commands={
+            "define-pipeline": DefinePipeline,
+            "define-list": DefineList,
+            "set-time-zone": SetTimeZone,
+        },
     ),
     "customers": Streams[Customer, CustomerEvent](
         stream_type="customer",

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, ConfigDict, Field
 
 from aggregates.company import Company, CompanyUnknown
 from commands.base import Command, Context
-from events.company import COMPANY, CompanyEvent, Stage
+from events.company import COMPANY, CompanyEvent, ListName, Stage
 from events.values import Line, Probability, StageKind
 
 
@@ -65,6 +65,26 @@ class DefinePipeline(Command[Company, CompanyEvent]):
         return company.define_pipeline(
             self.name, tuple(Stage.model_construct(**dict(stage)) for stage in self.stages)
         )
+
+
+def _each_once(values: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(values)) != len(values):
+        raise ValueError("must not name a value twice")
+    return values
+
+
+class DefineList(Command[Company, CompanyEvent]):
+    """Define what is chosen from a list: loss reasons, tags, sources, regions.
+
+    Until a list has values, any value is accepted.
+    """
+
+    name: ListName
+    values: Annotated[tuple[Line, ...], Field(max_length=500), AfterValidator(_each_once)]
+
+    def decide(self, company: Company, context: Context, /) -> list[CompanyEvent]:
+        _one_company(context)
+        return company.define_list(self.name, self.values)
 
 
 class SetTimeZone(Command[Company, CompanyEvent]):

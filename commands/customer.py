@@ -5,6 +5,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, Field, StrictBool, model_validator
 
+from aggregates.company import Company, RegionNotListed, SourceNotListed, TagNotListed
 from aggregates.customer import (
     ContactExists,
     ContactUnknown,
@@ -16,6 +17,7 @@ from aggregates.customer import (
     PromiseUnknown,
 )
 from commands.base import Command, Context, Records
+from events.company import ListName
 from events.customer import (
     Channel,
     ContactAdded,
@@ -43,9 +45,15 @@ Tag = Annotated[Line, AfterValidator(_short)]
 Minutes = Annotated[int, Field(ge=0, le=100_000, strict=True)]
 
 
+def _check_lists(settings: Company, asked: RegisterCustomer | ChangeCustomerDetails) -> None:
+    settings.check_listed(ListName.REGIONS, asked.region)
+    settings.check_listed(ListName.SOURCES, asked.source)
+
+
 class RegisterCustomer(Command[Customer, CustomerEvent]):
     """Register a customer."""
 
+    rules = (RegionNotListed, SourceNotListed)
     registered: ClassVar = Records(CustomerRegistered)
 
     name: Line
@@ -65,12 +73,14 @@ class RegisterCustomer(Command[Customer, CustomerEvent]):
     owner: ActorId | None = None
 
     def decide(self, customer: Customer, context: Context, /) -> list[CustomerEvent]:
+        _check_lists(context.settings, self)
         return customer.register(self.registered.of(self))
 
 
 class ChangeCustomerDetails(Command[Customer, CustomerEvent]):
     """Change a customer's details; what is not given stays as it is."""
 
+    rules = (RegionNotListed, SourceNotListed)
     changed: ClassVar = Records(CustomerDetailsChanged)
 
     name: Line | None = None
@@ -95,6 +105,7 @@ class ChangeCustomerDetails(Command[Customer, CustomerEvent]):
         return self
 
     def decide(self, customer: Customer, context: Context, /) -> list[CustomerEvent]:
+        _check_lists(context.settings, self)
         return customer.change_details(self.changed.of(self))
 
 
@@ -154,9 +165,12 @@ class TagCustomer(Command[Customer, CustomerEvent]):
     A tag is no place for what is personal: it is stored in the clear and outlives an erasure.
     """
 
+    rules = (TagNotListed,)
+
     tag: Tag
 
     def decide(self, customer: Customer, context: Context, /) -> list[CustomerEvent]:
+        context.settings.check_listed(ListName.TAGS, self.tag)
         return customer.tag(self.tag)
 
 

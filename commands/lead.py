@@ -5,6 +5,11 @@ from uuid import UUID
 
 from pydantic import model_validator
 
+from aggregates.company import (
+    DisqualificationReasonNotListed,
+    RegionNotListed,
+    SourceNotListed,
+)
 from aggregates.lead import (
     Lead,
     LeadAlreadyQualified,
@@ -14,6 +19,7 @@ from aggregates.lead import (
     LeadUnowned,
 )
 from commands.base import Command, Context, Records, Reference
+from events.company import ListName
 from events.lead import LeadCaptured, LeadEvent
 from events.values import ActorId, Email, Line, Money, Text
 
@@ -21,6 +27,7 @@ from events.values import ActorId, Email, Line, Money, Text
 class CaptureLead(Command[Lead, LeadEvent]):
     """Capture a lead, into the pool or for an owner."""
 
+    rules = (RegionNotListed, SourceNotListed)
     captured: ClassVar = Records(LeadCaptured)
 
     name: Line
@@ -35,6 +42,8 @@ class CaptureLead(Command[Lead, LeadEvent]):
     owner: ActorId | None = None
 
     def decide(self, lead: Lead, context: Context, /) -> list[LeadEvent]:
+        context.settings.check_listed(ListName.REGIONS, self.region)
+        context.settings.check_listed(ListName.SOURCES, self.source)
         return lead.capture(self.captured.of(self))
 
 
@@ -71,14 +80,15 @@ class QualifyLead(Command[Lead, LeadEvent]):
 
 
 class DisqualifyLead(Command[Lead, LeadEvent]):
-    """Disqualify a lead."""
+    """Disqualify a lead; what `other` is, the note says."""
 
-    rules = (LeadClosed,)
+    rules = (DisqualificationReasonNotListed, LeadClosed)
 
     reason: Line
     note: Text | None = None
 
     def decide(self, lead: Lead, context: Context, /) -> list[LeadEvent]:
+        context.settings.check_listed(ListName.DISQUALIFICATION_REASONS, self.reason)
         return lead.disqualify(self.reason, self.note)
 
 

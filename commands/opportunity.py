@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import Field, model_validator
 
-from aggregates.company import PipelineUnknown, StageCloses, StageUnknown
+from aggregates.company import LossReasonNotListed, PipelineUnknown, StageCloses, StageUnknown
 from aggregates.opportunity import (
     Opportunity,
     OpportunityClosed,
@@ -15,6 +15,7 @@ from aggregates.opportunity import (
 )
 from commands.base import Command, Context, Records, Reference
 from commands.lines import AskedLine, priced
+from events.company import ListName
 from events.opportunity import OpportunityEvent, OpportunityOpened, QuoteGiven
 from events.values import ActorId, Day, Line, Money, Text
 
@@ -96,15 +97,16 @@ class WinOpportunity(Command[Opportunity, OpportunityEvent]):
 
 
 class LoseOpportunity(Command[Opportunity, OpportunityEvent]):
-    """Close an opportunity as lost."""
+    """Close an opportunity as lost; what `other` is, the comment says."""
 
-    rules = (OpportunityClosed,)
+    rules = (LossReasonNotListed, OpportunityClosed)
 
     reason: Line
     comment: Text | None = None
 
     def decide(self, opportunity: Opportunity, context: Context, /) -> list[OpportunityEvent]:
         pipeline = context.settings.pipeline(opportunity.pipeline)
+        context.settings.check_listed(ListName.LOSS_REASONS, self.reason)
         return opportunity.lose(self.reason, self.comment, pipeline)
 
 

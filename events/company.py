@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from enum import StrEnum
 from typing import Annotated
 from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -61,6 +62,23 @@ class TimeZoneSet(Event, type="company.time-zone-set"):
     time_zone: str
 
 
+class ListName(StrEnum):
+    """A list of values that the company chooses from."""
+
+    LOSS_REASONS = "loss-reasons"
+    DISQUALIFICATION_REASONS = "disqualification-reasons"
+    TAGS = "tags"
+    SOURCES = "sources"
+    REGIONS = "regions"
+
+
+class ListDefined(Event, type="company.list-defined"):
+    """The values of a list were defined; an empty one is open to any value again."""
+
+    name: Annotated[ListName, AsWritten()]
+    values: tuple[str, ...]
+
+
 def business_zone(name: str) -> ZoneInfo:
     """The zone that was set; UTC where the time zone database at hand does not have it."""
     try:
@@ -69,4 +87,4 @@ def business_zone(name: str) -> ZoneInfo:
         return ZoneInfo("UTC")
 
 
-CompanyEvent = PipelineDefined | TimeZoneSet
+CompanyEvent = PipelineDefined | TimeZoneSet | ListDefined

@@ -16,6 +16,7 @@ from aggregates.base import Refused
 from aggregates.company import Company
 from commands.base import Command, Context
 from commands.catalog import CATALOG, Streams
+from events.company import ListName
 from events.envelope import Actor
 from tests.aggregates.scenario import NOON, keyed_hash
 
@@ -83,6 +84,10 @@ POOL: dict[str, list[Any]] = {
 """What has a meaning to other fields or rules; every other field takes what its type may be."""
 
 
+LISTED = Company(lists=dict.fromkeys(ListName, ("none",)))
+"""Settings in which what is chosen from a list is hardly ever on it."""
+
+
 class Step(NamedTuple):
     """A command as a caller sends it."""
 
@@ -121,6 +126,7 @@ def _life(
     plural: str, streams: Streams[Any, Any], dice: Random
 ) -> Iterator[tuple[tuple[str, type[Refused]], Witness]]:
     state, history, numbers = streams.blank, list[Step](), count(1_000)
+    settings = dice.choice((Company(), Company(), LISTED))
     verbs = [verb for verb in streams.commands if verb != streams.creates]
     for step in range(STEPS):
         verb = streams.creates if step == 0 and streams.creates else dice.choice(verbs)
@@ -129,7 +135,7 @@ def _life(
             stream_id=UUID(int=1),
             occurred_at=NOON,
             actor=Actor(asked.actor),
-            settings=Company(),
+            settings=settings,
             fresh_id=lambda: UUID(int=next(numbers)),
             keyed_hash=keyed_hash,
         )
