@@ -39,6 +39,12 @@ class StageCloses(Refused):
     fields = ("stage",)
 
 
+class StageKeyTaken(Refused):
+    """Two stages of the pipeline would have one key: give a new stage a key of its own."""
+
+    fields = ("stages",)
+
+
 class LossReasonNotListed(Refused):
     """The company's list of loss reasons does not have this one."""
 
@@ -90,25 +96,35 @@ class Pipeline:
 
     def first(self) -> str:
         """The stage in which a new deal begins."""
-        return next(stage.name for stage in self.stages if stage.kind is StageKind.OPEN)
+        return next(stage.key for stage in self.stages if stage.kind is StageKind.OPEN)
 
-    def open_stage(self, name: str) -> str:
-        """The name itself, when it is that of an open stage.
+    def open_stage(self, asked: str) -> str:
+        """The key of an open stage, found by its name or, where none is called so, by its key.
 
         Raises:
             StageUnknown: when there is no such stage.
             StageCloses: when the stage is one of won or lost.
         """
-        for stage in self.stages:
-            if stage.name == name:
-                if stage.kind is not StageKind.OPEN:
-                    raise StageCloses
-                return name
-        raise StageUnknown
+        called = {stage.name: stage.key for stage in self.stages}
+        return self.open_key(called.get(asked, asked))
+
+    def open_key(self, key: str) -> str:
+        """The key itself, when it is that of an open stage.
+
+        Raises:
+            StageUnknown: when there is no such stage.
+            StageCloses: when the stage is one of won or lost.
+        """
+        kinds = {stage.key: stage.kind for stage in self.stages}
+        if key not in kinds:
+            raise StageUnknown
+        if kinds[key] is not StageKind.OPEN:
+            raise StageCloses
+        return key
 
     def closing(self, kind: StageKind) -> str:
-        """The stage in which a deal is won, or lost."""
-        return next(stage.name for stage in self.stages if stage.kind is kind)
+        """The key of the stage in which a deal is won, or lost."""
+        return next(stage.key for stage in self.stages if stage.kind is kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,11 +167,25 @@ class Company:
         return [ListDefined(name=name, values=values)]
 
     def define_pipeline(self, name: str, stages: tuple[Stage, ...]) -> list[CompanyEvent]:
-        """Define a pipeline."""
+        """Define a pipeline.
+
+        A stage without a key is the one that is called so now, or else a new one with its name as
+        its key.
+
+        Raises:
+            StageKeyTaken: when two stages would have one key.
+        """
         known = self.pipelines.get(name)
-        if known is not None and known.stages == stages:
+        called = {stage.name: stage.key for stage in known.stages} if known else {}
+        keyed = tuple(
+            stage.model_copy(update={"key": stage.key or called.get(stage.name, stage.name)})
+            for stage in stages
+        )
+        if len({stage.key for stage in keyed}) < len(keyed):
+            raise StageKeyTaken
+        if known is not None and known.stages == keyed:
             return []
-        return [PipelineDefined(name=name, stages=stages)]
+        return [PipelineDefined(name=name, stages=keyed)]
 
     def set_time_zone(self, time_zone: str) -> list[CompanyEvent]:
         """Set the time zone of business days."""

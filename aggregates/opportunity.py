@@ -54,8 +54,8 @@ class Opportunity:
     """A deal to win.
 
     Attributes:
-        stage: where the deal stands.
-        open_stage: where it stood when it was last open.
+        stage: the key of the stage in which the deal stands.
+        open_stage: of the one in which it stood when it was last open.
     """
 
     pipeline: str = ""
@@ -139,7 +139,7 @@ class Opportunity:
         """
         if self.kind is StageKind.OPEN:
             raise OpportunityStillOpen
-        back_to = pipeline.open_stage(stage or self.open_stage)
+        back_to = pipeline.open_stage(stage) if stage else pipeline.open_key(self.open_stage)
         return [OpportunityReopened(stage=back_to, reason=reason, customer_id=self.customer_id)]
 
     def evolve(self, event: OpportunityEvent) -> Opportunity:

@@ -7,6 +7,7 @@ with their fractions.
 from __future__ import annotations
 
 from datetime import date, datetime
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -30,23 +31,34 @@ ClosingsBy = Literal[
 ]
 OpenBy = Literal["stage", "owner", "product", "region", "channel", "quarter"]
 
+DEFINITIONS = """
+CREATE TEMP TABLE definition AS
+SELECT *, CASE WHEN kind <> 'lost' THEN
+              lead(CASE WHEN kind <> 'lost' THEN stage END IGNORE NULLS)
+                  OVER (PARTITION BY pipeline, position ORDER BY place) END AS next_stage
+  FROM (SELECT pipeline, position, place, stage, name, kind, probability,
+               happened(occurred_at) AS is_past
+          FROM pipelines
+         UNION ALL
+        SELECT unnest($pipelines), 0, unnest($places), unnest($stages), unnest($stages),
+               unnest($kinds), unnest($probabilities), true)
+"""
+"""Every definition of every pipeline; the default ones are the first, at position 0."""
 DEFINED = """
 CREATE TEMP TABLE defined AS
-WITH latest AS (
-    SELECT * FROM pipelines
-    QUALIFY position = max(position) OVER (PARTITION BY pipeline)
-), every AS (
-    SELECT pipeline, place, stage, kind, probability FROM latest
-    UNION ALL
-    SELECT * FROM (
-        SELECT unnest($pipelines), unnest($places), unnest($stages), unnest($kinds),
-               unnest($probabilities)
-    ) AS d (pipeline, place, stage, kind, probability)
-     WHERE pipeline NOT IN (SELECT pipeline FROM latest)
+WITH in_force AS (
+    SELECT pipeline, coalesce(max(position) FILTER (is_past), min(position)) AS position
+      FROM definition GROUP BY pipeline
 )
-SELECT *, lead(stage) OVER (PARTITION BY pipeline ORDER BY place) AS next_stage
-  FROM every WHERE kind <> 'lost'
+SELECT d.*, d.position = in_force.position AS is_in_force
+  FROM definition d JOIN in_force USING (pipeline)
+QUALIFY row_number() OVER (
+    PARTITION BY pipeline, stage
+    ORDER BY is_past DESC, CASE WHEN is_past THEN -d.position ELSE d.position END
+) = 1
 """
+"""Each stage that there ever was, as it was defined last by the moment; what was defined later
+alone, as it was defined first."""
 STANDING = """
 CREATE TEMP TABLE deal AS
 SELECT * FROM (
@@ -94,11 +106,20 @@ SELECT {by} AS "group", count(*) AS deals, count(amount) AS with_amount,
   FROM deal LEFT JOIN defined USING (pipeline, stage) {join}
  WHERE deal.kind = 'open' AND in_window(expected_close) GROUP BY ALL ORDER BY {order}
 """
-NAMED_STAGES = "SELECT stage FROM pipelines UNION SELECT stage FROM deals WHERE stage IS NOT NULL"
+NAMED_STAGES = """
+SELECT stage AS named, stage, 0 AS rank FROM pipelines
+UNION SELECT stage, stage, 0 FROM deals WHERE stage IS NOT NULL
+UNION SELECT stage, stage, 0 FROM definition
+UNION SELECT name, stage, 1 FROM definition
+ORDER BY rank DESC
+"""
 EACH = """
 SELECT * FROM (
-    SELECT *, $now::BIGINT - epoch_us(since) AS standing, $now::BIGINT - epoch_us(last_at) AS idle
-      FROM deal
+    SELECT deal.*, $now::BIGINT - epoch_us(since) AS standing,
+           $now::BIGINT - epoch_us(last_at) AS idle, coalesce(name, stage) AS stage_name,
+           probability, amount * probability AS weighted
+      FROM deal LEFT JOIN (SELECT pipeline, stage, name, probability FROM defined)
+           USING (pipeline, stage)
 ) WHERE fits(kind, $kind) AND fits(stage, $stage) AND fits(reason, $reason)
    AND ($idle IS NULL OR idle > $idle::BIGINT) AND in_window({day})
 """
@@ -173,12 +194,15 @@ class DealShape(Shape):
     position: int
     pipeline: str
     stage: str
+    stage_name: str
     kind: str
     customer_id: UUID | None
     owner: str
     product: str | None
     reason: str | None
     amount: StoredMoney | None
+    probability: Decimal | None
+    weighted: StoredMoney | None
     expected_close: date | None
     opened_at: datetime
     stage_since: datetime
@@ -186,35 +210,42 @@ class DealShape(Shape):
     idle_days: float | None
 
 
-def prepare(session: Session[OfSales], pipeline: str | None, stage: str | None = None) -> None:
-    """Make ``deal`` and ``defined``, for the deals that the scope wants.
+def prepare(
+    session: Session[OfSales], pipeline: str | None, stage: str | None = None
+) -> str | None:
+    """Make ``deal``, ``definition`` and ``defined``, for the deals that the scope wants.
+
+    Returns:
+        The key of the stage, which may be asked for by any name that it had.
 
     Raises:
         Unanswerable: when the pipeline or the stage is unknown.
     """
     stages = [
-        (name, place, one.name, str(one.kind), one.probability)
+        (name, place, one.key, str(one.kind), one.probability)
         for name, stages in DEFAULT_PIPELINES.items()
         for place, one in enumerate(stages)
     ]
     names = ("pipelines", "places", "stages", "kinds", "probabilities")
     columns = zip(*stages, strict=True)
-    session.run(DEFINED, {name: list(column) for name, column in zip(names, columns, strict=True)})
+    written = {name: list(column) for name, column in zip(names, columns, strict=True)}
+    session.run(DEFINITIONS, written)
+    session.run(DEFINED)
     known = [row["pipeline"] for row in session.rows("SELECT DISTINCT pipeline FROM defined")]
     if pipeline is not None and pipeline not in known:
         raise Unanswerable("pipeline", f"must be one of {', '.join(sorted(known))}")
-    if stage is not None:
-        _refuse_unknown(session, stage)
+    key = None if stage is None else _key_of(session, stage)
     customers = "".join(f"AND {condition}" for condition in of_customers(session.scope))
     session.run(STANDING.format(of_customers=customers), {"pipeline": pipeline})
+    return key
 
 
-def _refuse_unknown(session: Session[OfSales], stage: str) -> None:
-    """Refuse a stage that no pipeline ever had and no deal ever stood in."""
-    known = {row["stage"] for row in session.rows(NAMED_STAGES)}
-    known |= {one.name for stages in DEFAULT_PIPELINES.values() for one in stages}
+def _key_of(session: Session[OfSales], stage: str) -> str:
+    """The key of a stage that a pipeline once had, or a deal stood in, by its key or a name."""
+    known: dict[str, str] = {row["named"]: row["stage"] for row in session.rows(NAMED_STAGES)}
     if stage not in known:
         raise Unanswerable("stage", f"must be one of {', '.join(sorted(known))}")
+    return known[stage]
 
 
 def closings(session: Session[OfSales], asked: AskClosings) -> list[ClosedGroup]:
@@ -293,12 +324,12 @@ def deals(session: Session[OfSales], asked: AskEach) -> tuple[list[DealShape], s
     that are expected to close in it; with ``idle_days`` those that nothing happened to for longer:
     open ones of them are stuck.
     """
-    prepare(session, asked.pipeline, asked.stage)
+    stage = prepare(session, asked.pipeline, asked.stage)
     day = "expected_close" if asked.kind == "open" else "business_day(since)"
     values = {
         "now": micros(session),
         "kind": asked.kind,
-        "stage": asked.stage,
+        "stage": stage,
         "reason": asked.reason,
         "idle": None if asked.idle_days is None else asked.idle_days * DAY_MICROS,
     }
@@ -309,12 +340,15 @@ def deals(session: Session[OfSales], asked: AskEach) -> tuple[list[DealShape], s
             position=row["position"],
             pipeline=row["pipeline"],
             stage=row["stage"],
+            stage_name=row["stage_name"],
             kind=row["kind"],
             customer_id=row["customer_id"] and UUID(row["customer_id"]),
             owner=row["owner"],
             product=row["product"],
             reason=row["reason"],
             amount=money(row["amount"], row["currency"]),
+            probability=row["probability"],
+            weighted=money(row["weighted"], row["currency"]),
             expected_close=row["expected_close"],
             opened_at=row["opened_at"],
             stage_since=row["since"],

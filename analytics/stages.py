@@ -30,30 +30,43 @@ ENTERED = """
 WITH entered AS (
     SELECT deal_id, pipeline, stage, min(position) AS position, arg_min(occurred_at, position) AS at
       FROM entry WHERE in_window(business_day(occurred_at)) GROUP BY ALL
+), ruled AS (
+    SELECT entered.*, rule.position AS rule
+      FROM entered ASOF JOIN (SELECT DISTINCT pipeline, position FROM definition) rule
+           ON entered.pipeline = rule.pipeline AND entered.position > rule.position
 ), later AS (
-    SELECT entered.deal_id, entered.pipeline, entered.stage, entered.at AS entered_at,
-           arg_min(epoch_us(entry.occurred_at), entry.position)
-               FILTER (entry.stage = d.next_stage) - any_value(epoch_us(entered.at)) AS took,
+    SELECT ruled.deal_id, ruled.pipeline, ruled.stage, ruled.position, ruled.at AS entered_at,
+           d.next_stage, arg_min(epoch_us(entry.occurred_at), entry.position)
+               FILTER (entry.stage = d.next_stage) - any_value(epoch_us(ruled.at)) AS took,
            coalesce(bool_or(d2.place > d.place), false) AS is_ahead
-      FROM entered JOIN defined d USING (pipeline, stage)
-      LEFT JOIN entry ON entry.deal_id = entered.deal_id AND entry.position > entered.position
-      LEFT JOIN defined d2 ON d2.pipeline = entered.pipeline AND d2.stage = entry.stage
+      FROM ruled JOIN definition d
+           ON d.pipeline = ruled.pipeline AND d.position = rule AND d.stage = ruled.stage
+      LEFT JOIN entry ON entry.deal_id = ruled.deal_id AND entry.position > ruled.position
+      LEFT JOIN definition d2
+           ON d2.pipeline = ruled.pipeline AND d2.position = rule AND d2.stage = entry.stage
+          AND d2.kind <> 'lost'
      GROUP BY ALL
 )
 """
+"""What is the next stage says the definition under which the deal entered: no later one changes it.
+A default pipeline is at position 0, and the first definition of another is before its deals."""
 CONVERSION = """
-SELECT d.pipeline, d.stage, d.next_stage, count(later.deal_id) AS entered,
-       count(later.took) AS converted, count(*) FILTER (later.is_ahead) AS advanced,
+SELECT d.pipeline, d.stage, d.name,
+       coalesce(arg_max(later.next_stage, later.position), any_value(d.next_stage)) AS onward,
+       count(later.deal_id) AS entered, count(later.took) AS converted,
+       count(*) FILTER (later.is_ahead) AS advanced,
        sum(later.took)::HUGEINT AS took, median(later.took) AS middle
   FROM defined d LEFT JOIN later ON later.pipeline = d.pipeline AND later.stage = d.stage
- WHERE d.next_stage IS NOT NULL AND fits(d.pipeline, $pipeline)
- GROUP BY d.pipeline, d.place, d.stage, d.next_stage ORDER BY d.pipeline, d.place
+ WHERE fits(d.pipeline, $pipeline)
+ GROUP BY d.pipeline, d.place, d.stage, d.name
+HAVING onward IS NOT NULL AND (bool_or(d.is_in_force) OR count(later.deal_id) > 0)
+ ORDER BY d.pipeline, d.place, d.stage
 """
 ENTRANTS = """
 SELECT deal_id, pipeline, entered_at, took, is_ahead FROM later WHERE stage = $stage
 """
 STAYS = """
-SELECT d.pipeline, d.stage,
+SELECT d.pipeline, d.stage, d.name,
        count(entry.left_at) FILTER (is_inside) AS stays,
        sum(epoch_us(left_at) - epoch_us(occurred_at)) FILTER (is_inside)::HUGEINT AS took,
        median(epoch_us(left_at) - epoch_us(occurred_at)) FILTER (is_inside) AS middle,
@@ -63,7 +76,9 @@ SELECT d.pipeline, d.stage,
        SELECT *, in_window(business_day(left_at)) AS is_inside FROM entry
   ) entry USING (pipeline, stage)
  WHERE d.kind = 'open' AND fits(d.pipeline, $pipeline)
- GROUP BY d.pipeline, d.place, d.stage ORDER BY d.pipeline, d.place
+ GROUP BY d.pipeline, d.place, d.stage, d.name
+HAVING bool_or(d.is_in_force) OR stays > 0 OR standing > 0
+ ORDER BY d.pipeline, d.place, d.stage
 """
 SITTERS = """
 SELECT position, deal_id, pipeline, occurred_at AS entered_at, left_at,
@@ -83,6 +98,7 @@ class StageConversion(Shape):
 
     pipeline: str
     stage: str
+    stage_name: str
     next_stage: str
     entered: int
     converted: int
@@ -108,6 +124,7 @@ class StageTime(Shape):
 
     pipeline: str
     stage: str
+    stage_name: str
     stays: int
     days_mean: float | None
     days_median: float | None
@@ -126,14 +143,17 @@ class Stay(Shape):
     days: float
 
 
-def _prepare(session: Session[OfSales], pipeline: str | None, stage: str | None = None) -> None:
-    """Make ``deal``, ``entry`` and ``defined``, for the deals that the scope wants.
+def _prepare(
+    session: Session[OfSales], pipeline: str | None, stage: str | None = None
+) -> str | None:
+    """Make ``deal``, ``entry`` and what ``prepare`` makes, for the deals that the scope wants.
 
     Raises:
         Unanswerable: when the pipeline or the stage is unknown.
     """
-    prepare(session, pipeline, stage)
+    key = prepare(session, pipeline, stage)
     session.run(ENTRIES)
+    return key
 
 
 def conversion(session: Session[OfSales], asked: AskDeals) -> list[StageConversion]:
@@ -147,7 +167,8 @@ def conversion(session: Session[OfSales], asked: AskDeals) -> list[StageConversi
         StageConversion.of(
             pipeline=row["pipeline"],
             stage=row["stage"],
-            next_stage=row["next_stage"],
+            stage_name=row["name"],
+            next_stage=row["onward"],
             entered=row["entered"],
             converted=row["converted"],
             conversion=ratio(row["converted"], row["entered"]),
@@ -164,8 +185,8 @@ def entrants(session: Session[OfSales], asked: AskStage) -> tuple[list[Entrant],
 
     ``days`` to the next stage is None for those that did not enter it.
     """
-    _prepare(session, asked.pipeline, asked.stage)
-    rows, more = session.page(ENTERED + ENTRANTS, "deal_id", asked, {"stage": asked.stage})
+    stage = _prepare(session, asked.pipeline, asked.stage)
+    rows, more = session.page(ENTERED + ENTRANTS, "deal_id", asked, {"stage": stage})
     return [
         Entrant.of(
             id=UUID(row["deal_id"]),
@@ -184,8 +205,8 @@ def stays(session: Session[OfSales], asked: AskStage) -> tuple[list[Stay], str |
 
     Those that ended in the window, and those that have not ended, with the days up to now.
     """
-    _prepare(session, asked.pipeline, asked.stage)
-    values = {"stage": asked.stage, "now": micros(session)}
+    stage = _prepare(session, asked.pipeline, asked.stage)
+    values = {"stage": stage, "now": micros(session)}
     rows, more = session.page(SITTERS, "position", asked, values)
     return [
         Stay.of(
@@ -211,6 +232,7 @@ def stage_times(session: Session[OfSales], asked: AskDeals) -> list[StageTime]:
         StageTime.of(
             pipeline=row["pipeline"],
             stage=row["stage"],
+            stage_name=row["name"],
             stays=row["stays"],
             days_mean=mean(row["took"], row["stays"]),
             days_median=spell(row["middle"]),

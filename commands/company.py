@@ -6,7 +6,7 @@ from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, ConfigDict, Field
 
-from aggregates.company import Company, CompanyUnknown
+from aggregates.company import Company, CompanyUnknown, StageKeyTaken
 from commands.base import Command, Context
 from events.company import COMPANY, CompanyEvent, ListName, Stage
 from events.values import Line, Probability, StageKind
@@ -45,6 +45,11 @@ class StageAsked(Stage):
 
     model_config = ConfigDict(extra="forbid")
 
+    key: Line = Field(
+        "",
+        description="What deals know the stage by. Give it to rename a stage; by default the stage "
+        "of this name keeps its own, and a new one gets its name as its key.",
+    )
     name: Line
     kind: StageKind
     probability: Probability | None = None
@@ -52,6 +57,8 @@ class StageAsked(Stage):
 
 class DefinePipeline(Command[Company, CompanyEvent]):
     """Define a sales pipeline: its stages, in order."""
+
+    rules = (StageKeyTaken,)
 
     name: Line
     stages: Annotated[

@@ -16,10 +16,16 @@ COMPANY = UUID("00000000-0000-0000-0000-000000000001")
 
 
 class Stage(BaseModel):
-    """A stage of a pipeline, with the probability that a deal in it is won."""
+    """A stage of a pipeline, with the probability that a deal in it is won.
+
+    Attributes:
+        key: what deals and figures know it by; it never changes.
+        name: what it is called, until it is renamed.
+    """
 
     model_config = ConfigDict(frozen=True)
 
+    key: str = ""
     name: str
     kind: Annotated[StageKind, AsWritten()]
     probability: Annotated[Probability, AsWritten()] | None = None
@@ -27,7 +33,8 @@ class Stage(BaseModel):
 
 def _stages(*stages: tuple[str, StageKind, str]) -> tuple[Stage, ...]:
     return tuple(
-        Stage(name=name, kind=kind, probability=Decimal(share)) for name, kind, share in stages
+        Stage(key=name, name=name, kind=kind, probability=Decimal(share))
+        for name, kind, share in stages
     )
 
 
@@ -49,7 +56,7 @@ DEFAULT_PIPELINES: dict[str, tuple[Stage, ...]] = {
 """The pipelines that every company has until it defines them otherwise."""
 
 
-class PipelineDefined(Event, type="company.pipeline-defined"):
+class PipelineDefined(Event, type="company.pipeline-defined", version=2):
     """The stages of a pipeline were defined, in their order."""
 
     name: str

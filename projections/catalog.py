@@ -18,6 +18,7 @@ from projections import (
     payments,
     promises,
     receivables,
+    settings,
     tickets,
     timeline,
     turnover,
@@ -34,6 +35,7 @@ MODELS: tuple[ReadModel, ...] = (
     orders.MODEL,
     payments.MODEL,
     promises.MODEL,
+    settings.MODEL,
     tickets.MODEL,
     timeline.MODEL,
 )
@@ -52,6 +54,7 @@ QUESTIONS: tuple[Question[Any, Any], ...] = (
     *turnover.QUESTIONS,
     *payments.QUESTIONS,
     *tickets.QUESTIONS,
+    *settings.QUESTIONS,
 )
 
 READ = re.compile(r"\b(?:FROM|JOIN)\s+(\w+)", re.IGNORECASE)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from decimal import Decimal
 from typing import Annotated
 
-from events.company import DEFAULT_PIPELINES, Stage
 from events.values import AsWritten, StageKind, StoredMoney
-from projections import opportunities
-from projections.asking.clocks import FOREVER, Moment, Unanswerable
+from projections import opportunities, settings
+from projections.asking.clocks import Unanswerable
 from projections.asking.listing import AskedAt, Question, Where, Word, chosen
+from projections.asking.money import money
 from projections.asking.rows import fetch
 from projections.asking.shape import HeadAt, Shape
 from projections.asking.view import View
-from projections.engine.tables import Connection
+from projections.settings import Pipeline, pipelines
 
 
 class AskFunnel(AskedAt):
@@ -24,12 +26,19 @@ class AskFunnel(AskedAt):
 
 
 class FunnelStage(Shape):
-    """How many deals stand in a stage, and what they are worth in each currency."""
+    """How many deals stand in a stage, and what they are worth in each currency.
+
+    Each pipeline weighs its deals by its own probability of the stage; none is shown where
+    pipelines differ. ``weighted`` leaves out deals whose stage has no probability.
+    """
 
     stage: str
+    name: str
     kind: Annotated[StageKind, AsWritten()]
+    probability: Decimal | None
     count: int
     amount: list[StoredMoney]
+    weighted: list[StoredMoney]
 
 
 class Funnel(HeadAt):
@@ -42,20 +51,18 @@ class Funnel(HeadAt):
 class _Standing(Shape):
     """Deals that stand in a stage, in one currency."""
 
+    pipeline: str
     stage: str
     kind: Annotated[StageKind, AsWritten()]
+    currency: str | None
     count: int
-    amount: StoredMoney | None
+    amount: Decimal | None
 
 
-DEFINED = """
-SELECT DISTINCT ON (name) name, stages FROM pipelines WHERE position <= %(last)s
- ORDER BY name, version DESC
-"""
 LIVE_FUNNEL = """
-SELECT stage, kind, nullif(currency, '') AS currency, sum(count)::int8 AS count,
+SELECT pipeline, stage, kind, nullif(currency, '') AS currency, sum(count)::int8 AS count,
        sum(amount) AS amount
-  FROM deals o WHERE {filters} GROUP BY stage, kind, currency
+  FROM deals o WHERE {filters} GROUP BY pipeline, stage, kind, currency
 """
 PAST_FUNNEL = """
 WITH stood AS (
@@ -66,22 +73,12 @@ WITH stood AS (
     SELECT DISTINCT ON (s.deal_id) s.deal_id AS opportunity_id, s.amount, s.currency
       FROM deal_facts s WHERE s.amount IS NOT NULL AND {facts} ORDER BY s.deal_id, s.version DESC
 )
-SELECT stood.stage, stood.kind, worth.currency, count(*) AS count, sum(worth.amount) AS amount
+SELECT o.pipeline, stood.stage, stood.kind, worth.currency, count(*) AS count,
+       sum(worth.amount) AS amount
   FROM stood JOIN opportunities o USING (opportunity_id) LEFT JOIN worth USING (opportunity_id)
  WHERE o.opened_position > 0 AND {opened} AND {filters}
- GROUP BY stood.stage, stood.kind, worth.currency
+ GROUP BY o.pipeline, stood.stage, stood.kind, worth.currency
 """
-
-
-def pipelines(conn: Connection, when: Moment) -> dict[str, list[Stage]]:
-    """The stages of every pipeline, in order, as known at a moment.
-
-    Business time does not count here: deals may be imported whose pipeline was defined after them.
-    """
-    last = FOREVER if when.known_at is None else when.known_at
-    defined = conn.execute(DEFINED, {"last": last}, prepare=conn.prepare_threshold is not None)
-    stored = {name: [Stage.model_validate(one) for one in stages] for name, stages in defined}
-    return {name: list(stages) for name, stages in DEFAULT_PIPELINES.items()} | stored
 
 
 def funnel(view: View, asked: AskFunnel) -> Funnel:
@@ -109,31 +106,52 @@ def funnel(view: View, asked: AskFunnel) -> Funnel:
 
 
 def _by_stage(
-    found: list[_Standing], known: dict[str, list[Stage]], *, is_all: bool
+    found: list[_Standing], known: dict[str, Pipeline], *, is_all: bool
 ) -> list[FunnelStage]:
     """The stages in their order: of one pipeline all, else those in which a deal stands."""
-    stages: dict[tuple[str, str], FunnelStage] = {}
-    used = {(one.stage, one.kind) for one in found}
-    for defined in known.values():
-        for stage in defined:
-            name = (stage.name, str(stage.kind))
-            if not is_all or name in used:
-                stages[name] = _empty(*name)
-    for one in sorted(found, key=_place):
-        stage_of = stages.setdefault((one.stage, one.kind), _empty(one.stage, one.kind))
-        stage_of.count += one.count
-        if one.amount is not None:
-            stage_of.amount.append(one.amount)
-    order = {"open": 0, "won": 1, "lost": 2}
-    return sorted(stages.values(), key=lambda stage: order.get(stage.kind, len(order)))
+    used: defaultdict[tuple[str, str], list[_Standing]] = defaultdict(list)
+    for one in found:
+        used[one.stage, str(one.kind)].append(one)
+    order = [
+        (stage.key, str(stage.kind))
+        for pipeline in known.values()
+        for stage in pipeline.stages
+        if not is_all or (stage.key, str(stage.kind)) in used
+    ]
+    places = dict.fromkeys([*order, *sorted(used)])
+    ranks = {"open": 0, "won": 1, "lost": 2}
+    return [
+        _stage(stage, kind, used[stage, kind], known)
+        for stage, kind in sorted(places, key=lambda place: ranks.get(place[1], len(ranks)))
+    ]
 
 
-def _place(one: _Standing) -> tuple[str, str, str]:
-    return one.stage, one.kind, one.amount.currency if one.amount else ""
-
-
-def _empty(stage: str, kind: str) -> FunnelStage:
-    return FunnelStage.of(stage=stage, kind=kind, count=0, amount=[])
+def _stage(key: str, kind: str, found: list[_Standing], known: dict[str, Pipeline]) -> FunnelStage:
+    names = {one.pipeline for one in found} or {*known}
+    defined = [
+        known[name].every[key]
+        for name in sorted(names)
+        if name in known and key in known[name].every
+    ]
+    chances = {stage.probability for stage in defined}
+    amounts: defaultdict[str, Decimal] = defaultdict(Decimal)
+    weighted: defaultdict[str, Decimal] = defaultdict(Decimal)
+    for one in found:
+        if one.amount is not None and one.currency is not None:
+            amounts[one.currency] += one.amount
+            pipeline = known.get(one.pipeline)
+            stage = None if pipeline is None else pipeline.every.get(key)
+            if stage is not None and stage.probability is not None:
+                weighted[one.currency] += one.amount * stage.probability
+    return FunnelStage.of(
+        stage=key,
+        name=defined[0].name if defined else key,
+        kind=kind,
+        probability=chances.pop() if len(chances) == 1 else None,
+        count=sum(one.count for one in found),
+        amount=[money(amounts[currency], currency) for currency in sorted(amounts)],
+        weighted=[money(weighted[currency], currency) for currency in sorted(weighted)],
+    )
 
 
 QUESTIONS = (
@@ -145,7 +163,7 @@ QUESTIONS = (
         "one.",
         asks=AskFunnel,
         shape=Funnel,
-        needs=(opportunities.MODEL,),
+        needs=(opportunities.MODEL, settings.MODEL),
         answer=funnel,
     ),
 )

@@ -1,4 +1,4 @@
-"""Read model ``opportunities``: deals, their stages, quotes and pipelines."""
+"""Read model ``opportunities``: deals, their stages and quotes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal, assert_never
 from uuid import UUID
 
-from events.company import PipelineDefined
 from events.envelope import Recorded
 from events.opportunity import (
     CustomerIdentified,
@@ -21,7 +20,7 @@ from events.opportunity import (
     StageMoved,
 )
 from events.values import AsWritten, StageKind, StoredMoney
-from projections import customers
+from projections import customers, settings
 from projections.asking.listing import (
     Asked,
     By,
@@ -42,6 +41,7 @@ from projections.engine.model import ReadModel
 from projections.engine.tables import Row, Rows, Sums, Table
 from projections.facts.opportunities import DealFact, facts
 from projections.quotes import QuoteShape, quotes
+from projections.settings import CALLED
 
 
 @dataclass(slots=True)
@@ -87,17 +87,6 @@ class QuoteRow(Row):
 
 
 @dataclass(slots=True)
-class PipelineRow(Row):
-    """A fact, never changed: from here on the pipeline had these stages."""
-
-    company_id: UUID
-    version: int
-    position: int = 0
-    name: str | None = None
-    stages: list[Any] | None = None
-
-
-@dataclass(slots=True)
 class DealsRow(Row):
     """How many deals of a kind stand in a stage, and what they are worth; texts may be empty."""
 
@@ -124,7 +113,6 @@ OPPORTUNITIES = Table(
 )
 FACTS = Table("deal_facts", DealFact, key=("deal_id", "version"), facts=True)
 QUOTES = Table("quotes", QuoteRow, key=("opportunity_id", "quote_id"))
-PIPELINES = Table("pipelines", PipelineRow, key=("company_id", "version"))
 
 DEALS = Sums(
     "deals",
@@ -137,18 +125,12 @@ DEALS = Sums(
     of=("opportunities.opportunity_id",),
 )
 
-Events = OpportunityEvent | PipelineDefined
 CLOSED = frozenset({"won", "lost"})
 
 
 def apply(rows: Rows, recorded: Recorded) -> None:
     """Change the deal's rows by one event."""
-    event: Events = recorded.event  # type: ignore[assignment]  # the model names its events
-    if isinstance(event, PipelineDefined):
-        pipeline = rows.get(PIPELINES, recorded.stream_id, recorded.version)
-        pipeline.name, pipeline.position = event.name, recorded.position
-        pipeline.stages = [stage.model_dump(mode="json") for stage in event.stages]
-        return
+    event: OpportunityEvent = recorded.event  # type: ignore[assignment]  # of the model's events
     deal = rows.get(OPPORTUNITIES, recorded.stream_id)
     deal.version, deal.position = recorded.version, recorded.position
     deal.changed_at = recorded.occurred_at
@@ -191,7 +173,7 @@ def _fold(deal: OpportunityRow, fact: DealFact) -> None:
         deal.amount, deal.currency = fact.amount, fact.currency
 
 
-MODEL = ReadModel("opportunities", (OPPORTUNITIES, FACTS, QUOTES, PIPELINES, DEALS), Events, apply)
+MODEL = ReadModel("opportunities", (OPPORTUNITIES, FACTS, QUOTES, DEALS), OpportunityEvent, apply)
 
 Kind = Literal["open", "won", "lost"]
 
@@ -220,11 +202,14 @@ class OpportunityShape(Shape):
     title: str | None
     pipeline: str | None
     stage: str | None
+    stage_name: str | None
     kind: Annotated[StageKind, AsWritten()]
     customer: CustomerRef | None
     owner: str | None
     product: str | None
     amount: StoredMoney | None
+    probability: Decimal | None
+    weighted: StoredMoney | None
     expected_close: date | None
     lost_reason: str | None
     comment: str | None
@@ -253,12 +238,14 @@ class OpportunityDetail(OpportunityShape, Head):
     quotes: list[QuoteShape]
 
 
-SELECT = """
-SELECT o.opportunity_id AS id, o.version, o.title, o.pipeline, o.stage, o.kind,
-       o.customer_id AS "customer.id", c.name AS "customer.name", o.owner, o.product, o.amount,
-       o.currency, o.expected_close, o.lost_reason, o.comment, o.opened_at, o.stage_since,
-       o.closed_at, o.changed_at
-  FROM opportunities o LEFT JOIN customers c USING (customer_id) WHERE o.opened_at IS NOT NULL
+SELECT = f"""
+SELECT o.opportunity_id AS id, o.version, o.title, o.pipeline, o.stage,
+       coalesce(called.name, o.stage) AS stage_name, o.kind, o.customer_id AS "customer.id",
+       c.name AS "customer.name", o.owner, o.product, o.amount, o.currency, called.probability,
+       o.amount * called.probability AS weighted, o.expected_close, o.lost_reason, o.comment,
+       o.opened_at, o.stage_since, o.closed_at, o.changed_at
+  FROM opportunities o LEFT JOIN customers c USING (customer_id) {CALLED}
+ WHERE o.opened_at IS NOT NULL
 """
 STAGES_OF = """
 SELECT version, stage, CASE WHEN kind IN ('won', 'lost') THEN kind ELSE 'open' END AS kind,
@@ -288,7 +275,7 @@ LIST = Listing(
     says="Deals, in the order of their opening.",
     asks=AskOpportunities,
     shape=OpportunityShape,
-    needs=(MODEL, customers.MODEL),
+    needs=(MODEL, customers.MODEL, settings.MODEL),
     select=lambda _: SELECT,
     order=(By("o.opened_at"), By("o.opportunity_id", "id")),
 )
@@ -303,7 +290,7 @@ QUESTIONS = (
         says="One deal with its stages and quotes; its ETag is its version.",
         asks=Asked,
         shape=OpportunityDetail,
-        needs=(MODEL, customers.MODEL),
+        needs=(MODEL, customers.MODEL, settings.MODEL),
         answer=opportunity,
     ),
 )

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from events.values import StoredMoney
 from projections.asking.clocks import Moment, Unanswerable
-from projections.asking.listing import AskedAt, By, ListedAt, Pages, Question, Where, chosen
+from projections.asking.listing import AskedAt, By, Pages, Pinned, Question, Where, chosen
 from projections.asking.money import Balance, money
 from projections.asking.rows import fetch, maker
 from projections.asking.shape import HeadAt, PageAt, Shape
@@ -30,7 +30,7 @@ InCurrency = Annotated[
 ACCOUNT = "a.customer_id::text || a.currency"
 
 
-class AskReceivables(ListedAt):
+class AskReceivables(Pinned):
     """What may be asked of receivables."""
 
     customer_id: OfCustomer = None

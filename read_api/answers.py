@@ -66,7 +66,7 @@ def form_of(request: Request, *, is_table: bool = True) -> str:
 
 
 def list_answer(
-    request: Request, form: str, page: Any, more: More, *, is_ranked: bool = False
+    request: Request, form: str, page: Any, more: More, *, pin: str | None = None
 ) -> Response:
     """A page of rows as JSON with a ``next`` link; or a file of the whole list.
 
@@ -75,13 +75,13 @@ def list_answer(
     Args:
         page: an answer with ``items`` and, as ``next``, a cursor.
         more: gives the pages that follow, of the same moment.
-        is_ranked: whether the cursor is a place and no key, so that the next page is to be one of
-            the very same list: of what was known at this one's position.
+        pin: the parameter by which the next page is one of the very same list: of what was known
+            at the position of this one.
     """
     is_whole = form != JSON and "limit" not in request.query_params
     link = None
     if page.next is not None and not is_whole:
-        pinned = {"known_at": page.position} if is_ranked else {}
+        pinned = {} if pin is None else {pin: page.position}
         again = request.url.include_query_params(cursor=page.next, **pinned)
         link = str(again.remove_query_params("count"))
     if form == JSON:

@@ -102,7 +102,9 @@ def _add(routes: APIRouter, reader: Reader, figure: Figure[Any, Any]) -> None:
             after = asked.model_copy(update={"cursor": cursor, "limit": ROWS_AT_ONCE})
             return figure.asked(on, after, position)
 
-        return list_answer(request, form, found, following, is_ranked=figure.is_ranked)
+        return list_answer(
+            request, form, found, following, pin="known_at" if figure.is_ranked else None
+        )
 
     route.__annotations__["asked"] = Annotated[figure.asks, Query()]
     routes.add_api_route(

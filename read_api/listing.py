@@ -9,7 +9,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 from starlette.exceptions import HTTPException
 
-from projections.asking.listing import Asked, Question
+from projections.asking.listing import Asked, Pinned, Question
 from projections.asking.shape import Page
 from projections.asking.view import View
 from read_api.answers import JSON, answer, form_of, list_answer
@@ -24,6 +24,7 @@ ROWS_AT_ONCE = 5_000
 def add(routes: APIRouter, reader: Reader, question: Question[Any, Any]) -> None:
     """Give the routes one that answers the question."""
     is_list = "next" in question.shape.model_fields
+    pin = "pinned_at" if issubclass(question.asks, Pinned) else None
     is_table = rows_of(question.shape) is not None and (is_list or not question.is_about_one)
 
     def answered(request: Request, asked: Asked, *about: UUID) -> Response:
@@ -36,7 +37,7 @@ def add(routes: APIRouter, reader: Reader, question: Question[Any, Any]) -> None
                 raise missing()
             if isinstance(found, Page):
                 more = partial(following, question, view, about, asked)
-                return list_answer(request, form, found, more)
+                return list_answer(request, form, found, more, pin=pin)
             etag = getattr(found, "version", None) if view.when.is_live else None
             return answer(request, form, found, etag=etag)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from select import POLLIN, poll
 from typing import Any
@@ -23,7 +24,7 @@ from events.ledger.keys import Keyring
 from events.ledger.ledger import SESSION
 from events.texts import tidy
 from projections.asking.clocks import FOREVER, Moment, moment
-from projections.asking.listing import Asked, AskedAt
+from projections.asking.listing import Asked, AskedAt, Pinned
 from projections.asking.view import Caller, View
 from projections.catalog import SEARCH_PATH
 from projections.engine.model import ReadModel
@@ -192,12 +193,15 @@ def _view(
 ) -> View:
     clocks = asked if isinstance(asked, AskedAt) else AskedAt()
     when = moment(conn, clocks.as_of, clocks.known_at)
-    wanted = max(asked.min_position or 0, when.known_at or 0)
+    pinned_at = asked.pinned_at if isinstance(asked, Pinned) else None
+    wanted = max(asked.min_position or 0, when.known_at or 0, pinned_at or 0)
     if reached < wanted:
         _refuse_if_halted(conn, models, wanted)
         raise NotThereYet(
             f"position {wanted} is not reached yet; this is {reached}", models, wanted
         )
+    if pinned_at is not None and pinned_at < (when.known_at or reached):
+        when = replace(when, known_at=pinned_at)
     shown = reached if when.known_at is None else when.known_at
     return View(conn, caller, when, shown, parked_streams(conn, *models))
 

@@ -169,7 +169,7 @@ TAGS = FactTable(
 )
 PIPELINES = FactTable(
     "pipelines",
-    ("pipeline", "place", "stage", "kind", "probability"),
+    ("pipeline", "place", "stage", "kind", "probability", "name"),
     {StageFact: (PipelineDefined,)},
 )
 TABLES = (

@@ -153,6 +153,15 @@ class ListedAt(Listed, AskedAt):
     """What may be asked of every list about a moment."""
 
 
+class Pinned(ListedAt):
+    """What may be asked of a list whose order changes: each page is of what the first one knew."""
+
+    pinned_at: Annotated[
+        int | None,
+        Field(ge=0, le=2**62, description="What the first page knew, from a page's `next`."),
+    ] = None
+
+
 Q = TypeVar("Q", bound=Asked)
 L = TypeVar("L", bound=Listed)
 S = TypeVar("S", bound=Shape)

@@ -16,7 +16,10 @@ from projections.facts.fact import Digits, head
 
 @dataclass(slots=True)
 class StageFact(Row):
-    """A fact, never changed: from here on the pipeline had this stage at this place, from 0."""
+    """A fact, never changed: from here on the pipeline had this stage at this place, from 0.
+
+    ``stage`` is its key, ``name`` what it was called.
+    """
 
     company_id: UUID
     version: int
@@ -28,6 +31,7 @@ class StageFact(Row):
     stage: str | None = None
     kind: str | None = None
     probability: Annotated[Decimal | None, Digits(5, 4)] = None
+    name: str | None = None
 
 
 def facts(recorded: Recorded) -> list[StageFact]:
@@ -37,7 +41,8 @@ def facts(recorded: Recorded) -> list[StageFact]:
         return []
     return [
         StageFact(
-            *head(recorded), event.name, place, stage.name, str(stage.kind), stage.probability
+            *(*head(recorded), event.name, place),
+            *(stage.key, str(stage.kind), stage.probability, stage.name),
         )
         for place, stage in enumerate(event.stages)
     ]

@@ -78,7 +78,13 @@ POOL: dict[str, list[Any]] = {
             {"name": "open", "kind": "open"},
             {"name": "won", "kind": "won"},
             {"name": "lost", "kind": "lost"},
-        ]
+        ],
+        [
+            {"name": "begun", "kind": "open", "key": "open"},
+            {"name": "open", "kind": "open"},
+            {"name": "won", "kind": "won"},
+            {"name": "lost", "kind": "lost"},
+        ],
     ],
 }
 """What has a meaning to other fields or rules; every other field takes what its type may be."""
@@ -174,9 +180,11 @@ def asked_at_random(
 
 
 def _value(cls: type[Command[Any, Any]], field: str, dice: Random) -> Any:
-    if field in POOL:
+    schema, defined = _schema(cls, field)
+    is_closed = "enum" in defined.get(schema.get("$ref", "").rpartition("/")[2], schema)
+    if field in POOL and not is_closed:
         return dice.choice(POOL[field])
-    return _by_type(*_schema(cls, field), dice)
+    return _by_type(schema, defined, dice)
 
 
 @cache

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from psycopg.rows import dict_row
 
+from projections import receivables
 from tests.projections.conftest import NewWorld
 from tests.projections.world import World, day, eur, instant
 
@@ -48,6 +49,65 @@ def buckets(company: World, **params: Any) -> dict[str, str]:
 
 def part(order: UUID, amount: str) -> dict[str, Any]:
     return {"order_id": str(order), "amount": eur(amount)}
+
+
+def test_every_page_of_receivables_is_of_what_the_first_one_knew(company: World) -> None:
+    """Who pays in between is listed once, and so is who orders more."""
+    people = [UUID(int=n) for n in range(111, 115)]
+    for n, (person, amount) in enumerate(zip(people, ("400", "300", "200", "100"), strict=True)):
+        company.do("customers/register", person, day("2026-01-01"), name=f"Person {n}")
+        asked = {"customer_id": person, "amount": eur(amount)}
+        company.do("orders/place", UUID(int=500 + n), day("2026-02-01"), **asked)
+    company.project()
+    owed = company.get("/payments/receivables")["items"]
+
+    def pay() -> None:
+        company.do("payments/receive", FIRST, customer_id=people[0], amount=eur("350"))
+
+    def order() -> None:
+        company.do("orders/place", UUID(int=600), customer_id=people[3], amount=eur("900"))
+
+    found: list[Any] = []
+    page = company.get("/payments/receivables", limit=1)
+    position = page["position"]
+    for change in (pay, order, None, None):
+        found += page["items"]
+        if change is not None:
+            change()
+            company.project()
+        if page["next"] is not None:
+            page = company.get(page["next"])
+            assert page["position"] == position
+    assert found == owed
+    assert page["next"] is None
+    now = company.get("/payments/receivables")["items"]
+    assert [one["receivable"]["amount"] for one in now] == ["1000.00", "300.00", "200.00", "50.00"]
+    then = {"as_of": "2026-03-01", "known_at": position, "limit": 2}
+    pages = list(company.pages("/payments/receivables", **then))
+    assert [row["receivable"] for rows in pages for row in rows] == [
+        row["receivable"] for row in owed
+    ]
+
+
+def test_a_page_that_nothing_changed_since_is_as_cheap_as_the_first(
+    company: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two_customers(company)
+    for order, customer in ((ONE, ANN), (TWO, BEN)):
+        asked = {"customer_id": customer, "amount": eur("10")}
+        company.do("orders/place", order, day("2026-02-01"), **asked)
+    company.project()
+    page = company.get("/payments/receivables", limit=1)
+    seen: list[bool] = []
+    kept = receivables.kept_at
+
+    def watched(conn: Any, when: Any, customer: Any) -> Any:
+        seen.append(when.is_live)
+        return kept(conn, when, customer)
+
+    monkeypatch.setattr(receivables, "kept_at", watched)
+    assert company.get(page["next"])["items"]
+    assert seen == [True]
 
 
 def test_an_order_is_paid_in_parts_over_paid_and_paid_back(company: World) -> None:
