@@ -26,7 +26,8 @@ FAR = 12.0
 NO_DROPOUT = 2.71
 """Twice the gain in log-likelihood by which dropout counts as seen: a boundary test at 5 %."""
 UNKNOWN = 1.0
-"""Standard error of the log odds of dropout from which on its size counts as unknown."""
+"""Standard error from which on a size counts as unknown: of the log odds of dropout, and of the
+logarithm of a parameter of spending."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +172,12 @@ def fit_spending(x: Floats, mean: Floats, n: Floats) -> Fit:
         why = "The likelihood has no clear peak: these amounts fit many ways of spending."
         return Fit(parameters, (), log_likelihood, why)
     errors = _errors(parameters, covariance)
+    if (np.diag(covariance) > UNKNOWN**2).any():
+        why = (
+            "How much amounts differ, from customer to customer or from purchase to purchase, is "
+            "as good as unknown: there are too few purchases, or they come to nearly the same."
+        )
+        return Fit(parameters, errors, log_likelihood, why)
     if parameters[1] <= 1:
         why = "These amounts spread so widely that they have no mean (q is not above 1)."
         return Fit(parameters, errors, log_likelihood, why)

@@ -155,6 +155,10 @@ class OrderShape(Shape):
     credited: Balance = Field(description="The amount of credit notes allocated to it.")
     received: StoredMoney
     refunded: StoredMoney
+    difference: Balance = Field(
+        description="amount - received, before returns, refunds and credit notes; of a cancelled "
+        "order the amount counts as 0."
+    )
     balance: Balance
     placed_at: datetime
 
@@ -199,6 +203,7 @@ SELECT = """
 SELECT o.order_id AS id, o.version, o.number, o.title, o.note, o.customer_id AS "customer.id",
        {name} AS "customer.name", o.owner, o.opportunity_id, o.status, o.amount, o.billed,
        paid.credited, paid.received, paid.refunded,
+       CASE o.status WHEN 'cancelled' THEN 0 ELSE o.amount END - paid.received AS difference,
        o.billed - paid.credited - paid.received + paid.refunded AS balance, o.currency, o.placed_at
   FROM ({orders}) o
   LEFT JOIN customers c USING (customer_id)

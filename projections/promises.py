@@ -15,8 +15,23 @@ from events.envelope import Recorded
 from events.values import StoredMoney
 from projections import customers
 from projections.asking.clocks import Moment
-from projections.asking.listing import By, Day, Ids, ListedAt, Listing, Where, Word, each
-from projections.asking.shape import Shape
+from projections.asking.listing import (
+    AskedAt,
+    By,
+    Day,
+    Ids,
+    ListedAt,
+    Listing,
+    Question,
+    Time,
+    Where,
+    Word,
+    chosen,
+    each,
+)
+from projections.asking.rows import fetch
+from projections.asking.shape import HeadAt, Shape
+from projections.asking.view import View
 from projections.customers import CustomerRef, name_at
 from projections.engine.model import ReadModel
 from projections.engine.tables import Row, Rows, Table
@@ -117,13 +132,14 @@ def apply(rows: Rows, recorded: Recorded) -> None:
 
 MODEL = ReadModel("promises", (PROMISES, FACTS), Events, apply, critical=True)
 
-Status = Literal["open", "kept", "broken", "withdrawn"]
+Status = Literal["open", "kept", "kept-late", "broken", "withdrawn"]
 
 
 class AskPromises(ListedAt):
     """What may be asked of promises.
 
-    A promise is overdue from the day after its due date, in the company's time zone. Two open
+    A promise is overdue from the day after its due date, in the company's time zone; kept after
+    that day it is kept late, which is not the same as kept. Two open
     promises to one customer on one topic contradict when their amounts or due dates differ.
     """
 
@@ -146,7 +162,7 @@ class PromiseShape(Shape):
     id: UUID
     version: int
     customer: CustomerRef
-    status: str = Field(examples=["open", "kept", "broken", "withdrawn"])
+    status: str = Field(examples=["open", "kept", "kept-late", "broken", "withdrawn"])
     overdue: bool
     promised_by: str | None
     recorded_by: str | None
@@ -181,7 +197,9 @@ SELECT = """
 WITH p AS NOT MATERIALIZED ({source})
 SELECT * FROM (
     SELECT p.promise_id AS id, p.version, p.customer_id AS "customer.id",
-           {name} AS "customer.name", p.status,
+           {name} AS "customer.name",
+           CASE WHEN p.status = 'kept' AND p.due < (p.settled_at AT TIME ZONE %(zone)s)::date
+                THEN 'kept-late' ELSE p.status END AS status,
            coalesce(p.status = 'open' AND p.due < %(today)s, false) AS overdue, p.promised_by,
            p.recorded_by, p.what, p.due, p.topic, p.amount, p.currency, p.contact_id, p.made_at,
            p.settled_at, p.settled_by, p.note, p.made_position,
@@ -218,4 +236,70 @@ LIST = Listing(
     select=select,
     order=(By("made_at"), By("made_position", kind=int)),
 )
-QUESTIONS = (LIST.question(),)
+
+
+class AskKeeping(AskedAt):
+    """What may be asked of how people keep their promises."""
+
+    promised_by: Annotated[Word, Where("promised_by = %(promised_by)s")] = None
+    customer_id: Annotated[UUID | None, Where('"customer.id" = %(customer_id)s')] = None
+    made_from: Annotated[Time, Where("made_at >= %(made_from)s")] = None
+    made_to: Annotated[Time, Where("made_at < %(made_to)s")] = None
+
+
+class Keeping(Shape):
+    """Somebody's promises; kept_rate = kept / (kept + kept_late + broken)."""
+
+    promised_by: str | None
+    open: int
+    overdue: int
+    kept: int
+    kept_late: int
+    broken: int
+    withdrawn: int
+    kept_rate: float | None
+
+
+class KeepingOfAll(HeadAt):
+    """How people keep their promises, at a moment."""
+
+    items: list[Keeping]
+
+
+KEEPING = """
+SELECT promised_by, open, overdue, kept, kept_late, broken, withdrawn,
+       round(kept::numeric / nullif(kept + kept_late + broken, 0), 6)::float8 AS kept_rate
+  FROM (SELECT promised_by,
+               count(*) FILTER (WHERE status = 'open') AS open,
+               count(*) FILTER (WHERE overdue) AS overdue,
+               count(*) FILTER (WHERE status = 'kept') AS kept,
+               count(*) FILTER (WHERE status = 'kept-late') AS kept_late,
+               count(*) FILTER (WHERE status = 'broken') AS broken,
+               count(*) FILTER (WHERE status = 'withdrawn') AS withdrawn
+          FROM ({select}) made GROUP BY promised_by) each
+ ORDER BY promised_by
+"""
+
+
+def keeping(view: View, asked: AskKeeping) -> KeepingOfAll:
+    """How many promises each person has open, kept in time, kept late, broke and withdrew."""
+    conditions, given = chosen(asked)
+    sql = KEEPING.format(select=" AND ".join([select(view.when), *conditions]))
+    return KeepingOfAll.of(
+        view.head_at, items=fetch(view.conn, Keeping, sql, {**view.when.values, **given})
+    )
+
+
+QUESTIONS = (
+    LIST.question(),
+    Question(
+        path="/promises/by-person",
+        name="promises_by_person",
+        tag="promises",
+        says="How people keep their promises: in time, late or not.",
+        asks=AskKeeping,
+        shape=KeepingOfAll,
+        needs=(MODEL, customers.MODEL),
+        answer=keeping,
+    ),
+)

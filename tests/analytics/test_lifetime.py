@@ -14,7 +14,14 @@ import numpy as np
 import orjson
 import pytest
 
-from analytics.fitting import Histories, expected_purchases, fit_purchases, fit_spending, p_alive
+from analytics.fitting import (
+    Floats,
+    Histories,
+    expected_purchases,
+    fit_purchases,
+    fit_spending,
+    p_alive,
+)
 from commands.handling.outcome import Appended
 from commands.http.wire import from_line
 from events.envelope import Actor
@@ -183,6 +190,21 @@ def test_where_nobody_came_back_nothing_is_made_up(company: World) -> None:
     late = company.ask("/analytics/lifetime", as_of="2026-03-01", calibrate_to="2026-03-02")
     assert late.status_code == 422
     assert company.ask("/analytics/lifetime", **{"from": "2026-01-01"}).status_code == 422
+
+
+@pytest.mark.parametrize(
+    "mean",
+    [np.ones(40), 1 + np.arange(40) / 1e4, np.where(np.arange(40) % 2, 5.0, 5.01)],
+    ids=["equal", "nearly equal", "of two prices"],
+)
+def test_amounts_that_hardly_differ_do_not_tell_how_much_they_differ(mean: Floats) -> None:
+    x = np.arange(40) % 5 + 1.0
+    fit = fit_spending(x, mean, np.ones(40))
+    assert fit.missing is not None
+    rng = np.random.default_rng(7)
+    each = 1 / rng.gamma(4.0, 1 / 15.0, 400)
+    spread = np.array([rng.gamma(6.0, one / 6, 3).mean() for one in each])
+    assert fit_spending(np.full(400, 3.0), spread * 6, np.ones(400)).missing is None
 
 
 def simulated(customers: int, r: float, alpha: float, a: float, b: float) -> Histories:

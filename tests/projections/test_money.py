@@ -110,6 +110,27 @@ def test_a_page_that_nothing_changed_since_is_as_cheap_as_the_first(
     assert seen == [True]
 
 
+def test_the_difference_stands_before_returns_and_credit_notes_and_the_balance_after(
+    company: World,
+) -> None:
+    two_customers(company)
+    company.do("orders/place", ONE, day("2026-02-01"), customer_id=ANN, amount=eur("100"))
+    asked = {"customer_id": ANN, "amount": eur("30"), "allocations": [part(ONE, "30")]}
+    company.do("payments/receive", FIRST, day("2026-02-02"), **asked)
+    company.do("orders/return", ONE, day("2026-02-03"), amount=eur("20"), reason="torn")
+    note = {"kind": "credit-note", "allocations": [part(ONE, "10")]}
+    company.do(
+        "payments/receive", SECOND, day("2026-02-04"), customer_id=ANN, amount=eur("10"), **note
+    )
+    company.do("orders/place", TWO, day("2026-02-01"), customer_id=ANN, amount=eur("50"))
+    company.do("orders/cancel", TWO, day("2026-02-05"), reason="too late")
+    company.project()
+    for clocks in ({}, {"as_of": "2026-03-01"}):
+        one, two = company.get("/orders", **clocks)["items"]
+        assert amounts(one, "difference", "balance") == ("70.00", "40.00")
+        assert amounts(two, "difference", "balance") == ("0.00", "0.00")
+
+
 def test_an_order_is_paid_in_parts_over_paid_and_paid_back(company: World) -> None:
     two_customers(company)
     line = {"product": "Loom", "quantity": "3", "unit_price": eur("33.33"), "discount": "10"}

@@ -74,7 +74,7 @@ def test_a_promise_is_told_with_all_that_was_said(company: World) -> None:
 @pytest.mark.parametrize(
     ("verb", "data", "status"),
     [
-        ("keep-promise", {"note": "with a smile"}, "kept"),
+        ("keep-promise", {"note": "with a smile"}, "kept-late"),
         ("break-promise", {"reason": "with a smile"}, "broken"),
         ("withdraw-promise", {"reason": "with a smile"}, "withdrawn"),
     ],
@@ -199,3 +199,45 @@ def test_two_customers_may_have_promises_of_one_id_at_one_time(company: World, l
     assert sorted((item["id"], item["customer"]["name"]) for item in items) == [
         (str(WORDS[n]), name) for n in (0, 1) for name in ("Ann", "Ben")
     ]
+
+
+def test_kept_after_its_due_day_is_kept_late_and_counts_as_not_kept_in_time(company: World) -> None:
+    """The due day ends in the company's time zone; without one nothing is late."""
+    company.do("companies/set-time-zone", COMPANY, day("2026-01-01"), time_zone="Asia/Tokyo")
+    ids = [UUID(int=900 + n) for n in range(6)]
+    for n, promise in enumerate(ids):
+        due = {} if n == 3 else {"due": "2026-03-10"}
+        asked = {"promise_id": promise, "what": "a call", "promised_by": "ada", **due}
+        company.do("customers/make-promise", ANN, day("2026-03-01"), **asked)
+    for promise, at in (
+        (ids[0], "2026-03-10T14:59:59Z"),  # a second before midnight in Tokyo
+        (ids[1], "2026-03-10T15:00:00Z"),
+        (ids[2], "2026-03-20T12:00:00Z"),
+        (ids[3], "2026-06-01T12:00:00Z"),
+    ):
+        company.do("customers/keep-promise", ANN, at, promise_id=promise)
+    company.do("customers/break-promise", ANN, day("2026-03-12"), promise_id=ids[4], reason="-")
+    company.project()
+    for clocks in ({}, {"as_of": "2026-07-01"}, {"known_at": company.head()}):
+        status = {one["id"]: one["status"] for one in company.get("/promises", **clocks)["items"]}
+        assert [status[str(one)] for one in ids] == [
+            *("kept", "kept-late", "kept-late", "kept", "broken", "open"),
+        ]
+        late = company.get("/promises", status="kept-late", **clocks)["items"]
+        assert [one["id"] for one in late] == [str(ids[1]), str(ids[2])]
+        [row] = company.get("/promises/by-person", **clocks)["items"]
+        assert row == {
+            "promised_by": "ada",
+            "open": 1,
+            "overdue": 1,
+            "kept": 2,
+            "kept_late": 2,
+            "broken": 1,
+            "withdrawn": 0,
+            "kept_rate": 0.4,
+        }
+    [row] = company.get("/promises/by-person", as_of="2026-03-10")["items"]
+    assert (row["kept"], row["open"], row["kept_rate"]) == (1, 5, 1.0)
+    assert company.get("/promises/by-person", promised_by="bob")["items"] == []
+    [row] = company.get("/promises/by-person", as_of="2026-03-02")["items"]
+    assert (row["open"], row["kept_rate"]) == (6, None)
