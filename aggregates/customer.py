@@ -8,6 +8,8 @@ from uuid import UUID
 from aggregates.base import Refused, Unknown
 from events.customer import (
     ContactAdded,
+    ContactChanged,
+    ContactRemoved,
     CustomerClaimed,
     CustomerDetailsChanged,
     CustomerEvent,
@@ -102,6 +104,24 @@ class Customer:
         if contact.contact_id in self.contacts:
             raise ContactExists
         return [contact]
+
+    def change_contact(self, changes: ContactChanged) -> list[CustomerEvent]:
+        """Change details of a contact.
+
+        Raises:
+            ContactUnknown: when the contact is not one of the customer's.
+        """
+        self._know(changes.contact_id)
+        return [changes]
+
+    def remove_contact(self, contact_id: UUID) -> list[CustomerEvent]:
+        """Remove a contact; what was talked about with them stays.
+
+        Raises:
+            ContactUnknown: when the contact is not one of the customer's.
+        """
+        self._know(contact_id)
+        return [ContactRemoved(contact_id=contact_id)]
 
     def claim(self, owner: str) -> list[CustomerEvent]:
         """Claim the customer; nothing happens when it is one's own already.
@@ -213,7 +233,9 @@ class Customer:
                 return replace(self, promises={**self.promises, event.promise_id: True})
             case PromiseKept() | PromiseBroken() | PromiseWithdrawn():
                 return replace(self, promises={**self.promises, event.promise_id: False})
-            case CustomerDetailsChanged() | InteractionLogged():
+            case ContactRemoved():
+                return replace(self, contacts=self.contacts - {event.contact_id})
+            case CustomerDetailsChanged() | ContactChanged() | InteractionLogged():
                 return self
             case _:
                 assert_never(event)

@@ -10,9 +10,12 @@ from events.lead import (
     LeadCaptured,
     LeadClaimed,
     LeadConverted,
+    LeadDetailsChanged,
     LeadDisqualified,
     LeadEvent,
+    LeadHandedOver,
     LeadQualified,
+    LeadReopened,
     LeadReturned,
 )
 from events.values import Money
@@ -48,6 +51,10 @@ class LeadNotQualified(Refused):
     """Only a qualified lead can be converted."""
 
 
+class LeadNotDisqualified(Refused):
+    """Only a disqualified lead can be reopened."""
+
+
 class Status(StrEnum):
     """How far a lead has come."""
 
@@ -67,6 +74,31 @@ class Lead:
     def capture(self, details: LeadCaptured) -> list[LeadEvent]:
         """Capture the lead."""
         return [details]
+
+    def change_details(self, changes: LeadDetailsChanged) -> list[LeadEvent]:
+        """Change details, also of a lead that is closed: what was mistyped is corrected."""
+        return [changes]
+
+    def hand_over(self, owner: str, reason: str | None) -> list[LeadEvent]:
+        """Hand the lead over to a rep, or assign it from the pool.
+
+        Raises:
+            LeadClosed: when nothing can come of it any more.
+        """
+        self._refuse_if_closed()
+        if self.owner == owner:
+            return []
+        return [LeadHandedOver(previous_owner=self.owner, owner=owner, reason=reason)]
+
+    def reopen(self, reason: str) -> list[LeadEvent]:
+        """Reopen the lead; it is to be qualified again.
+
+        Raises:
+            LeadNotDisqualified: when it was not given up.
+        """
+        if self.status is not Status.DISQUALIFIED:
+            raise LeadNotDisqualified
+        return [LeadReopened(reason=reason)]
 
     def claim(self, owner: str) -> list[LeadEvent]:
         """Claim the lead; nothing happens when it is one's own already.
@@ -147,10 +179,14 @@ class Lead:
     def evolve(self, event: LeadEvent) -> Lead:
         """The lead after the event."""
         match event:
-            case LeadCaptured() | LeadClaimed():
+            case LeadCaptured() | LeadClaimed() | LeadHandedOver():
                 return replace(self, owner=event.owner)
+            case LeadDetailsChanged():
+                return self
             case LeadReturned():
                 return replace(self, owner=None)
+            case LeadReopened():
+                return replace(self, status=Status.OPEN)
             case LeadQualified():
                 return replace(self, status=Status.QUALIFIED)
             case LeadDisqualified():

@@ -8,7 +8,9 @@ from aggregates.base import Refused, Unknown
 from aggregates.company import Pipeline
 from events.opportunity import (
     CustomerIdentified,
+    OpportunityDetailsChanged,
     OpportunityEvent,
+    OpportunityHandedOver,
     OpportunityLost,
     OpportunityOpened,
     OpportunityReopened,
@@ -59,6 +61,7 @@ class Opportunity:
     """
 
     pipeline: str = ""
+    owner: str = ""
     stage: str = ""
     open_stage: str = ""
     kind: StageKind = StageKind.OPEN
@@ -68,6 +71,25 @@ class Opportunity:
     def open(self, details: OpportunityOpened) -> list[OpportunityEvent]:
         """Open the opportunity."""
         return [details]
+
+    def change_details(self, changes: OpportunityDetailsChanged) -> list[OpportunityEvent]:
+        """Change details.
+
+        Raises:
+            OpportunityClosed: when it was won or lost.
+        """
+        self._refuse_if_closed()
+        return [changes]
+
+    def hand_over(self, owner: str, reason: str | None) -> list[OpportunityEvent]:
+        """Hand the opportunity over to another rep; nothing happens when it is theirs already."""
+        if self.owner == owner:
+            return []
+        return [
+            OpportunityHandedOver(
+                previous_owner=self.owner, owner=owner, reason=reason, customer_id=self.customer_id
+            )
+        ]
 
     def identify_customer(self, customer_id: UUID) -> list[OpportunityEvent]:
         """Name the customer.
@@ -149,10 +171,15 @@ class Opportunity:
                 return replace(
                     self,
                     pipeline=event.pipeline,
+                    owner=event.owner,
                     stage=event.stage,
                     open_stage=event.stage,
                     customer_id=event.customer_id,
                 )
+            case OpportunityDetailsChanged():
+                return self
+            case OpportunityHandedOver():
+                return replace(self, owner=event.owner)
             case CustomerIdentified():
                 return replace(self, customer_id=event.customer_id)
             case StageMoved():

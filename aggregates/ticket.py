@@ -12,6 +12,7 @@ from events.ticket import (
     Priority,
     TicketClassified,
     TicketClosed,
+    TicketCustomerIdentified,
     TicketDispatched,
     TicketEscalated,
     TicketEvent,
@@ -69,6 +70,12 @@ UNSATISFIED = 2
 """The highest rating that says a complaint goes on."""
 
 
+class TicketHasCustomer(Refused):
+    """The ticket belongs to another customer."""
+
+    fields = ("customer_id",)
+
+
 class Status(StrEnum):
     """How far a ticket has come."""
 
@@ -103,6 +110,18 @@ class Ticket:
     def open(self, details: TicketOpened) -> list[TicketEvent]:
         """Open the ticket."""
         return [details]
+
+    def identify_customer(self, customer_id: UUID) -> list[TicketEvent]:
+        """Name the customer.
+
+        Raises:
+            TicketHasCustomer: when it is known to be another's.
+        """
+        if self.customer_id == customer_id:
+            return []
+        if self.customer_id is not None:
+            raise TicketHasCustomer
+        return [TicketCustomerIdentified(customer_id=customer_id)]
 
     def classify(self, judged: TicketClassified) -> list[TicketEvent]:
         """Classify: kind, priority, product; nothing happens when it is classified so already."""
@@ -216,6 +235,8 @@ class Ticket:
                     priority=event.priority,
                     product=event.product,
                 )
+            case TicketCustomerIdentified():
+                return replace(self, customer_id=event.customer_id)
             case TicketClassified():
                 return replace(
                     self,

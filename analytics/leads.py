@@ -24,9 +24,10 @@ WITH lead AS (
            arg_max(source, position) AS source, arg_max(campaign, position) AS campaign,
            arg_max(region, position) AS region, arg_max(industry, position) AS industry,
            arg_max_null(owner, position)
-               FILTER (kind IN ('captured', 'claimed', 'returned')) AS owner,
-           arg_max(kind, position)
-               FILTER (kind IN ('captured', 'qualified', 'disqualified', 'converted')) AS status,
+               FILTER (kind IN ('captured', 'claimed', 'handed-over', 'returned')) AS owner,
+           arg_max(CASE kind WHEN 'reopened' THEN 'captured' ELSE kind END, position) FILTER (
+               kind IN ('captured', 'qualified', 'disqualified', 'reopened', 'converted')
+           ) AS status,
            bool_or(kind = 'qualified') AS was_qualified,
            min(occurred_at) FILTER (kind = 'captured') AS captured_at,
            arg_max(occurred_at, position) FILTER (kind = 'converted') AS converted_at,

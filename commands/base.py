@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from types import NoneType, UnionType
@@ -229,6 +229,19 @@ class Command(BaseModel, Generic[A, E]):
         Raises:
             Refused: when a rule says no.
         """
+
+
+def refuse_no_change(command: Command[Any, Any], besides: Collection[str] = ()) -> None:
+    """Refuse a change that gives nothing to change.
+
+    Args:
+        besides: fields that say what is to be changed.
+
+    Raises:
+        ValueError: when all other fields are null.
+    """
+    if all(value is None for name, value in command.__dict__.items() if name not in besides):
+        raise ValueError("must hold at least one detail to change")
 
 
 def _referred(place: str, reference: Reference, field: str, values: Mapping[str, Any]) -> Referred:

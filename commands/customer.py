@@ -16,11 +16,12 @@ from aggregates.customer import (
     PromiseSettled,
     PromiseUnknown,
 )
-from commands.base import Command, Context, Records
+from commands.base import Command, Context, Records, refuse_no_change
 from events.company import ListName
 from events.customer import (
     Channel,
     ContactAdded,
+    ContactChanged,
     CustomerDetailsChanged,
     CustomerEvent,
     CustomerKind,
@@ -100,8 +101,7 @@ class ChangeCustomerDetails(Command[Customer, CustomerEvent]):
 
     @model_validator(mode="after")
     def _something_to_change(self) -> Self:
-        if all(getattr(self, name) is None for name in ChangeCustomerDetails.model_fields):
-            raise ValueError("must hold at least one detail to change")
+        refuse_no_change(self)
         return self
 
     def decide(self, customer: Customer, context: Context, /) -> list[CustomerEvent]:
@@ -125,6 +125,39 @@ class AddContact(Command[Customer, CustomerEvent]):
     def decide(self, customer: Customer, context: Context, /) -> list[CustomerEvent]:
         contact_id = self.contact_id or context.fresh_id()
         return customer.add_contact(self.added.of(self, contact_id=contact_id))
+
+
+class ChangeContact(Command[Customer, CustomerEvent]):
+    """Change a contact's details; what is not given stays as it is."""
+
+    rules = (ContactUnknown,)
+    changed: ClassVar = Records(ContactChanged)
+
+    contact_id: UUID
+    name: Line | None = None
+    email: Email | None = None
+    phone: Line | None = None
+    title: Line | None = None
+    role: Line | None = None
+
+    @model_validator(mode="after")
+    def _something_to_change(self) -> Self:
+        refuse_no_change(self, besides=("contact_id",))
+        return self
+
+    def decide(self, customer: Customer, context: Context, /) -> list[CustomerEvent]:
+        return customer.change_contact(self.changed.of(self))
+
+
+class RemoveContact(Command[Customer, CustomerEvent]):
+    """Remove a contact; what was talked about with them stays."""
+
+    rules = (ContactUnknown,)
+
+    contact_id: UUID
+
+    def decide(self, customer: Customer, context: Context, /) -> list[CustomerEvent]:
+        return customer.remove_contact(self.contact_id)
 
 
 class ClaimCustomer(Command[Customer, CustomerEvent]):

@@ -14,13 +14,14 @@ from aggregates.lead import (
     Lead,
     LeadAlreadyQualified,
     LeadClosed,
+    LeadNotDisqualified,
     LeadNotQualified,
     LeadOwned,
     LeadUnowned,
 )
-from commands.base import Command, Context, Records, Reference
+from commands.base import Command, Context, Records, Reference, refuse_no_change
 from events.company import ListName
-from events.lead import LeadCaptured, LeadEvent
+from events.lead import LeadCaptured, LeadDetailsChanged, LeadEvent
 from events.values import ActorId, Email, Line, Money, Text
 
 
@@ -54,6 +55,56 @@ class ClaimLead(Command[Lead, LeadEvent]):
 
     def decide(self, lead: Lead, context: Context, /) -> list[LeadEvent]:
         return lead.claim(context.actor.id)
+
+
+class ChangeLeadDetails(Command[Lead, LeadEvent]):
+    """Change a lead's details; what is not given stays as it is."""
+
+    rules = (RegionNotListed, SourceNotListed)
+    changed: ClassVar = Records(LeadDetailsChanged)
+
+    name: Line | None = None
+    email: Email | None = None
+    phone: Line | None = None
+    need: Text | None = None
+    company: Line | None = None
+    source: Line | None = None
+    campaign: Line | None = None
+    region: Line | None = None
+    industry: Line | None = None
+
+    @model_validator(mode="after")
+    def _something_to_change(self) -> Self:
+        refuse_no_change(self)
+        return self
+
+    def decide(self, lead: Lead, context: Context, /) -> list[LeadEvent]:
+        context.settings.check_listed(ListName.REGIONS, self.region)
+        context.settings.check_listed(ListName.SOURCES, self.source)
+        return lead.change_details(self.changed.of(self))
+
+
+class HandOverLead(Command[Lead, LeadEvent]):
+    """Hand a lead over to a rep, or assign it from the pool."""
+
+    rules = (LeadClosed,)
+
+    owner: ActorId
+    reason: Line | None = None
+
+    def decide(self, lead: Lead, context: Context, /) -> list[LeadEvent]:
+        return lead.hand_over(self.owner, self.reason)
+
+
+class ReopenLead(Command[Lead, LeadEvent]):
+    """Reopen a disqualified lead; it is to be qualified again."""
+
+    rules = (LeadNotDisqualified,)
+
+    reason: Line
+
+    def decide(self, lead: Lead, context: Context, /) -> list[LeadEvent]:
+        return lead.reopen(self.reason)
 
 
 class ReturnLead(Command[Lead, LeadEvent]):

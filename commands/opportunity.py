@@ -13,10 +13,15 @@ from aggregates.opportunity import (
     OpportunityStillOpen,
     QuoteExists,
 )
-from commands.base import Command, Context, Records, Reference
+from commands.base import Command, Context, Records, Reference, refuse_no_change
 from commands.lines import AskedLine, priced
 from events.company import ListName
-from events.opportunity import OpportunityEvent, OpportunityOpened, QuoteGiven
+from events.opportunity import (
+    OpportunityDetailsChanged,
+    OpportunityEvent,
+    OpportunityOpened,
+    QuoteGiven,
+)
 from events.values import ActorId, Day, Line, Money, Text
 
 
@@ -40,6 +45,37 @@ class OpenOpportunity(Command[Opportunity, OpportunityEvent]):
         stage = pipeline.open_stage(self.stage) if self.stage else pipeline.first()
         owner = self.owner or context.actor.id
         return opportunity.open(self.opened.of(self, stage=stage, owner=owner))
+
+
+class ChangeOpportunityDetails(Command[Opportunity, OpportunityEvent]):
+    """Change an opportunity's details; what is not given stays as it is."""
+
+    rules = (OpportunityClosed,)
+    changed: ClassVar = Records(OpportunityDetailsChanged, derived=("customer_id",))
+
+    title: Line | None = None
+    product: Line | None = None
+    amount: Money | None = None
+    expected_close: Day | None = None
+
+    @model_validator(mode="after")
+    def _something_to_change(self) -> Self:
+        refuse_no_change(self)
+        return self
+
+    def decide(self, opportunity: Opportunity, context: Context, /) -> list[OpportunityEvent]:
+        changes = self.changed.of(self, customer_id=opportunity.customer_id)
+        return opportunity.change_details(changes)
+
+
+class HandOverOpportunity(Command[Opportunity, OpportunityEvent]):
+    """Hand an opportunity over to another rep."""
+
+    owner: ActorId
+    reason: Line | None = None
+
+    def decide(self, opportunity: Opportunity, context: Context, /) -> list[OpportunityEvent]:
+        return opportunity.hand_over(self.owner, self.reason)
 
 
 class IdentifyCustomer(Command[Opportunity, OpportunityEvent]):

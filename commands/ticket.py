@@ -10,6 +10,7 @@ from aggregates.ticket import (
     ComplaintUnsatisfied,
     Ticket,
     TicketElsewhere,
+    TicketHasCustomer,
     TicketIsClosed,
     TicketStillOpen,
     TicketUndispatched,
@@ -42,6 +43,17 @@ class OpenTicket(Command[Ticket, TicketEvent]):
 
     def decide(self, ticket: Ticket, context: Context, /) -> list[TicketEvent]:
         return ticket.open(self.opened.of(self))
+
+
+class IdentifyTicketCustomer(Command[Ticket, TicketEvent]):
+    """Name the customer of a ticket."""
+
+    rules = (TicketHasCustomer,)
+
+    customer_id: Annotated[UUID, Reference("customer")]
+
+    def decide(self, ticket: Ticket, context: Context, /) -> list[TicketEvent]:
+        return ticket.identify_customer(self.customer_id)
 
 
 class ClassifyTicket(Command[Ticket, TicketEvent]):

@@ -80,6 +80,23 @@ class ContactAdded(Event, type="customer.contact-added"):
     role: str | None = None
 
 
+class ContactChanged(Event, type="customer.contact-changed"):
+    """Details of a contact person were changed; a null means that the detail stayed as it was."""
+
+    contact_id: UUID
+    name: Annotated[str | None, Personal(of="contact_id")] = None
+    email: Annotated[str | None, Personal(of="contact_id")] = None
+    phone: Annotated[str | None, Personal(of="contact_id")] = None
+    title: str | None = None
+    role: str | None = None
+
+
+class ContactRemoved(Event, type="customer.contact-removed"):
+    """A contact person was removed from the customer: they left, or were one by mistake."""
+
+    contact_id: UUID
+
+
 class CustomerClaimed(Event, type="customer.claimed"):
     """A rep took the customer from the public sea."""
 
@@ -160,6 +177,8 @@ CustomerEvent = (
     CustomerRegistered
     | CustomerDetailsChanged
     | ContactAdded
+    | ContactChanged
+    | ContactRemoved
     | CustomerClaimed
     | CustomerReleased
     | CustomerHandedOver

@@ -58,6 +58,42 @@ class LeadConverted(Event, type="lead.converted", version=2):
     new_opportunity: bool
 
 
+class LeadDetailsChanged(Event, type="lead.details-changed"):
+    """Details of the lead were changed; a null means that the detail stayed as it was."""
+
+    name: PersonalTextOrNone = None
+    email: PersonalTextOrNone = None
+    phone: PersonalTextOrNone = None
+    need: PersonalTextOrNone = None
+    company: PersonalTextOrNone = None
+    source: str | None = None
+    campaign: str | None = None
+    region: str | None = None
+    industry: str | None = None
+
+
+class LeadHandedOver(Event, type="lead.handed-over"):
+    """The lead was handed over to another rep, or assigned to one from the pool."""
+
+    previous_owner: str | None = None
+    owner: str
+    reason: PersonalTextOrNone = None
+
+
+class LeadReopened(Event, type="lead.reopened"):
+    """A disqualified lead was reopened."""
+
+    reason: PersonalText
+
+
 LeadEvent = (
-    LeadCaptured | LeadClaimed | LeadReturned | LeadQualified | LeadDisqualified | LeadConverted
+    LeadCaptured
+    | LeadDetailsChanged
+    | LeadClaimed
+    | LeadHandedOver
+    | LeadReturned
+    | LeadQualified
+    | LeadDisqualified
+    | LeadReopened
+    | LeadConverted
 )

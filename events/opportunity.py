@@ -68,8 +68,29 @@ class OpportunityReopened(Event, type="opportunity.reopened", version=2):
     customer_id: UUID | None = None
 
 
+class OpportunityDetailsChanged(Event, type="opportunity.details-changed"):
+    """Details of the deal were changed; a null means that the detail stayed as it was."""
+
+    title: CustomersTextOrNone = None
+    product: str | None = None
+    amount: StoredMoney | None = None
+    expected_close: date | None = None
+    customer_id: UUID | None = None
+
+
+class OpportunityHandedOver(Event, type="opportunity.handed-over"):
+    """The deal was handed over to another rep."""
+
+    previous_owner: str
+    owner: str
+    reason: CustomersTextOrNone = None
+    customer_id: UUID | None = None
+
+
 OpportunityEvent = (
     OpportunityOpened
+    | OpportunityDetailsChanged
+    | OpportunityHandedOver
     | CustomerIdentified
     | StageMoved
     | QuoteGiven

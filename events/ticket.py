@@ -45,6 +45,12 @@ class TicketOpened(Event, type="ticket.opened"):
     product: str | None = None
 
 
+class TicketCustomerIdentified(Event, type="ticket.customer-identified"):
+    """The customer of the ticket became known."""
+
+    customer_id: UUID
+
+
 class TicketClassified(Event, type="ticket.classified"):
     """The kind and the priority of the ticket were set."""
 
@@ -138,6 +144,7 @@ class TicketRated(Event, type="ticket.rated"):
 
 TicketEvent = (
     TicketOpened
+    | TicketCustomerIdentified
     | TicketClassified
     | TicketDispatched
     | DispatchConfirmed

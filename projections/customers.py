@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -13,6 +14,8 @@ from pydantic import Field
 
 from events.customer import (
     ContactAdded,
+    ContactChanged,
+    ContactRemoved,
     CustomerClaimed,
     CustomerDetailsChanged,
     CustomerEvent,
@@ -30,7 +33,18 @@ from events.customer import (
 from events.envelope import Recorded
 from events.values import StoredMoney
 from projections.asking.clocks import Moment
-from projections.asking.listing import By, Counted, Ids, Listing, Where, Word, containing, each
+from projections.asking.listing import (
+    By,
+    Counted,
+    Ids,
+    Listed,
+    Listing,
+    Time,
+    Where,
+    Word,
+    containing,
+    each,
+)
 from projections.asking.rows import send
 from projections.asking.shape import Shape
 from projections.engine.model import ReadModel
@@ -80,6 +94,7 @@ class ContactRow(Row):
     title: str | None = None
     role: str | None = None
     added_at: datetime | None = None
+    removed_at: datetime | None = None
 
 
 @dataclass(slots=True)
@@ -111,7 +126,13 @@ CUSTOMERS = Table(
     ),
 )
 CONTACTS = Table("contacts", ContactRow, key=("customer_id", "contact_id"))
-INTERACTIONS = Table("interactions", InteractionRow, key=("customer_id", "version"), facts=True)
+INTERACTIONS = Table(
+    "interactions",
+    InteractionRow,
+    key=("customer_id", "version"),
+    indexes=("(occurred_at, position)",),
+    facts=True,
+)
 FACTS = Table("account_facts", AccountFact, key=("customer_id", "version"), facts=True)
 
 DETAILS = (
@@ -139,6 +160,14 @@ def apply(rows: Rows, recorded: Recorded) -> None:
             contact.version, contact.added_at = recorded.version, recorded.occurred_at
             contact.name, contact.email, contact.phone = event.name, event.email, event.phone
             contact.title, contact.role = event.title, event.role
+        case ContactChanged():
+            contact = rows.get(CONTACTS, recorded.stream_id, event.contact_id)
+            for name in ("name", "email", "phone", "title", "role"):
+                if getattr(event, name) is not None:
+                    setattr(contact, name, getattr(event, name))
+        case ContactRemoved():
+            removed = rows.get(CONTACTS, recorded.stream_id, event.contact_id)
+            removed.removed_at = recorded.occurred_at
         case CustomerClaimed() | CustomerReleased() | CustomerHandedOver():
             _keep(rows, recorded, customer)
         case CustomerTagged():
@@ -191,8 +220,30 @@ def _keep(rows: Rows, recorded: Recorded, customer: CustomerRow) -> None:
 MODEL = ReadModel("customers", (CUSTOMERS, CONTACTS, INTERACTIONS, FACTS), CustomerEvent, apply)
 
 
+def in_digits(number: str) -> str:
+    """A phone number without what people put between its digits."""
+    return re.sub(r"[^0-9]", "", number).removeprefix("00") or "-"
+
+
+def reached_by(condition: str) -> str:
+    """That a condition holds of the customer or of one of its contacts, as ``{0}``."""
+    of_contact = condition.format("contacts")
+    return (
+        f"({condition.format('customers')} OR customer_id IN (SELECT contacts.customer_id "
+        f"FROM contacts WHERE removed_at IS NULL AND {of_contact}))"
+    )
+
+
+SAME_MAIL = "lower({0}.email) = lower(%(email)s)"
+SAME_NUMBER = "regexp_replace({0}.phone, '^00|[^0-9]', '', 'g') = %(phone)s"
+
+
 class AskCustomers(Counted):
-    """What may be asked of customers; ``name`` finds any part of a name."""
+    """What may be asked of customers.
+
+    ``name`` finds any part of a name; ``email`` and ``phone`` those of the customer or of a
+    contact, in any way of writing them.
+    """
 
     ids: Annotated[Ids, Where("customer_id = ANY (%(ids)s)", each)] = None
     name: Annotated[Word, Where("name ILIKE %(name)s", containing)] = None
@@ -202,6 +253,17 @@ class AskCustomers(Counted):
     region: Annotated[Word, Where("region = %(region)s")] = None
     industry: Annotated[Word, Where("industry = %(industry)s")] = None
     tag: Annotated[Word, Where("tags ? %(tag)s")] = None
+    source: Annotated[Word, Where("source = %(source)s")] = None
+    email: Annotated[Word, Where(reached_by(SAME_MAIL))] = None
+    phone: Annotated[Word, Where(reached_by(SAME_NUMBER), in_digits)] = None
+    registered_from: Annotated[Time, Where("registered_at >= %(registered_from)s")] = None
+    registered_to: Annotated[Time, Where("registered_at < %(registered_to)s")] = None
+    contacted_from: Annotated[Time, Where("last_contact_at >= %(contacted_from)s")] = None
+    contacted_to: Annotated[Time, Where("last_contact_at < %(contacted_to)s")] = None
+    not_contacted_since: Annotated[
+        Time,
+        Where("(last_contact_at IS NULL OR last_contact_at < %(not_contacted_since)s)"),
+    ] = None
 
 
 class CustomerRef(Shape):
@@ -288,7 +350,7 @@ SELECT customer_id AS id, version, name, kind, owner, email, phone, address, not
 """
 CONTACTS_OF = """
 SELECT contact_id AS id, name, email, phone, title, role, added_at FROM contacts
- WHERE customer_id = %(id)s ORDER BY version
+ WHERE customer_id = %(id)s AND removed_at IS NULL ORDER BY version
 """
 OWNERS_OF = """
 SELECT owner, occurred_at AS since, actor, reason FROM account_facts
@@ -297,6 +359,11 @@ SELECT owner, occurred_at AS since, actor, reason FROM account_facts
 INTERACTIONS_WITH = """
 SELECT version, occurred_at, actor, channel, summary, contact_id, inbound, minutes FROM interactions
  WHERE customer_id = %(id)s ORDER BY occurred_at DESC, version DESC LIMIT 50
+"""
+ACROSS = """
+SELECT i.version, i.occurred_at, i.actor, i.channel, i.summary, i.contact_id, i.inbound, i.minutes,
+       i.customer_id AS "customer.id", c.name AS "customer.name", i.position
+  FROM interactions i LEFT JOIN customers c USING (customer_id) WHERE true
 """
 PAST_NAME = """
 coalesce(
@@ -349,4 +416,36 @@ LIST = Listing(
     select=lambda _: SELECT,
     order=(By("registered_at"), By("customer_id", "id")),
 )
-QUESTIONS = (LIST.question(),)
+
+
+class AskInteractions(Listed):
+    """What may be asked of interactions across customers."""
+
+    customer_id: Annotated[UUID | None, Where("i.customer_id = %(customer_id)s")] = None
+    rep: Annotated[Word, Where("i.actor = %(rep)s")] = None
+    channel: Annotated[Word, Where("i.channel = %(channel)s")] = None
+    inbound: Annotated[bool | None, Where("i.inbound = %(inbound)s")] = None
+    occurred_from: Annotated[Time, Where("i.occurred_at >= %(occurred_from)s")] = None
+    occurred_to: Annotated[Time, Where("i.occurred_at < %(occurred_to)s")] = None
+
+
+class InteractionOf(InteractionShape):
+    """An interaction, and the customer that it was with."""
+
+    customer: CustomerRef
+    position: int
+
+
+INTERACTIONS_LIST = Listing(
+    path="/interactions",
+    name="list_interactions",
+    tag="customers",
+    says="Interactions with all customers, the latest first.",
+    asks=AskInteractions,
+    shape=InteractionOf,
+    needs=(MODEL,),
+    select=lambda _: ACROSS,
+    order=(By("i.occurred_at"), By("i.position")),
+    is_descending=True,
+)
+QUESTIONS = (LIST.question(), INTERACTIONS_LIST.question())

@@ -69,13 +69,22 @@ WITH stood AS (
     SELECT DISTINCT ON (s.deal_id) s.deal_id AS opportunity_id, s.stage,
            CASE WHEN s.kind IN ('won', 'lost') THEN s.kind ELSE 'open' END AS kind
       FROM deal_facts s WHERE s.stage IS NOT NULL AND {facts} ORDER BY s.deal_id, s.version DESC
+), owned AS (
+    SELECT DISTINCT ON (s.deal_id) s.deal_id AS opportunity_id, s.owner
+      FROM deal_facts s WHERE s.owner IS NOT NULL AND {facts} ORDER BY s.deal_id, s.version DESC
+), sold AS (
+    SELECT DISTINCT ON (s.deal_id) s.deal_id AS opportunity_id, s.product
+      FROM deal_facts s WHERE s.product IS NOT NULL AND {facts} ORDER BY s.deal_id, s.version DESC
 ), worth AS (
     SELECT DISTINCT ON (s.deal_id) s.deal_id AS opportunity_id, s.amount, s.currency
       FROM deal_facts s WHERE s.amount IS NOT NULL AND {facts} ORDER BY s.deal_id, s.version DESC
 )
 SELECT o.pipeline, stood.stage, stood.kind, worth.currency, count(*) AS count,
        sum(worth.amount) AS amount
-  FROM stood JOIN opportunities o USING (opportunity_id) LEFT JOIN worth USING (opportunity_id)
+  FROM stood JOIN (
+       SELECT opportunity_id, pipeline, opened_at, opened_position, owned.owner, sold.product
+         FROM opportunities JOIN owned USING (opportunity_id) LEFT JOIN sold USING (opportunity_id)
+  ) o USING (opportunity_id) LEFT JOIN worth USING (opportunity_id)
  WHERE o.opened_position > 0 AND {opened} AND {filters}
  GROUP BY o.pipeline, stood.stage, stood.kind, worth.currency
 """

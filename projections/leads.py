@@ -14,9 +14,12 @@ from events.lead import (
     LeadCaptured,
     LeadClaimed,
     LeadConverted,
+    LeadDetailsChanged,
     LeadDisqualified,
     LeadEvent,
+    LeadHandedOver,
     LeadQualified,
+    LeadReopened,
     LeadReturned,
 )
 from events.values import StoredMoney
@@ -78,6 +81,9 @@ LEADS = Table(
 )
 
 
+DETAILS = tuple(LeadDetailsChanged.model_fields)
+
+
 def apply(rows: Rows, recorded: Recorded) -> None:
     """Change the lead's row by one event."""
     event: LeadEvent = recorded.event  # type: ignore[assignment]  # the model names its events
@@ -94,7 +100,11 @@ def apply(rows: Rows, recorded: Recorded) -> None:
             lead.captured_at = recorded.occurred_at
             if event.owner is not None:
                 lead.claimed_at = recorded.occurred_at
-        case LeadClaimed():
+        case LeadDetailsChanged():
+            for name in DETAILS:
+                if getattr(event, name) is not None:
+                    setattr(lead, name, getattr(event, name))
+        case LeadClaimed() | LeadHandedOver():
             lead.owner, lead.claimed_at = event.owner, recorded.occurred_at
         case LeadReturned():
             lead.owner = None
@@ -106,6 +116,9 @@ def apply(rows: Rows, recorded: Recorded) -> None:
         case LeadDisqualified():
             lead.status, lead.closed_at = "disqualified", recorded.occurred_at
             lead.reason, lead.note = event.reason, event.note
+        case LeadReopened():
+            lead.status = "open"
+            lead.closed_at = lead.qualified_at = lead.reason = lead.note = None
         case LeadConverted():
             lead.status, lead.closed_at = "converted", recorded.occurred_at
             lead.customer_id, lead.opportunity_id = event.customer_id, event.opportunity_id
@@ -129,6 +142,10 @@ class AskLeads(Counted):
     source: Annotated[Word, Where("source = %(source)s")] = None
     region: Annotated[Word, Where("region = %(region)s")] = None
     industry: Annotated[Word, Where("industry = %(industry)s")] = None
+    campaign: Annotated[Word, Where("campaign = %(campaign)s")] = None
+    reason: Annotated[Word, Where("reason = %(reason)s")] = None
+    customer_id: Annotated[UUID | None, Where("customer_id = %(customer_id)s")] = None
+    email: Annotated[Word, Where("lower(email) = lower(%(email)s)")] = None
     captured_from: Annotated[Time, Where("captured_at >= %(captured_from)s")] = None
     captured_to: Annotated[Time, Where("captured_at < %(captured_to)s")] = None
 

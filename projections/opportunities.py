@@ -8,10 +8,14 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal, assert_never
 from uuid import UUID
 
+from pydantic import Field
+
 from events.envelope import Recorded
 from events.opportunity import (
     CustomerIdentified,
+    OpportunityDetailsChanged,
     OpportunityEvent,
+    OpportunityHandedOver,
     OpportunityLost,
     OpportunityOpened,
     OpportunityReopened,
@@ -22,9 +26,12 @@ from events.opportunity import (
 from events.values import AsWritten, StageKind, StoredMoney
 from projections import customers, settings
 from projections.asking.listing import (
+    Amount,
     Asked,
     By,
     Counted,
+    Day,
+    Days,
     Ids,
     Listing,
     Question,
@@ -140,6 +147,12 @@ def apply(rows: Rows, recorded: Recorded) -> None:
             deal.customer_id, deal.owner = event.customer_id, event.owner
             deal.product, deal.expected_close = event.product, event.expected_close
             deal.opened_at, deal.opened_position = recorded.occurred_at, recorded.position
+        case OpportunityDetailsChanged():
+            deal.title = event.title or deal.title
+            deal.product = event.product or deal.product
+            deal.expected_close = event.expected_close or deal.expected_close
+        case OpportunityHandedOver():
+            deal.owner = event.owner
         case CustomerIdentified():
             deal.customer_id = event.customer_id
         case StageMoved():
@@ -188,6 +201,17 @@ class AskOpportunities(Counted):
     stage: Annotated[Word, Where("o.stage = %(stage)s")] = None
     kind: Annotated[Kind | None, Where("o.kind = %(kind)s")] = None
     product: Annotated[Word, Where("o.product = %(product)s")] = None
+    reason: Annotated[Word, Where("o.lost_reason = %(reason)s")] = None
+    currency: Annotated[Word, Where("o.currency = %(currency)s")] = None
+    amount_from: Annotated[Amount, Where("o.amount >= %(amount_from)s")] = None
+    amount_to: Annotated[Amount, Where("o.amount < %(amount_to)s")] = None
+    close_from: Annotated[Day, Where("o.expected_close >= %(close_from)s")] = None
+    close_to: Annotated[Day, Where("o.expected_close < %(close_to)s")] = None
+    idle_days: Annotated[
+        Days,
+        Where("o.kind = 'open' AND o.changed_at < now() - %(idle_days)s * interval '1 day'"),
+        Field(description="Open deals without any event for more than this many days."),
+    ] = None
     opened_from: Annotated[Time, Where("o.opened_at >= %(opened_from)s")] = None
     opened_to: Annotated[Time, Where("o.opened_at < %(opened_to)s")] = None
     closed_from: Annotated[Time, Where("o.closed_at >= %(closed_from)s")] = None

@@ -16,6 +16,7 @@ from events.values import StoredMoney
 from projections import accounts, customers, payments
 from projections.asking.clocks import Moment
 from projections.asking.listing import (
+    Amount,
     AskedAt,
     By,
     Ids,
@@ -131,6 +132,9 @@ class AskOrders(ListedAt):
     status: Annotated[Status | None, Where("o.status = %(status)s")] = None
     number: Annotated[Word, Where("o.number = %(number)s")] = None
     opportunity_id: Annotated[UUID | None, Where("o.opportunity_id = %(opportunity_id)s")] = None
+    currency: Annotated[Word, Where("o.currency = %(currency)s")] = None
+    amount_from: Annotated[Amount, Where("o.amount >= %(amount_from)s")] = None
+    amount_to: Annotated[Amount, Where("o.amount < %(amount_to)s")] = None
     placed_from: Annotated[Time, Where("o.placed_at >= %(placed_from)s")] = None
     placed_to: Annotated[Time, Where("o.placed_at < %(placed_to)s")] = None
 

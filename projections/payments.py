@@ -23,6 +23,7 @@ from events.payment import (
 from events.values import StoredMoney
 from projections import customers
 from projections.asking.listing import (
+    Amount,
     Asked,
     By,
     Counted,
@@ -128,6 +129,10 @@ class AskPayments(Counted):
     kind: Annotated[PaymentKind | None, Where("p.kind = %(kind)s")] = None
     reference: Annotated[Word, Where("p.reference = %(reference)s")] = None
     with_credit: Annotated[bool | None, Where("(p.credit > 0) = %(with_credit)s")] = None
+    method: Annotated[Word, Where("p.method = %(method)s")] = None
+    currency: Annotated[Word, Where("p.currency = %(currency)s")] = None
+    amount_from: Annotated[Amount, Where("p.amount >= %(amount_from)s")] = None
+    amount_to: Annotated[Amount, Where("p.amount < %(amount_to)s")] = None
     received_from: Annotated[Time, Where("p.received_at >= %(received_from)s")] = None
     received_to: Annotated[Time, Where("p.received_at < %(received_to)s")] = None
 

@@ -10,12 +10,13 @@ from uuid import UUID
 from pydantic import Field
 
 from events.envelope import Recorded
-from events.ticket import TicketEvent, TicketOpened
+from events.ticket import TicketCustomerIdentified, TicketEvent, TicketOpened
 from projections import customers
 from projections.asking.clocks import Moment
 from projections.asking.listing import (
     AskedAt,
     By,
+    Days,
     Ids,
     ListedAt,
     Listing,
@@ -72,11 +73,13 @@ def apply(rows: Rows, recorded: Recorded) -> None:
         ticket.channel, ticket.subject = str(event.channel), event.subject
         ticket.text = event.text
         ticket.opened_at, ticket.opened_position = recorded.occurred_at, recorded.position
+    if isinstance(event, TicketCustomerIdentified):
+        ticket.customer_id = event.customer_id
     for fact in facts(recorded):
         rows.add(FACTS, fact)
 
 
-MODEL = ReadModel("tickets", (TICKETS, FACTS), TicketEvent, apply, revision=2)
+MODEL = ReadModel("tickets", (TICKETS, FACTS), TicketEvent, apply, revision=3)
 
 Status = Literal["open", "waiting", "resolved", "closed"]
 Dispatch = Literal["undispatched", "unconfirmed", "confirmed"]
@@ -93,9 +96,17 @@ class AskTickets(ListedAt):
     ] = None
     kind: Annotated[Word, Where("f.topic = %(kind)s")] = None
     priority: Annotated[Word, Where("f.priority = %(priority)s")] = None
-    customer_id: Annotated[UUID | None, Where("t.customer_id = %(customer_id)s")] = None
+    customer_id: Annotated[
+        UUID | None, Where("t.customer_id = %(customer_id)s AND f.customer_id IS NOT NULL")
+    ] = None
     number: Annotated[Word, Where("t.number = %(number)s")] = None
     escalated: Annotated[bool | None, Where("(f.escalations > 0) = %(escalated)s")] = None
+    product: Annotated[Word, Where("f.product = %(product)s")] = None
+    min_age_days: Annotated[
+        Days,
+        Where("(t.opened_at AT TIME ZONE %(zone)s)::date + %(min_age_days)s::int <= %(today)s"),
+        Field(description="Opened at least so many days ago."),
+    ] = None
     opened_from: Annotated[Time, Where("t.opened_at >= %(opened_from)s")] = None
     opened_to: Annotated[Time, Where("t.opened_at < %(opened_to)s")] = None
 
@@ -163,7 +174,7 @@ LATEST = "(array_agg(s.{0} ORDER BY s.version DESC) FILTER (WHERE s.{0} IS NOT N
 COUNTED = "count(*) FILTER (WHERE s.kind = '{0}') AS {1}"
 SELECT = f"""
 SELECT t.ticket_id AS id, f.version, t.number, t.channel, t.subject, t.text, t.contact_id,
-       t.order_id, t.customer_id AS "customer.id", {{name}} AS "customer.name", t.opened_at,
+       t.order_id, f.customer_id AS "customer.id", {{name}} AS "customer.name", t.opened_at,
        f.status, f.dispatch,
        CASE f.dispatch WHEN 'undispatched' THEN NULL ELSE f.technician END AS technician,
        f.topic AS kind, f.priority, f.product, f.score, f.minutes,
@@ -174,7 +185,16 @@ SELECT t.ticket_id AS id, f.version, t.number, t.channel, t.subject, t.text, t.c
        SELECT {
     ", ".join(
         LATEST.format(name)
-        for name in ("status", "dispatch", "technician", "topic", "priority", "product", "score")
+        for name in (
+            "status",
+            "dispatch",
+            "technician",
+            "topic",
+            "priority",
+            "product",
+            "score",
+            "customer_id",
+        )
     )
 },
               coalesce(sum(s.minutes), 0)::int8 AS minutes,
@@ -216,7 +236,7 @@ SELECT version, kind AS type, occurred_at, recorded_at, actor, status, dispatch,
 def select(when: Moment) -> str:
     """Every ticket as it was at a moment."""
     return SELECT.format(
-        name=name_at(when, "t"),
+        name=name_at(when, "f"),
         facts=when.counts("s"),
         opened=when.counts("t", "opened_at", "opened_position"),
     )

@@ -13,7 +13,7 @@ from events.lead import LeadConverted, LeadEvent
 from events.opportunity import CustomerIdentified, OpportunityEvent, OpportunityOpened
 from events.order import OrderEvent, OrderPlaced
 from events.payment import CreditNoteIssued, PaymentEvent, PaymentReceived
-from events.ticket import TicketEvent, TicketOpened
+from events.ticket import TicketCustomerIdentified, TicketEvent, TicketOpened
 from projections.asking.listing import By, Listed, Listing, Time, Where, Word
 from projections.asking.shape import Shape
 from projections.engine.model import ReadModel
@@ -59,6 +59,7 @@ TELLS_WHOSE = (
     | PaymentReceived
     | CreditNoteIssued
     | TicketOpened
+    | TicketCustomerIdentified
 )
 
 

@@ -28,13 +28,18 @@ from events.lead import (
     LeadCaptured,
     LeadClaimed,
     LeadConverted,
+    LeadDetailsChanged,
     LeadDisqualified,
+    LeadHandedOver,
     LeadQualified,
+    LeadReopened,
     LeadReturned,
 )
 from events.ledger.codec import READING
 from events.opportunity import (
     CustomerIdentified,
+    OpportunityDetailsChanged,
+    OpportunityHandedOver,
     OpportunityLost,
     OpportunityOpened,
     OpportunityReopened,
@@ -61,6 +66,7 @@ from events.ticket import (
     DispatchDeclined,
     TicketClassified,
     TicketClosed,
+    TicketCustomerIdentified,
     TicketDispatched,
     TicketEscalated,
     TicketOpened,
@@ -121,7 +127,8 @@ DEALS = FactTable(
     ),
     {
         DealFact: (
-            *(OpportunityOpened, CustomerIdentified, StageMoved, QuoteGiven),
+            *(OpportunityOpened, OpportunityDetailsChanged, OpportunityHandedOver),
+            *(CustomerIdentified, StageMoved, QuoteGiven),
             *(OpportunityWon, OpportunityLost, OpportunityReopened),
         )
     },
@@ -134,8 +141,8 @@ LEADS = FactTable(
     ),
     {
         LeadFact: (
-            *(LeadCaptured, LeadClaimed, LeadReturned),
-            *(LeadQualified, LeadDisqualified, LeadConverted),
+            *(LeadCaptured, LeadDetailsChanged, LeadClaimed, LeadHandedOver, LeadReturned),
+            *(LeadQualified, LeadDisqualified, LeadReopened, LeadConverted),
         )
     },
 )
@@ -147,7 +154,7 @@ TICKETS = FactTable(
     ),
     {
         TicketFact: (
-            *(TicketOpened, TicketClassified),
+            *(TicketOpened, TicketCustomerIdentified, TicketClassified),
             *(TicketDispatched, DispatchConfirmed, DispatchDeclined),
             *(TicketReplied, WorkLogged, TicketWaiting, TicketEscalated),
             *(TicketResolved, TicketClosed, TicketReopened, TicketRated),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import lru_cache
 from types import NoneType
 from typing import Annotated, Any, Generic, NamedTuple, TypeVar, get_args
@@ -46,6 +47,8 @@ Word = Annotated[
     Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$"),
     BeforeValidator(values.tidied),
 ]
+Amount = Annotated[Decimal | None, Field(ge=0, lt=10**18, max_digits=24, decimal_places=6)]
+Days = Annotated[int | None, Field(ge=0, le=36_600)]
 Time = Instant | None
 Day = values.Day | None
 NOW = Moment(None, None, values.EARLIEST, values.EARLIEST.date())

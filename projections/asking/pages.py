@@ -59,7 +59,8 @@ def _part(part: Any, kind: type) -> Any:
         return date.fromisoformat(part)
     if kind is UUID and isinstance(part, str):
         return UUID(part)
-    if kind is str and isinstance(part, str) and part.isprintable():
+    if kind is str and isinstance(part, str) and "\0" not in part:
+        part.encode()  # a lone surrogate is no text
         return part
     if kind is Decimal and isinstance(part, str) and DECIMAL.fullmatch(part):
         return Decimal(part)

@@ -11,9 +11,12 @@ from events.lead import (
     LeadCaptured,
     LeadClaimed,
     LeadConverted,
+    LeadDetailsChanged,
     LeadDisqualified,
     LeadEvent,
+    LeadHandedOver,
     LeadQualified,
+    LeadReopened,
     LeadReturned,
 )
 from projections.engine.tables import Row
@@ -48,11 +51,14 @@ def facts(recorded: Recorded) -> list[LeadFact]:
         case LeadCaptured():
             fact.source, fact.campaign, fact.owner = event.source, event.campaign, event.owner
             fact.region, fact.industry = event.region, event.industry
-        case LeadClaimed():
+        case LeadDetailsChanged():
+            fact.source, fact.campaign = event.source, event.campaign
+            fact.region, fact.industry = event.region, event.industry
+        case LeadClaimed() | LeadHandedOver():
             fact.owner = event.owner
         case LeadDisqualified():
             fact.reason = event.reason
-        case LeadQualified() | LeadReturned():
+        case LeadQualified() | LeadReturned() | LeadReopened():
             pass
         case LeadConverted():
             fact.customer_id, fact.opportunity_id = event.customer_id, event.opportunity_id

@@ -11,7 +11,9 @@ from uuid import UUID
 from events.envelope import Recorded
 from events.opportunity import (
     CustomerIdentified,
+    OpportunityDetailsChanged,
     OpportunityEvent,
+    OpportunityHandedOver,
     OpportunityLost,
     OpportunityOpened,
     OpportunityReopened,
@@ -56,6 +58,11 @@ def facts(recorded: Recorded) -> list[DealFact]:
             fact.pipeline, fact.stage, fact.owner = event.pipeline, event.stage, event.owner
             fact.customer_id, fact.product = event.customer_id, event.product
             fact.expected_close, worth = event.expected_close, event.amount
+        case OpportunityDetailsChanged():
+            fact.product, fact.expected_close = event.product, event.expected_close
+            worth = event.amount
+        case OpportunityHandedOver():
+            fact.owner = event.owner
         case CustomerIdentified():
             fact.customer_id = event.customer_id
         case StageMoved():

@@ -13,6 +13,7 @@ from events.ticket import (
     DispatchDeclined,
     TicketClassified,
     TicketClosed,
+    TicketCustomerIdentified,
     TicketDispatched,
     TicketEscalated,
     TicketEvent,
@@ -70,6 +71,8 @@ def facts(recorded: Recorded) -> list[TicketFact]:
             fact.customer_id, fact.channel = event.customer_id, str(event.channel)
             fact.topic = event.kind and str(event.kind)
             fact.priority, fact.product = str(event.priority), event.product
+        case TicketCustomerIdentified():
+            fact.customer_id = event.customer_id
         case TicketClassified():
             fact.topic = event.kind and str(event.kind)
             fact.priority = event.priority and str(event.priority)

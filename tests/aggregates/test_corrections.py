@@ -1,0 +1,123 @@
+"""What was recorded wrongly is corrected, and what somebody held is handed over."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import pytest
+from pydantic import ValidationError
+
+from aggregates.customer import ContactUnknown
+from aggregates.lead import LeadClosed, LeadNotDisqualified, LeadNotQualified
+from aggregates.opportunity import OpportunityClosed
+from aggregates.ticket import TicketHasCustomer
+from commands.customer import ChangeContact, LogInteraction, RemoveContact
+from commands.lead import ChangeLeadDetails, ConvertLead, HandOverLead, QualifyLead, ReopenLead
+from commands.opportunity import ChangeOpportunityDetails, HandOverOpportunity
+from commands.ticket import IdentifyTicketCustomer
+from events.customer import ContactAdded, ContactChanged, ContactRemoved, CustomerRegistered
+from events.lead import (
+    LeadCaptured,
+    LeadClaimed,
+    LeadDetailsChanged,
+    LeadDisqualified,
+    LeadHandedOver,
+    LeadQualified,
+    LeadReopened,
+)
+from events.opportunity import (
+    OpportunityDetailsChanged,
+    OpportunityHandedOver,
+    OpportunityLost,
+    OpportunityOpened,
+)
+from events.ticket import TicketCustomerIdentified, TicketOpened
+from tests.aggregates.scenario import eur, given
+
+ANN, BEN, CONTACT = UUID(int=1), UUID(int=2), UUID(int=3)
+captured = LeadCaptured(name="Grace Hoper")
+owned = [captured, LeadClaimed(owner="ada")]
+given_up = [*owned, LeadQualified(), LeadDisqualified(reason="no budget")]
+opened = OpportunityOpened(
+    title="Lomms", pipeline="sales", stage="discovery", owner="ada", customer_id=ANN
+)
+lost = OpportunityLost(stage="lost", reason="price", customer_id=ANN)
+known = [CustomerRegistered(name="Ann"), ContactAdded(contact_id=CONTACT, name="Bea")]
+
+
+@pytest.mark.parametrize("history", [[captured], owned, given_up])
+def test_a_leads_details_are_corrected_whatever_became_of_it(history: list[Any]) -> None:
+    given(*history).when(ChangeLeadDetails(name="Grace Hopper", region="north")).then(
+        LeadDetailsChanged(name="Grace Hopper", region="north")
+    )
+
+
+def test_a_lead_is_handed_over_or_assigned_from_the_pool() -> None:
+    given(*owned).when(HandOverLead(owner="bob", reason="on leave")).then(
+        LeadHandedOver(previous_owner="ada", owner="bob", reason="on leave")
+    )
+    given(captured).when(HandOverLead(owner="bob")).then(LeadHandedOver(owner="bob"))
+    given(*owned).when(HandOverLead(owner="ada")).nothing()
+    given(*given_up).when(HandOverLead(owner="bob")).refused(LeadClosed)
+
+
+def test_who_was_handed_a_lead_owns_it() -> None:
+    assigned = [captured, LeadHandedOver(owner="bob")]
+    given(*assigned).when(QualifyLead()).then(LeadQualified())
+
+
+def test_a_disqualified_lead_is_reopened_and_qualified_again() -> None:
+    given(*given_up).when(ReopenLead(reason="they called")).then(LeadReopened(reason="they called"))
+    again = [*given_up, LeadReopened(reason="they called")]
+    given(*again).when(ConvertLead()).refused(LeadNotQualified)
+    given(*again).when(QualifyLead()).then(LeadQualified())
+    given(*owned).when(ReopenLead(reason="-")).refused(LeadNotDisqualified)
+
+
+def test_an_open_deals_details_are_corrected() -> None:
+    given(opened).when(ChangeOpportunityDetails(title="Looms", amount=eur("10"))).then(
+        OpportunityDetailsChanged(title="Looms", amount=eur("10"), customer_id=ANN)
+    )
+    given(opened, lost).when(ChangeOpportunityDetails(title="Looms")).refused(OpportunityClosed)
+
+
+@pytest.mark.parametrize("history", [[opened], [opened, lost]])
+def test_a_deal_is_handed_over_also_when_it_is_closed(history: list[Any]) -> None:
+    given(*history).when(HandOverOpportunity(owner="bob", reason="left")).then(
+        OpportunityHandedOver(previous_owner="ada", owner="bob", reason="left", customer_id=ANN)
+    )
+    given(*history).when(HandOverOpportunity(owner="ada")).nothing()
+
+
+def test_a_contact_is_changed_and_removed() -> None:
+    change = ChangeContact(contact_id=CONTACT, name="Bea Arthur")
+    given(*known).when(change).then(ContactChanged(contact_id=CONTACT, name="Bea Arthur"))
+    given(*known).when(RemoveContact(contact_id=CONTACT)).then(ContactRemoved(contact_id=CONTACT))
+    gone = [*known, ContactRemoved(contact_id=CONTACT)]
+    given(*gone).when(change).refused(ContactUnknown)
+    given(*gone).when(RemoveContact(contact_id=CONTACT)).refused(ContactUnknown)
+    talk = LogInteraction(channel="call", summary="-", contact_id=CONTACT)
+    given(*gone).when(talk).refused(ContactUnknown)
+
+
+def test_a_ticket_gets_its_customer_later_and_keeps_it() -> None:
+    unknown = TicketOpened(subject="broken")
+    identify = IdentifyTicketCustomer(customer_id=ANN)
+    given(unknown).when(identify).then(TicketCustomerIdentified(customer_id=ANN))
+    named = [unknown, TicketCustomerIdentified(customer_id=ANN)]
+    given(*named).when(identify).nothing()
+    given(*named).when(IdentifyTicketCustomer(customer_id=BEN)).refused(TicketHasCustomer)
+
+
+@pytest.mark.parametrize(
+    ("command", "given_alone"),
+    [
+        (ChangeLeadDetails, {}),
+        (ChangeOpportunityDetails, {}),
+        (ChangeContact, {"contact_id": CONTACT}),
+    ],
+)
+def test_a_change_of_nothing_is_refused(command: Any, given_alone: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="at least one detail"):
+        command(**given_alone)
