@@ -30,7 +30,15 @@ from commands.handling.writer import Writer
 from commands.opportunity import IdentifyCustomer, OpenOpportunity
 from events.base import ERASED
 from events.envelope import Actor, Recorded
-from events.lead import LeadCaptured, LeadClaimed, LeadConverted, LeadQualified, LeadReturned
+from events.lead import (
+    LeadCaptured,
+    LeadClaimed,
+    LeadConverted,
+    LeadDetailsChanged,
+    LeadHandedOver,
+    LeadQualified,
+    LeadReturned,
+)
 from events.ledger import codec, following, ledger
 from events.ledger.following import AWAY_SECONDS, follow
 from events.ledger.keys import Keyring
@@ -88,8 +96,11 @@ def open_a_deal_when_a_lead_converts(history: Sequence[Recorded]) -> list[Wish]:
         match recorded.event:
             case LeadCaptured() as captured:
                 lead, owner = captured, captured.owner
-            case LeadClaimed() as claimed:
-                owner = claimed.owner
+            case LeadDetailsChanged() as changed:
+                assert lead is not None
+                lead = lead.model_copy(update=changed.model_dump(exclude_none=True))
+            case LeadClaimed() | LeadHandedOver() as taken:
+                owner = taken.owner
             case LeadReturned():
                 owner = None
             case LeadQualified() as qualified:

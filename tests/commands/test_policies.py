@@ -155,6 +155,28 @@ def test_who_gave_a_lead_back_does_not_own_its_customer(ledger_url: str) -> None
     assert (registered.event.owner, deal.event.owner) == ("ben", "ben")
 
 
+def test_what_was_corrected_and_handed_over_becomes_the_customer(ledger_url: str) -> None:
+    lead_id = uuid4()
+    with acting(ledger_url) as (made, conn):
+        with writer_on(ledger_url) as writer:
+            for name, data in (
+                ("capture", {"name": "Grace Hoper", "email": "g@example.org", "source": "fair"}),
+                ("hand-over", {"owner": "bob"}),
+                ("change-details", {"name": "Grace Hopper", "company": "Navy"}),
+                ("qualify", {}),
+                ("convert", {}),
+            ):
+                assert tell(writer, request(f"leads/{name}", data, of=lead_id)).status < 300
+        caught_up(made, conn)
+    registered, contact, deal = follow_ups(ledger_url, events_of(ledger_url, lead_id)[-1])
+    told: Any = registered.event
+    assert (told.name, told.source, told.owner) == ("Navy", "fair", "bob")
+    person: Any = contact.event
+    assert (person.name, person.email) == ("Grace Hopper", "g@example.org")
+    opened: Any = deal.event
+    assert opened.owner == "bob"
+
+
 def test_a_customer_known_already_gets_a_contact_and_a_deal(ledger_url: str) -> None:
     customer = uuid4()
     with acting(ledger_url) as (made, conn):
