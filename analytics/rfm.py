@@ -1,7 +1,7 @@
 """Recency, frequency, monetary value.
 
 R is the whole days from a customer's last purchase to the moment, F and M are number and amount of
-purchases in the window; whoever bought nothing in the window is not scored.
+purchases in the window, M the total or the mean. Whoever bought nothing in it is not scored.
 
 A score is 1 to 5. By share, equal values get equal scores: 1 + floor(5 x the share of customers who
 are strictly worse). By thresholds, four rising numbers: F and M score 1 more for each that they
@@ -36,6 +36,7 @@ Thresholds = Annotated[
     ),
 ]
 Scheme = Literal["value", "value-of-scores", "named"]
+Monetary = Literal["total", "mean"]
 VALUE_SEGMENTS = {
     (True, True, True): "important-value",
     (True, False, True): "important-develop",
@@ -67,22 +68,23 @@ NOWHERE = "none"
 """The name of no segment, for whoever had bought nothing in the window."""
 EACH = """
 CREATE TEMP TABLE each AS
-SELECT customer_id, $today - max(day) AS r, count(*) FILTER (in_window) AS f,
-       sum(amount) FILTER (in_window) AS m
-  FROM bought GROUP BY customer_id HAVING bool_or(in_window)
+SELECT *, {m} AS m FROM (
+    SELECT customer_id, $today - max(day) AS r, count(*) FILTER (in_window) AS f,
+           sum(amount) FILTER (in_window) AS total, (total / f)::DECIMAL(38, 9) AS mean
+      FROM bought GROUP BY customer_id HAVING bool_or(in_window))
 """
 SEGMENTS = """
-SELECT segment, count(*) AS customers, sum(f)::BIGINT AS purchases, sum(m) AS amount
+SELECT segment, count(*) AS customers, sum(f)::BIGINT AS purchases, sum(total) AS amount
   FROM segmented GROUP BY segment ORDER BY segment
 """
 CUSTOMERS = """
-SELECT customer_id, r AS recency_days, f AS frequency, m AS monetary,
+SELECT customer_id, r AS recency_days, f AS frequency, total AS monetary, mean AS monetary_mean,
        r_score, f_score, m_score, segment
   FROM segmented
  WHERE ($segment IS NULL OR segment = $segment) AND ($customer IS NULL OR customer_id = $customer)
 """
 EVERY = """
-SELECT customer_id, $currency AS currency, r AS recency_days, f AS frequency, m AS monetary,
+SELECT customer_id, $currency AS currency, r AS recency_days, f AS frequency, total AS monetary,
        r_score, f_score, m_score, segment
   FROM segmented
 """
@@ -100,6 +102,7 @@ class Scoring:
     """How customers are scored; thresholds of None score by share."""
 
     scheme: Scheme = "value"
+    monetary: Monetary = "total"
     r: Sequence[int] | None = None
     f: Sequence[int] | None = None
     m: Sequence[Decimal] | None = None
@@ -109,6 +112,9 @@ class AskScores(OfPurchases):
     """What may be asked of scores and segments."""
 
     scheme: Scheme = "value"
+    monetary: Annotated[
+        Monetary, Field(description="What M is: the total amount, or the mean of a purchase.")
+    ] = "total"
     r_thresholds: Thresholds = None
     f_thresholds: Thresholds = None
     m_thresholds: Thresholds = None
@@ -127,6 +133,7 @@ class AskScores(OfPurchases):
         amounts = _rising("m_thresholds", self.m_thresholds)
         return Scoring(
             self.scheme,
+            self.monetary,
             _rising("r_thresholds", self.r_thresholds),
             _rising("f_thresholds", self.f_thresholds),
             None if amounts is None else [Decimal(edge) for edge in amounts],
@@ -144,6 +151,7 @@ class ScoringShape(Shape):
     """How customers were scored."""
 
     scheme: Scheme
+    monetary: Monetary
     r_thresholds: list[int] | None
     f_thresholds: list[int] | None
     m_thresholds: list[str] | None
@@ -171,6 +179,7 @@ class Scored(Shape):
     recency_days: int
     frequency: int
     monetary: Balance | None
+    monetary_mean: Balance | None = Field(description="monetary / frequency.")
     r_score: int
     f_score: int
     m_score: int
@@ -223,7 +232,8 @@ def customers(session: Session[OfPurchases], asked: AskScored) -> tuple[list[Sco
     }
     rows, more = session.page(CUSTOMERS, "customer_id", asked, values)
     for row in rows:
-        row["monetary"] = balance(row["monetary"], session.scope.currency)
+        for name in ("monetary", "monetary_mean"):
+            row[name] = balance(row[name], session.scope.currency)
         row["customer_id"] = UUID(row["customer_id"])
     return [Scored.of(**row) for row in rows], more
 
@@ -234,6 +244,7 @@ def scoring_head(_: Session[OfPurchases], asked: AskScores) -> ScoringHead:
     return ScoringHead(
         scoring=ScoringShape(
             scheme=scoring.scheme,
+            monetary=scoring.monetary,
             r_thresholds=scoring.r and list(scoring.r),
             f_thresholds=scoring.f and list(scoring.f),
             m_thresholds=scoring.m and [str(edge) for edge in scoring.m],
@@ -243,7 +254,7 @@ def scoring_head(_: Session[OfPurchases], asked: AskScores) -> ScoringHead:
 
 def score(session: Session[OfPurchases], scoring: Scoring) -> None:
     """Make ``segmented``: one row a customer with r, f, m, their scores, and the segment."""
-    session.run(EACH, {"today": session.when.today})
+    session.run(EACH.format(m=scoring.monetary), {"today": session.when.today})
     session.let("edges", {"r": scoring.r, "f": scoring.f, "m": scoring.m})
     scores = (
         f"{_by_share('r', 'DESC') if scoring.r is None else _below('r')} AS r_score, "

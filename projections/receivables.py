@@ -96,6 +96,7 @@ class Bucket(Shape):
 
     bucket: str = Field(examples=["current", "1-30", ">90"])
     amount: StoredMoney
+    count: int = Field(description="Instalments and orders that are not paid in full.")
 
 
 class AgeingItem(Shape):
@@ -211,14 +212,20 @@ def _send(
     return PAGES.send(conn, f"{kept}{select}", {**when.values, **given}, asked)
 
 
+NOTHING = (Decimal(0), 0)
 OWING = "(SELECT * FROM accounts a WHERE a.receivable > 0 AND {conditions})"
 AGEING = f"""
 SELECT w.customer_id AS "customer.id", {{name}} AS "customer.name", w.currency, w.late,
-       sum(w.owed) AS owed, a.receivable, {ACCOUNT} AS account
-  FROM (SELECT *, width_bucket((%(today)s - due)::int, %(edges)s::int[]) AS late FROM (
-          {OWED.format(days="account_days", accounts=OWING)}
-          UNION ALL {BEYOND.format(days="account_days", accounts=OWING)}
-       ) o WHERE owed > 0) w
+       sum(w.owed) AS owed, coalesce(sum(w.count), 0)::int8 AS count, a.receivable,
+       {ACCOUNT} AS account
+  FROM (SELECT o.*, d.count, width_bucket((%(today)s - o.due)::int, %(edges)s::int[]) AS late
+          FROM (SELECT *, true AS is_due FROM (
+                    {OWED.format(days="account_days", accounts=OWING)}) due
+                UNION ALL SELECT *, false FROM (
+                    {BEYOND.format(days="account_days", accounts=OWING)}) beyond
+          ) o LEFT JOIN account_days d
+            ON o.is_due AND (d.customer_id, d.currency, d.due) = (o.customer_id, o.currency, o.due)
+         WHERE o.owed > 0) w
   JOIN accounts a USING (customer_id, currency) LEFT JOIN customers c USING (customer_id)
  GROUP BY w.customer_id, a.customer_id, "customer.name", w.currency, a.currency, w.late,
           a.receivable
@@ -237,6 +244,7 @@ class _Late(Shape):
     currency: str
     late: int
     owed: Decimal
+    count: int
     receivable: StoredMoney
     account: str
 
@@ -252,21 +260,22 @@ def ageing(view: View, asked: AskAgeing) -> Ageing:
     values = {**when.values, **given, "edges": edges}
     names = bucket_names(buckets)
     items: dict[str, AgeingItem] = {}
-    totals: dict[str, list[Decimal]] = {}
+    totals: dict[str, list[tuple[Decimal, int]]] = {}
     for row in fetch(conn, _Late, f"{kept}{select}", values):
         item = items.get(row.account)
         if item is None:
-            none = _in_buckets(names, [Decimal(0)] * len(names), row.currency)
+            none = _in_buckets(names, [NOTHING] * len(names), row.currency)
             item = items[row.account] = AgeingItem.of(
                 customer=row.customer, receivable=row.receivable, buckets=none
             )
         owed = money(row.owed, row.currency)
-        item.buckets[row.late] = Bucket.of(bucket=names[row.late], amount=owed)
-        totals.setdefault(row.currency, [Decimal(0)] * len(names))[row.late] += row.owed
+        item.buckets[row.late] = Bucket.of(bucket=names[row.late], amount=owed, count=row.count)
+        total = totals.setdefault(row.currency, [NOTHING] * len(names))
+        total[row.late] = (total[row.late][0] + row.owed, total[row.late][1] + row.count)
     sums = [
         AgeingTotal.of(
             currency=code,
-            receivable=money(Decimal(sum(total)), code),
+            receivable=money(Decimal(sum(owed for owed, _ in total)), code),
             buckets=_in_buckets(names, total, code),
         )
         for code, total in sorted(totals.items())
@@ -281,9 +290,13 @@ def bucket_names(buckets: Sequence[int]) -> list[str]:
     return ["current", *between, f">{buckets[-1]}"]
 
 
-def _in_buckets(names: Sequence[str], owed: Sequence[Decimal], currency: str) -> list[Bucket]:
-    pairs = zip(names, owed, strict=True)
-    return [Bucket.of(bucket=name, amount=money(amount, currency)) for name, amount in pairs]
+def _in_buckets(
+    names: Sequence[str], owed: Sequence[tuple[Decimal, int]], currency: str
+) -> list[Bucket]:
+    return [
+        Bucket.of(bucket=name, amount=money(amount, currency), count=count)
+        for name, (amount, count) in zip(names, owed, strict=True)
+    ]
 
 
 QUESTIONS = (

@@ -106,6 +106,30 @@ def test_a_gap_counts_where_it_ends_and_the_first_one_where_the_second_purchase_
     assert (whole["gaps"], whole["first_customers"], whole["first_gap"]) == (5, 3, 43.333333)
 
 
+def test_m_is_the_total_or_the_mean(company: World) -> None:
+    """Who buys often for little is behind who bought once for more, by the mean alone."""
+    registered(company)
+    for n in range(3):
+        place(company, n, ANN, "2026-01-10", "10.01", hour=n + 1)
+    place(company, 3, BEN, "2026-01-10", "20")
+    place(company, 4, CID, "2026-01-10", "10.01")
+    total = figures(company, "rfm/customers")
+    mean = figures(company, "rfm/customers", monetary="mean")
+    shown = [(one["monetary"], one["monetary_mean"]) for one in total["items"]]
+    assert shown == [(one["monetary"], one["monetary_mean"]) for one in mean["items"]]
+    assert [one["amount"] for one, _ in shown] == ["30.03", "20.00", "10.01"]
+    assert [one["amount"] for _, one in shown] == ["10.01", "20.00", "10.01"]
+    assert [one["m_score"] for one in total["items"]] == [4, 2, 1]
+    assert [one["m_score"] for one in mean["items"]] == [1, 4, 1]
+    assert mean["scoring"]["monetary"] == "mean"
+    given = {"monetary": "mean", "m_thresholds": "10,11,12,20"}
+    edges = figures(company, "rfm/customers", **given)["items"]
+    assert [one["m_score"] for one in edges] == [2, 5, 2]
+    assert figures(company, "rfm", monetary="mean")["items"] != figures(company, "rfm")["items"]
+    sums = figures(company, "rfm", monetary="mean")["items"]
+    assert sum(Decimal(one["amount"]["amount"]) for one in sums) == Decimal("60.04")
+
+
 def test_what_is_entered_late_changes_what_is_known_now_alone(company: World) -> None:
     registered(company)
     place(company, 0, ANN, "2026-01-10", "100")

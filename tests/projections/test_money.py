@@ -110,6 +110,32 @@ def test_a_page_that_nothing_changed_since_is_as_cheap_as_the_first(
     assert seen == [True]
 
 
+def test_ageing_counts_what_is_not_paid_in_full(company: World) -> None:
+    two_customers(company)
+    today = {"as_of": "2026-06-01"}
+    parts = [
+        {"due": due, "amount": eur("50")} for due in ("2026-05-20", "2026-05-25", "2026-07-01")
+    ]
+    company.do("orders/place", ONE, day("2026-02-01"), customer_id=ANN, amount=eur("150"))
+    company.do("orders/plan-payments", ONE, day("2026-02-01"), instalments=parts)
+    company.do("orders/place", TWO, day("2026-01-01"), customer_id=ANN, amount=eur("10"))
+    company.do("orders/place", THREE, day("2026-05-21"), customer_id=BEN, amount=eur("30"))
+    company.project()
+
+    def counts(**asked: Any) -> dict[str, int]:
+        total = company.get("/payments/ageing", **today, **asked)["total"][0]
+        return {one["bucket"]: one["count"] for one in total["buckets"] if one["count"]}
+
+    assert counts() == {"current": 1, "1-30": 3, ">90": 1}
+    assert counts(customer_id=str(BEN)) == {"1-30": 1}
+    asked = {"customer_id": ANN, "amount": eur("60"), "allocations": [part(ONE, "50")]}
+    company.do("payments/receive", FIRST, day("2026-05-22"), **asked)  # ten are credit
+    company.project()
+    assert counts() == {"current": 1, "1-30": 2}
+    live = company.get("/payments/ageing")["total"][0]
+    assert sum(one["count"] for one in live["buckets"]) == 3
+
+
 def test_the_difference_stands_before_returns_and_credit_notes_and_the_balance_after(
     company: World,
 ) -> None:
