@@ -17,12 +17,12 @@ from analytics.facts.asking import Session, of_customers, settle_currency
 from analytics.facts.scope import OfSales
 from analytics.figure import Chart, Figure
 from analytics.grouping import DAY_MICROS, mean, month, quarter, spell
+from analytics.pipelines import define, key_of
 from analytics.purchases import ratio
-from events.company import DEFAULT_PIPELINES
 from events.values import StoredMoney
-from projections.asking.clocks import Unanswerable
-from projections.asking.listing import Paged, Word
+from projections.asking.listing import Paged
 from projections.asking.money import money
+from projections.asking.parameters import Word
 from projections.asking.shape import Shape
 
 TABLES = ("deals", "pipelines", "accounts", "tags")
@@ -31,34 +31,6 @@ ClosingsBy = Literal[
 ]
 OpenBy = Literal["stage", "owner", "product", "region", "channel", "quarter"]
 
-DEFINITIONS = """
-CREATE TEMP TABLE definition AS
-SELECT *, CASE WHEN kind <> 'lost' THEN
-              lead(CASE WHEN kind <> 'lost' THEN stage END IGNORE NULLS)
-                  OVER (PARTITION BY pipeline, position ORDER BY place) END AS next_stage
-  FROM (SELECT pipeline, position, place, stage, name, kind, probability,
-               happened(occurred_at) AS is_past
-          FROM pipelines
-         UNION ALL
-        SELECT unnest($pipelines), 0, unnest($places), unnest($stages), unnest($stages),
-               unnest($kinds), unnest($probabilities), true)
-"""
-"""Every definition of every pipeline; the default ones are the first, at position 0."""
-DEFINED = """
-CREATE TEMP TABLE defined AS
-WITH in_force AS (
-    SELECT pipeline, coalesce(max(position) FILTER (is_past), min(position)) AS position
-      FROM definition GROUP BY pipeline
-)
-SELECT d.*, d.position = in_force.position AS is_in_force
-  FROM definition d JOIN in_force USING (pipeline)
-QUALIFY row_number() OVER (
-    PARTITION BY pipeline, stage
-    ORDER BY is_past DESC, CASE WHEN is_past THEN -d.position ELSE d.position END
-) = 1
-"""
-"""Each stage that there ever was, as it was defined last by the moment; what was defined later
-alone, as it was defined first."""
 STANDING = """
 CREATE TEMP TABLE deal AS
 SELECT * FROM (
@@ -105,13 +77,6 @@ SELECT {by} AS "group", count(*) AS deals, count(amount) AS with_amount,
        count(*) FILTER (expected_close < $today) AS overdue
   FROM deal LEFT JOIN defined USING (pipeline, stage) {join}
  WHERE deal.kind = 'open' AND in_window(expected_close) GROUP BY ALL ORDER BY {order}
-"""
-NAMED_STAGES = """
-SELECT stage AS named, stage, 0 AS rank FROM pipelines
-UNION SELECT stage, stage, 0 FROM deals WHERE stage IS NOT NULL
-UNION SELECT stage, stage, 0 FROM definition
-UNION SELECT name, stage, 1 FROM definition
-ORDER BY rank DESC
 """
 EACH = """
 SELECT * FROM (
@@ -221,31 +186,11 @@ def prepare(
     Raises:
         Unanswerable: when the pipeline or the stage is unknown.
     """
-    stages = [
-        (name, place, one.key, str(one.kind), one.probability)
-        for name, stages in DEFAULT_PIPELINES.items()
-        for place, one in enumerate(stages)
-    ]
-    names = ("pipelines", "places", "stages", "kinds", "probabilities")
-    columns = zip(*stages, strict=True)
-    written = {name: list(column) for name, column in zip(names, columns, strict=True)}
-    session.run(DEFINITIONS, written)
-    session.run(DEFINED)
-    known = [row["pipeline"] for row in session.rows("SELECT DISTINCT pipeline FROM defined")]
-    if pipeline is not None and pipeline not in known:
-        raise Unanswerable("pipeline", f"must be one of {', '.join(sorted(known))}")
-    key = None if stage is None else _key_of(session, stage)
+    define(session, pipeline)
+    key = None if stage is None else key_of(session, stage)
     customers = "".join(f"AND {condition}" for condition in of_customers(session.scope))
     session.run(STANDING.format(of_customers=customers), {"pipeline": pipeline})
     return key
-
-
-def _key_of(session: Session[OfSales], stage: str) -> str:
-    """The key of a stage that a pipeline once had, or a deal stood in, by its key or a name."""
-    known: dict[str, str] = {row["named"]: row["stage"] for row in session.rows(NAMED_STAGES)}
-    if stage not in known:
-        raise Unanswerable("stage", f"must be one of {', '.join(sorted(known))}")
-    return known[stage]
 
 
 def closings(session: Session[OfSales], asked: AskClosings) -> list[ClosedGroup]:

@@ -32,8 +32,9 @@ from analytics.fitting import (
 )
 from events.values import Money, StoredMoney
 from projections.asking.clocks import Unanswerable
-from projections.asking.listing import Day, Paged
+from projections.asking.listing import Paged
 from projections.asking.money import money
+from projections.asking.parameters import Day
 from projections.asking.shape import Shape
 
 WEEK = 7

@@ -14,8 +14,9 @@ from analytics.facts.scope import OfPurchases
 from analytics.figure import Chart, Figure
 from analytics.rfm import NOWHERE, SEGMENTS_OF, AskScores, Scoring, ScoringHead, score, scoring_head
 from projections.asking.clocks import Unanswerable
-from projections.asking.listing import Paged, Word
+from projections.asking.listing import Paged
 from projections.asking.pages import closed, opened
+from projections.asking.parameters import Word
 from projections.asking.shape import Shape
 
 

@@ -12,6 +12,7 @@ from events.values import EARLIEST
 from projections import (
     customers,
     funnel,
+    interactions,
     leads,
     opportunities,
     orders,
@@ -45,6 +46,7 @@ SEARCH_PATH = ", ".join(model.schema for model in MODELS)
 QUESTIONS: tuple[Question[Any, Any], ...] = (
     *customers.QUESTIONS,
     *timeline.QUESTIONS,
+    *interactions.QUESTIONS,
     *leads.QUESTIONS,
     *opportunities.QUESTIONS,
     *funnel.QUESTIONS,

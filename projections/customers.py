@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
@@ -33,22 +32,11 @@ from events.customer import (
 from events.envelope import Recorded
 from events.values import StoredMoney
 from projections.asking.clocks import Moment
-from projections.asking.listing import (
-    By,
-    Counted,
-    Ids,
-    Listed,
-    Listing,
-    Time,
-    Where,
-    Word,
-    containing,
-    each,
-)
-from projections.asking.rows import send
+from projections.asking.listing import By, Counted, Listing, Where
+from projections.asking.parameters import Ids, Time, Word, containing, each
 from projections.asking.shape import Shape
 from projections.engine.model import ReadModel
-from projections.engine.tables import Connection, Row, Rows, Table
+from projections.engine.tables import Row, Rows, Table
 from projections.facts.customers import AccountFact, facts
 
 
@@ -299,71 +287,12 @@ class CustomerShape(Shape):
     changed_at: datetime | None
 
 
-class ContactShape(Shape):
-    """A contact person of the customer."""
-
-    id: UUID
-    name: str | None
-    email: str | None
-    phone: str | None
-    title: str | None
-    role: str | None
-    added_at: datetime | None
-
-
-class OwnerShape(Shape):
-    """From when on a rep, or nobody, owned the customer."""
-
-    owner: str | None
-    since: datetime
-    actor: str
-    reason: str | None
-
-
-class InteractionShape(Shape):
-    """An interaction with the customer: a call, a mail, a meeting."""
-
-    version: int
-    occurred_at: datetime
-    actor: str
-    channel: str
-    summary: str
-    contact_id: UUID | None
-    inbound: bool
-    minutes: int | None
-
-
-class Card(CustomerShape):
-    """A customer's record with contacts, owners and the latest interactions."""
-
-    contacts: list[ContactShape]
-    owners: list[OwnerShape]
-    interactions: list[InteractionShape] = Field(description="The latest 50.")
-
-
 SELECT = """
 SELECT customer_id AS id, version, name, kind, owner, email, phone, address, note, industry, region,
        website, source, parent, founded, employees, annual_revenue,
        annual_revenue_currency AS "annual_revenue.currency", tags, registered_at, last_contact_at,
        changed_at
   FROM customers WHERE registered_at IS NOT NULL
-"""
-CONTACTS_OF = """
-SELECT contact_id AS id, name, email, phone, title, role, added_at FROM contacts
- WHERE customer_id = %(id)s AND removed_at IS NULL ORDER BY version
-"""
-OWNERS_OF = """
-SELECT owner, occurred_at AS since, actor, reason FROM account_facts
- WHERE customer_id = %(id)s AND (owner IS NOT NULL OR kind = 'released') ORDER BY version
-"""
-INTERACTIONS_WITH = """
-SELECT version, occurred_at, actor, channel, summary, contact_id, inbound, minutes FROM interactions
- WHERE customer_id = %(id)s ORDER BY occurred_at DESC, version DESC LIMIT 50
-"""
-ACROSS = """
-SELECT i.version, i.occurred_at, i.actor, i.channel, i.summary, i.contact_id, i.inbound, i.minutes,
-       i.customer_id AS "customer.id", c.name AS "customer.name", i.position
-  FROM interactions i LEFT JOIN customers c USING (customer_id) WHERE true
 """
 PAST_NAME = """
 coalesce(
@@ -389,22 +318,6 @@ def name_at(when: Moment, alias: str) -> str:
     return PAST_NAME.format(alias=alias, facts=when.counts("n"), known=known.counts("n"))
 
 
-def send_card(conn: Connection, customer_id: UUID) -> Callable[[], Card | None]:
-    """Ask for a customer's record with contacts, owners and the latest interactions, or None."""
-    of = {"id": customer_id}
-    record = send(conn, CustomerShape, f"{SELECT} AND customer_id = %(id)s", of)
-    contacts = send(conn, ContactShape, CONTACTS_OF, of)
-    owners = send(conn, OwnerShape, OWNERS_OF, of)
-    interactions = send(conn, InteractionShape, INTERACTIONS_WITH, of)
-
-    def card() -> Card | None:
-        for found in record():
-            return Card.of(found, contacts=contacts(), owners=owners(), interactions=interactions())
-        return None
-
-    return card
-
-
 LIST = Listing(
     path="/customers",
     name="list_customers",
@@ -418,34 +331,4 @@ LIST = Listing(
 )
 
 
-class AskInteractions(Listed):
-    """What may be asked of interactions across customers."""
-
-    customer_id: Annotated[UUID | None, Where("i.customer_id = %(customer_id)s")] = None
-    rep: Annotated[Word, Where("i.actor = %(rep)s")] = None
-    channel: Annotated[Word, Where("i.channel = %(channel)s")] = None
-    inbound: Annotated[bool | None, Where("i.inbound = %(inbound)s")] = None
-    occurred_from: Annotated[Time, Where("i.occurred_at >= %(occurred_from)s")] = None
-    occurred_to: Annotated[Time, Where("i.occurred_at < %(occurred_to)s")] = None
-
-
-class InteractionOf(InteractionShape):
-    """An interaction, and the customer that it was with."""
-
-    customer: CustomerRef
-    position: int
-
-
-INTERACTIONS_LIST = Listing(
-    path="/interactions",
-    name="list_interactions",
-    tag="customers",
-    says="Interactions with all customers, the latest first.",
-    asks=AskInteractions,
-    shape=InteractionOf,
-    needs=(MODEL,),
-    select=lambda _: ACROSS,
-    order=(By("i.occurred_at"), By("i.position")),
-    is_descending=True,
-)
-QUESTIONS = (LIST.question(), INTERACTIONS_LIST.question())
+QUESTIONS = (LIST.question(),)

@@ -9,8 +9,9 @@ from typing import Annotated
 from events.values import AsWritten, StageKind, StoredMoney
 from projections import opportunities, settings
 from projections.asking.clocks import Unanswerable
-from projections.asking.listing import AskedAt, Question, Where, Word, chosen
+from projections.asking.listing import AskedAt, Question, Where, chosen
 from projections.asking.money import money
+from projections.asking.parameters import Word
 from projections.asking.rows import fetch
 from projections.asking.shape import HeadAt, Shape
 from projections.asking.view import View

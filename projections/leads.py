@@ -23,18 +23,8 @@ from events.lead import (
     LeadReturned,
 )
 from events.values import StoredMoney
-from projections.asking.listing import (
-    Asked,
-    By,
-    Counted,
-    Ids,
-    Listing,
-    Question,
-    Time,
-    Where,
-    Word,
-    each,
-)
+from projections.asking.listing import Asked, By, Counted, Listing, Question, Where
+from projections.asking.parameters import Ids, Time, Word, each
 from projections.asking.rows import fetch, send
 from projections.asking.shape import Head, Shape
 from projections.asking.view import View

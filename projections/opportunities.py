@@ -25,21 +25,8 @@ from events.opportunity import (
 )
 from events.values import AsWritten, StageKind, StoredMoney
 from projections import customers, settings
-from projections.asking.listing import (
-    Amount,
-    Asked,
-    By,
-    Counted,
-    Day,
-    Days,
-    Ids,
-    Listing,
-    Question,
-    Time,
-    Where,
-    Word,
-    each,
-)
+from projections.asking.listing import Asked, By, Counted, Listing, Question, Where
+from projections.asking.parameters import Amount, Day, Days, Ids, Time, Word, each
 from projections.asking.rows import fetch
 from projections.asking.shape import Head, Shape
 from projections.asking.view import View

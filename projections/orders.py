@@ -15,20 +15,9 @@ from events.order import OrderEvent, OrderPlaced
 from events.values import StoredMoney
 from projections import accounts, customers, payments
 from projections.asking.clocks import Moment
-from projections.asking.listing import (
-    Amount,
-    AskedAt,
-    By,
-    Ids,
-    ListedAt,
-    Listing,
-    Question,
-    Time,
-    Where,
-    Word,
-    each,
-)
+from projections.asking.listing import AskedAt, By, ListedAt, Listing, Question, Where
 from projections.asking.money import Balance, balance, money
+from projections.asking.parameters import Amount, Ids, Time, Word, each
 from projections.asking.rows import fetch
 from projections.asking.shape import HeadAt, Shape
 from projections.asking.view import View

@@ -22,20 +22,9 @@ from events.payment import (
 )
 from events.values import StoredMoney
 from projections import customers
-from projections.asking.listing import (
-    Amount,
-    Asked,
-    By,
-    Counted,
-    Ids,
-    Listing,
-    Question,
-    Time,
-    Where,
-    Word,
-    each,
-)
+from projections.asking.listing import Asked, By, Counted, Listing, Question, Where
 from projections.asking.money import Balance
+from projections.asking.parameters import Amount, Ids, Time, Word, each
 from projections.asking.rows import fetch
 from projections.asking.shape import Head, Shape
 from projections.asking.view import View

@@ -15,20 +15,8 @@ from events.envelope import Recorded
 from events.values import StoredMoney
 from projections import customers
 from projections.asking.clocks import Moment
-from projections.asking.listing import (
-    AskedAt,
-    By,
-    Day,
-    Ids,
-    ListedAt,
-    Listing,
-    Question,
-    Time,
-    Where,
-    Word,
-    chosen,
-    each,
-)
+from projections.asking.listing import AskedAt, By, ListedAt, Listing, Question, Where, chosen
+from projections.asking.parameters import Day, Ids, Time, Word, each
 from projections.asking.rows import fetch
 from projections.asking.shape import HeadAt, Shape
 from projections.asking.view import View

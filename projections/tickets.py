@@ -13,19 +13,8 @@ from events.envelope import Recorded
 from events.ticket import TicketCustomerIdentified, TicketEvent, TicketOpened
 from projections import customers
 from projections.asking.clocks import Moment
-from projections.asking.listing import (
-    AskedAt,
-    By,
-    Days,
-    Ids,
-    ListedAt,
-    Listing,
-    Question,
-    Time,
-    Where,
-    Word,
-    each,
-)
+from projections.asking.listing import AskedAt, By, ListedAt, Listing, Question, Where
+from projections.asking.parameters import Days, Ids, Time, Word, each
 from projections.asking.rows import fetch
 from projections.asking.shape import HeadAt, Shape
 from projections.asking.view import View

@@ -14,7 +14,8 @@ from events.opportunity import CustomerIdentified, OpportunityEvent, Opportunity
 from events.order import OrderEvent, OrderPlaced
 from events.payment import CreditNoteIssued, PaymentEvent, PaymentReceived
 from events.ticket import TicketCustomerIdentified, TicketEvent, TicketOpened
-from projections.asking.listing import By, Listed, Listing, Time, Where, Word
+from projections.asking.listing import By, Listed, Listing, Where
+from projections.asking.parameters import Time, Word
 from projections.asking.shape import Shape
 from projections.engine.model import ReadModel
 from projections.engine.tables import Connection, Row, Rows, Table

@@ -11,7 +11,6 @@ from pydantic import Field
 
 from events.ledger.keys import Keyring
 from projections import (
-    customers,
     leads,
     opportunities,
     orders,
@@ -28,8 +27,8 @@ from projections.asking.pages import MAX_LIMIT
 from projections.asking.past import past
 from projections.asking.shape import HeadAt
 from projections.asking.view import View
+from projections.card import Card, send_card
 from projections.catalog import MODELS
-from projections.customers import Card
 from projections.leads import LeadShape
 from projections.opportunities import OpportunityShape
 from projections.orders import OrderShape
@@ -113,7 +112,7 @@ def _whole(
     conn, present = view.conn, _present(view.when)
     its = {"customer_id": customer_id, "limit": MAX_LIMIT}
     with conn.pipeline():
-        card = customers.send_card(conn, customer_id)
+        card = send_card(conn, customer_id)
         deals = opportunities.LIST.send(conn, present, opportunities.AskOpportunities(**its))
         its_quotes = quotes.send_of_customer(conn, customer_id)
         its_promises = promises.LIST.send(conn, present, promises.AskPromises(**its))

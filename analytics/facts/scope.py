@@ -9,7 +9,8 @@ from pydantic import BaseModel, Field, create_model
 
 from events.currencies import COINS
 from projections.asking.clocks import Unanswerable
-from projections.asking.listing import AskedAt, Day, Paged, Word
+from projections.asking.listing import AskedAt, Paged
+from projections.asking.parameters import Day, Word
 from projections.asking.shape import Shape
 
 Basis = Literal["ordered", "received", "net"]

@@ -6,20 +6,15 @@ declarations (``read_api.listing``).
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from functools import lru_cache
-from types import NoneType
-from typing import Annotated, Any, Generic, NamedTuple, TypeVar, get_args
+from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Field
 
-from events import values
-from events.values import Instant
+from projections.asking.checks import NOW, faults_of_filters, faults_of_order
 from projections.asking.clocks import Moment
 from projections.asking.pages import LIMIT, MAX_LIMIT, closed, opened
 from projections.asking.rows import columns_of, maker, plain
@@ -40,49 +35,6 @@ class Where:
 
     sql: str
     value: Callable[[Any], Any] | None = None
-
-
-Word = Annotated[
-    str | None,
-    Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$"),
-    BeforeValidator(values.tidied),
-]
-Amount = Annotated[Decimal | None, Field(ge=0, lt=10**18, max_digits=24, decimal_places=6)]
-Days = Annotated[int | None, Field(ge=0, le=36_600)]
-Time = Instant | None
-Day = values.Day | None
-NOW = Moment(None, None, values.EARLIEST, values.EARLIEST.date())
-"""A moment at which everything counts, for SQL that is looked at and not run."""
-CLOCKS = frozenset(NOW.values)
-"""Values of the moment, which every query may take."""
-PLACEHOLDER = re.compile(r"%\((\w+)\)s")
-UUID_TEXT = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
-UUIDS = f"{UUID_TEXT}(,{UUID_TEXT}){{0,99}}"
-
-
-def _uuids(text: str) -> str:
-    if not re.fullmatch(UUIDS, text):
-        raise PydanticCustomError("ids", "must be 1 to 100 ids with commas between them")
-    return text
-
-
-Ids = Annotated[
-    Annotated[
-        str, AfterValidator(_uuids), WithJsonSchema({"type": "string", "pattern": f"^{UUIDS}$"})
-    ]
-    | None,
-    Field(description="Only these, with commas between them; at most a hundred."),
-]
-
-
-def each(ids: str) -> list[UUID]:
-    """The ids that a text names."""
-    return [UUID(one) for one in ids.split(",")]
-
-
-def containing(text: str) -> str:
-    """A pattern of LIKE that finds any part of a text."""
-    return "%" + re.sub(r"([\\%_])", r"\\\1", text) + "%"
 
 
 class Asked(BaseModel):
@@ -313,35 +265,13 @@ class Listing(Generic[L, S]):
 
     def __post_init__(self) -> None:
         """Refuse an order that would lose rows, and filters whose SQL takes unknown values."""
-        faults = [*self._faults_of_order(), *self._faults_of_filters()]
+        select, wheres = self.select(NOW), _wheres(self.asks)
+        faults = [
+            *faults_of_order(self.name, self.shape, self.order, select),
+            *faults_of_filters(self.name, {name: where.sql for name, where in wheres.items()}),
+        ]
         if faults:
             raise TypeError("\n".join(faults))
-
-    def _faults_of_order(self) -> Iterator[str]:
-        for by in self.order:
-            field = self.shape.model_fields.get(by.name)
-            if field is None and by.kind is None:
-                yield (
-                    f"{self.name} is ordered by {by.name}, which is no field of "
-                    f"{self.shape.__name__}: give By the name of the column and, if no field shows "
-                    f"it, its type, as in By({by.sql!r}, {by.name!r}, kind=datetime)."
-                )
-            is_said = f"{by.sql} IS NOT NULL" in self.select(NOW)
-            if field is not None and NoneType in get_args(field.annotation) and not is_said:
-                yield (
-                    f"{self.name} is ordered by {by.name}, which may be null, and pages lose rows "
-                    f"without one: write {by.sql} IS NOT NULL into the query's WHERE where there "
-                    f"are none, or order by coalesce({by.sql}, …), a column of the query's."
-                )
-
-    def _faults_of_filters(self) -> Iterator[str]:
-        for name, where in _wheres(self.asks).items():
-            strange = sorted({*PLACEHOLDER.findall(where.sql)} - {name, "id", *CLOCKS})
-            if strange:
-                yield (
-                    f"The filter {name} of {self.name} takes %({strange[0]})s, which nobody gives: "
-                    f"its value is %({name})s."
-                )
 
     @property
     def _has_clocks(self) -> bool:

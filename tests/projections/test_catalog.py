@@ -13,7 +13,8 @@ import pytest
 import projections
 from events.lead import LeadEvent
 from projections import customers, leads, tickets
-from projections.asking.listing import By, Listed, Listing, Question, Where, Word
+from projections.asking.listing import By, Listed, Listing, Question, Where
+from projections.asking.parameters import Word
 from projections.catalog import MODELS, QUESTIONS, check
 from projections.engine.model import ReadModel
 from projections.engine.tables import Row, Sums, Table
