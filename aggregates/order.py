@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from enum import StrEnum
 from typing import assert_never
@@ -21,6 +22,7 @@ from events.order import (
     OrderResolved,
     OrderShipped,
     PaymentsPlanned,
+    ReturnedLine,
 )
 from events.values import LARGEST, Money
 
@@ -77,6 +79,24 @@ class ReturnTooLarge(Refused):
     fields = ("amount",)
 
 
+class OrderLineUnknown(Refused):
+    """The order has no line with this number; they are numbered from 1 as they were ordered."""
+
+    fields = ("lines",)
+
+
+class ProductNotOrdered(Refused):
+    """No line of the order is of this product."""
+
+    fields = ("product",)
+
+
+class ReturnedMoreThanOrdered(Refused):
+    """More of a line is returned than was ordered and is not returned yet."""
+
+    fields = ("lines",)
+
+
 class Status(StrEnum):
     """How far an order has come."""
 
@@ -97,6 +117,8 @@ class Order:
         shipped, completed: whether it ever was, whatever was disputed since.
         ordered: the amount it was placed with and that of the lines added since.
         returned: what of it was given back.
+        lines: in the order of their numbers, from 1.
+        back: by number of a line, how much of it came back.
     """
 
     status: Status = Status.PLACED
@@ -106,6 +128,8 @@ class Order:
     currency: str = ""
     ordered: Decimal = NOTHING
     returned: Decimal = NOTHING
+    lines: tuple[PricedLine, ...] = ()
+    back: Mapping[int, Decimal] = field(default_factory=dict)
 
     @property
     def billed(self) -> Decimal:
@@ -200,22 +224,56 @@ class Order:
         self._refuse_if_closed()
         return [OrderCancelled(reason=reason, customer_id=self.customer_id)]
 
-    def return_goods(self, amount: Money, reason: str, product: str | None) -> list[OrderEvent]:
+    def return_goods(
+        self,
+        amount: Money | None,
+        reason: str,
+        product: str | None,
+        parts: Sequence[tuple[int, Decimal]],
+    ) -> list[OrderEvent]:
         """Record returned goods; their amount is not billed any more.
+
+        Args:
+            amount: what they come to; by default the returned shares of the lines' totals.
+            parts: numbers of lines, and how much of each came back.
 
         Raises:
             OrderIsCancelled: when it was called off.
+            OrderLineUnknown: when it has no such line.
+            ReturnedMoreThanOrdered: when more of a line would be back than was ordered.
+            ProductNotOrdered: when it has lines, and none is of the product.
             CurrencyDiffers: when the order is in another currency.
             ReturnTooLarge: when more would be given back than is billed.
         """
         self._refuse_if_cancelled()
+        worth, back = NOTHING, dict(self.back)
+        for number, quantity in parts:
+            if not 0 < number <= len(self.lines):
+                raise OrderLineUnknown
+            line, before = self.lines[number - 1], back.get(number, NOTHING)
+            back[number] = before + quantity
+            if back[number] > line.quantity:
+                raise ReturnedMoreThanOrdered
+            # The difference of two rounded shares: all parts together come to the line's total.
+            worth += _share(line, back[number]) - _share(line, before)
+        if product is not None and self.lines and product not in {p.product for p in self.lines}:
+            raise ProductNotOrdered
+        if amount is None:
+            amount = Money(amount=worth, currency=self.currency)
         if self._same_currency(amount) > self.billed:
             raise ReturnTooLarge
-        return [
-            GoodsReturned(
-                amount=amount, reason=reason, product=product, customer_id=self.customer_id
-            )
-        ]
+        lines = tuple(
+            ReturnedLine(number=n, product=self.lines[n - 1].product, quantity=quantity)
+            for n, quantity in parts
+        )
+        returned = GoodsReturned(
+            amount=amount,
+            reason=reason,
+            product=product,
+            customer_id=self.customer_id,
+            lines=lines,
+        )
+        return [returned]
 
     def evolve(self, event: OrderEvent) -> Order:
         """The order after the event."""
@@ -225,9 +283,11 @@ class Order:
                     customer_id=event.customer_id,
                     currency=event.total.currency,
                     ordered=event.total.amount,
+                    lines=event.lines,
                 )
             case OrderLineAdded():
-                return replace(self, ordered=self.ordered + event.line.total.amount)
+                ordered = self.ordered + event.line.total.amount
+                return replace(self, ordered=ordered, lines=(*self.lines, event.line))
             case PaymentsPlanned():
                 return self
             case OrderShipped():
@@ -243,7 +303,10 @@ class Order:
             case OrderCancelled():
                 return replace(self, status=Status.CANCELLED)
             case GoodsReturned():
-                return replace(self, returned=self.returned + event.amount.amount)
+                back = dict(self.back)
+                for line in event.lines:
+                    back[line.number] = back.get(line.number, NOTHING) + line.quantity
+                return replace(self, returned=self.returned + event.amount.amount, back=back)
             case _:
                 assert_never(event)
 
@@ -260,3 +323,8 @@ class Order:
         self._refuse_if_cancelled()
         if self.completed:
             raise OrderIsComplete
+
+
+def _share(line: PricedLine, quantity: Decimal) -> Decimal:
+    """What so much of a line comes to, rounded half up to the currency's smallest coin."""
+    return line.total.times(quantity / line.quantity).amount if quantity else NOTHING

@@ -12,14 +12,17 @@ from aggregates.order import (
     OrderInOrder,
     OrderIsCancelled,
     OrderIsComplete,
+    OrderLineUnknown,
     OrderOnHold,
     PlanDoesNotAddUp,
+    ProductNotOrdered,
+    ReturnedMoreThanOrdered,
     ReturnTooLarge,
 )
 from commands.base import Command, Context, Records, Reference
 from commands.lines import AskedLine, priced
 from events.order import Instalment, OrderEvent, OrderPlaced
-from events.values import ActorId, Day, Line, Money, Text
+from events.values import ActorId, Day, Line, Money, Quantity, Text
 
 
 class PlaceOrder(Command[Order, OrderEvent]):
@@ -163,14 +166,41 @@ class CancelOrder(Command[Order, OrderEvent]):
         return order.cancel(self.reason)
 
 
+class ReturnedPart(BaseModel):
+    """How much of a line comes back; lines are numbered from 1 as they were ordered."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    line: Annotated[int, Field(ge=1, le=100_000, strict=True)]
+    quantity: Quantity
+
+
 class ReturnGoods(Command[Order, OrderEvent]):
-    """Record returned goods; their amount is not billed any more."""
+    """Record returned goods; their amount is not billed any more.
 
-    rules = (CurrencyDiffers, OrderIsCancelled, ReturnTooLarge)
+    With lines it is by default their share of what these came to.
+    """
 
-    amount: Money
+    rules = (
+        CurrencyDiffers,
+        OrderIsCancelled,
+        OrderLineUnknown,
+        ProductNotOrdered,
+        ReturnTooLarge,
+        ReturnedMoreThanOrdered,
+    )
+
+    amount: Money | None = None
     reason: Line
     product: Line | None = None
+    lines: Annotated[tuple[ReturnedPart, ...], Field(max_length=500)] = ()
+
+    @model_validator(mode="after")
+    def _says_how_much(self) -> Self:
+        if self.amount is None and not self.lines:
+            raise ValueError("must hold an amount, or lines with their quantities")
+        return self
 
     def decide(self, order: Order, context: Context, /) -> list[OrderEvent]:
-        return order.return_goods(self.amount, self.reason, self.product)
+        parts = [(part.line, part.quantity) for part in self.lines]
+        return order.return_goods(self.amount, self.reason, self.product, parts)

@@ -8,7 +8,14 @@ from pydantic import BaseModel, ConfigDict
 
 from events.base import Event
 from events.lines import PricedLine
-from events.values import CustomersSince2, CustomersText, CustomersTextOrNone, StoredMoney
+from events.values import (
+    AsWritten,
+    CustomersSince2,
+    CustomersText,
+    CustomersTextOrNone,
+    Quantity,
+    StoredMoney,
+)
 
 
 class Instalment(BaseModel):
@@ -83,13 +90,24 @@ class OrderCancelled(Event, type="order.cancelled"):
     customer_id: UUID | None = None
 
 
-class GoodsReturned(Event, type="order.goods-returned"):
+class ReturnedLine(BaseModel):
+    """How much of an order's line came back; lines are numbered from 1 as they were ordered."""
+
+    model_config = ConfigDict(frozen=True)
+
+    number: int
+    product: str
+    quantity: Annotated[Quantity, AsWritten()]
+
+
+class GoodsReturned(Event, type="order.goods-returned", version=2):
     """The customer returned goods; their amount is not billed any more."""
 
     amount: StoredMoney
     reason: CustomersText
     product: str | None = None
     customer_id: UUID | None = None
+    lines: tuple[ReturnedLine, ...] = ()
 
 
 OrderEvent = (

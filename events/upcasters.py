@@ -21,12 +21,17 @@ def _sealed_from_then_on(payload: Payload) -> Payload:
     return payload
 
 
+def _of_no_line_in_particular(payload: Payload) -> Payload:
+    return payload
+
+
 def _a_stage_was_known_by_its_name(payload: Payload) -> Payload:
     return {**payload, "stages": [{"key": one["name"], **one} for one in payload["stages"]]}
 
 
 UPCASTERS: dict[tuple[str, int], Callable[[Payload], Payload]] = {
     ("lead.converted", 1): _every_conversion_opened_a_deal,
+    ("order.goods-returned", 1): _of_no_line_in_particular,
     ("company.pipeline-defined", 1): _a_stage_was_known_by_its_name,
     **{
         (name, 1): _sealed_from_then_on

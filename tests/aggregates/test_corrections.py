@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -11,10 +12,18 @@ from pydantic import ValidationError
 from aggregates.customer import ContactUnknown
 from aggregates.lead import LeadClosed, LeadNotDisqualified, LeadNotQualified
 from aggregates.opportunity import OpportunityClosed
+from aggregates.order import (
+    OrderLineUnknown,
+    ProductNotOrdered,
+    ReturnedMoreThanOrdered,
+    ReturnTooLarge,
+)
 from aggregates.ticket import TicketHasCustomer
 from commands.customer import ChangeContact, LogInteraction, RemoveContact
 from commands.lead import ChangeLeadDetails, ConvertLead, HandOverLead, QualifyLead, ReopenLead
+from commands.lines import AskedLine, priced
 from commands.opportunity import ChangeOpportunityDetails, HandOverOpportunity
+from commands.order import ReturnedPart, ReturnGoods
 from commands.ticket import IdentifyTicketCustomer
 from events.customer import ContactAdded, ContactChanged, ContactRemoved, CustomerRegistered
 from events.lead import (
@@ -32,6 +41,7 @@ from events.opportunity import (
     OpportunityLost,
     OpportunityOpened,
 )
+from events.order import GoodsReturned, OrderLineAdded, OrderPlaced, ReturnedLine
 from events.ticket import TicketCustomerIdentified, TicketOpened
 from tests.aggregates.scenario import eur, given
 
@@ -121,3 +131,66 @@ def test_a_ticket_gets_its_customer_later_and_keeps_it() -> None:
 def test_a_change_of_nothing_is_refused(command: Any, given_alone: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match="at least one detail"):
         command(**given_alone)
+
+
+def line(product: str, quantity: str, price: str) -> AskedLine:
+    return AskedLine(product=product, quantity=Decimal(quantity), unit_price=eur(price))
+
+
+def ordered(*lines: AskedLine) -> OrderPlaced:
+    found, total = priced(lines)
+    return OrderPlaced(customer_id=ANN, owner="ada", total=total, lines=found)
+
+
+def returned(*parts: tuple[int, str], amount: str | None = None, **more: Any) -> ReturnGoods:
+    given_parts = tuple(ReturnedPart(line=n, quantity=Decimal(q)) for n, q in parts)
+    worth = None if amount is None else eur(amount)
+    return ReturnGoods(reason="torn", lines=given_parts, amount=worth, **more)
+
+
+def test_returned_pieces_come_to_their_share_and_all_of_them_to_the_whole_line() -> None:
+    """3 x 3.35 less a third: 6.70; its thirds are 2.23, 2.24 and 2.23."""
+    discounted = AskedLine(
+        product="Loom", quantity=Decimal(3), unit_price=eur("3.35"), discount=Decimal("33.33")
+    )
+    history: list[Any] = [ordered(discounted, line("Yarn", "2.5", "4"))]
+    for amount in ("2.23", "2.24", "2.23"):
+        back = ReturnedLine(number=1, product="Loom", quantity=Decimal(1))
+        event = GoodsReturned(amount=eur(amount), reason="torn", customer_id=ANN, lines=(back,))
+        given(*history).when(returned((1, "1"))).then(event)
+        history.append(event)
+    given(*history).when(returned((1, "0.001"))).refused(ReturnedMoreThanOrdered)
+    given(*history).when(returned((2, "2.5"))).then(
+        GoodsReturned(
+            amount=eur("10.00"),
+            reason="torn",
+            customer_id=ANN,
+            lines=(ReturnedLine(number=2, product="Yarn", quantity=Decimal("2.5")),),
+        )
+    )
+
+
+def test_goods_that_were_never_ordered_or_more_than_were_are_not_returned() -> None:
+    history = [
+        ordered(line("Loom", "2", "10")),
+        OrderLineAdded(line=line("Yarn", "1", "5").priced()),
+    ]
+    given(*history).when(returned((3, "1"))).refused(OrderLineUnknown)
+    given(*history).when(returned((1, "1"), (1, "1.5"))).refused(ReturnedMoreThanOrdered)
+    given(*history).when(returned((2, "1"), amount="4", product="Yarn")).then(
+        GoodsReturned(
+            amount=eur("4"),
+            reason="torn",
+            product="Yarn",
+            customer_id=ANN,
+            lines=(ReturnedLine(number=2, product="Yarn", quantity=Decimal(1)),),
+        )
+    )
+    given(*history).when(returned(amount="4", product="Silk")).refused(ProductNotOrdered)
+    given(*history).when(returned((1, "2"), amount="26")).refused(ReturnTooLarge)
+    whole = OrderPlaced(customer_id=ANN, owner="ada", total=eur("9"))
+    given(whole).when(returned(amount="4", product="Silk")).then(
+        GoodsReturned(amount=eur("4"), reason="torn", product="Silk", customer_id=ANN)
+    )
+    with pytest.raises(ValidationError, match="an amount, or lines"):
+        returned()

@@ -65,7 +65,10 @@ POOL: dict[str, list[Any]] = {
     "pipeline": ["sales", "nonsense"],
     "stage": ["discovery", "proposal", "won", "nonsense"],
     "line": [_line("10"), _line("10", "USD"), _line(NEARLY_TOO_LARGE)],
-    "lines": [[_line("10")], [_line(NEARLY_TOO_LARGE)]],
+    "lines": [
+        *([_line("10")], [_line(NEARLY_TOO_LARGE)]),
+        *([{"line": 1, "quantity": "1"}], [{"line": 9, "quantity": "1"}]),
+    ],
     "instalments": [
         [{"due": "2026-05-01", "amount": _money("10")}],
         [{"due": "2026-05-01", "amount": _money("10", "USD")}],
