@@ -20,6 +20,7 @@ from events.customer import (
     CustomerUntagged,
     InteractionLogged,
     PromiseBroken,
+    PromiseHandedOver,
     PromiseKept,
     PromiseMade,
     PromiseWithdrawn,
@@ -80,12 +81,14 @@ class Customer:
 
     Attributes:
         promises: by id, whether each is still open.
+        answers: by id of a promise, who answers for it.
     """
 
     owner: str | None = None
     tags: frozenset[str] = frozenset()
     contacts: frozenset[UUID] = frozenset()
     promises: Mapping[UUID, bool] = field(default_factory=dict)
+    answers: Mapping[UUID, str] = field(default_factory=dict)
 
     def register(self, details: CustomerRegistered) -> list[CustomerEvent]:
         """Register the customer."""
@@ -186,6 +189,25 @@ class Customer:
         self._know(promise.contact_id)
         return [promise]
 
+    def hand_over_promise(
+        self, promise_id: UUID, owner: str, reason: str | None
+    ) -> list[CustomerEvent]:
+        """Hand the promise over to somebody else; nothing happens when it is theirs already.
+
+        Raises:
+            PromiseUnknown: when it was never made.
+            PromiseSettled: when it is not open any more.
+        """
+        self._refuse_unless_open(promise_id)
+        before = self.answers[promise_id]
+        if before == owner:
+            return []
+        return [
+            PromiseHandedOver(
+                promise_id=promise_id, previous_owner=before, owner=owner, reason=reason
+            )
+        ]
+
     def keep_promise(self, promise_id: UUID, note: str | None) -> list[CustomerEvent]:
         """Mark the promise as kept.
 
@@ -230,7 +252,13 @@ class Customer:
             case ContactAdded():
                 return replace(self, contacts=self.contacts | {event.contact_id})
             case PromiseMade():
-                return replace(self, promises={**self.promises, event.promise_id: True})
+                return replace(
+                    self,
+                    promises={**self.promises, event.promise_id: True},
+                    answers={**self.answers, event.promise_id: event.promised_by},
+                )
+            case PromiseHandedOver():
+                return replace(self, answers={**self.answers, event.promise_id: event.owner})
             case PromiseKept() | PromiseBroken() | PromiseWithdrawn():
                 return replace(self, promises={**self.promises, event.promise_id: False})
             case ContactRemoved():

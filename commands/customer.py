@@ -260,6 +260,19 @@ class MakePromise(Command[Customer, CustomerEvent]):
         )
 
 
+class HandOverPromise(Command[Customer, CustomerEvent]):
+    """Hand a promise over to somebody else; who made it stays on record."""
+
+    rules = (PromiseSettled, PromiseUnknown)
+
+    promise_id: UUID
+    owner: ActorId
+    reason: Line | None = None
+
+    def decide(self, customer: Customer, context: Context, /) -> list[CustomerEvent]:
+        return customer.hand_over_promise(self.promise_id, self.owner, self.reason)
+
+
 class KeepPromise(Command[Customer, CustomerEvent]):
     """Mark a promise as kept."""
 

@@ -152,6 +152,15 @@ class PromiseMade(Event, type="customer.promise-made", version=2):
     contact_id: UUID | None = None
 
 
+class PromiseHandedOver(Event, type="customer.promise-handed-over"):
+    """Somebody else answers for the promise from now on; who made it stays on record."""
+
+    promise_id: UUID
+    previous_owner: str
+    owner: str
+    reason: PersonalTextOrNone = None
+
+
 class PromiseKept(Event, type="customer.promise-kept"):
     """The promise was kept."""
 
@@ -186,6 +195,7 @@ CustomerEvent = (
     | CustomerUntagged
     | InteractionLogged
     | PromiseMade
+    | PromiseHandedOver
     | PromiseKept
     | PromiseBroken
     | PromiseWithdrawn

@@ -25,6 +25,7 @@ from events.customer import (
     CustomerUntagged,
     InteractionLogged,
     PromiseBroken,
+    PromiseHandedOver,
     PromiseKept,
     PromiseMade,
     PromiseWithdrawn,
@@ -180,7 +181,13 @@ def apply(rows: Rows, recorded: Recorded) -> None:
                     event.minutes,
                 ),
             )
-        case PromiseMade() | PromiseKept() | PromiseBroken() | PromiseWithdrawn():
+        case (
+            PromiseMade()
+            | PromiseHandedOver()
+            | PromiseKept()
+            | PromiseBroken()
+            | PromiseWithdrawn()
+        ):
             pass
         case _:
             assert_never(event)

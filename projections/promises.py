@@ -10,7 +10,13 @@ from uuid import UUID
 
 from pydantic import Field
 
-from events.customer import PromiseBroken, PromiseKept, PromiseMade, PromiseWithdrawn
+from events.customer import (
+    PromiseBroken,
+    PromiseHandedOver,
+    PromiseKept,
+    PromiseMade,
+    PromiseWithdrawn,
+)
 from events.envelope import Recorded
 from events.values import StoredMoney
 from projections import customers
@@ -36,6 +42,7 @@ class PromiseRow(Row):
     made_position: int = 0
     status: str = "open"
     promised_by: str | None = None
+    owner: str | None = None
     recorded_by: str | None = None
     what: str | None = None
     due: date | None = None
@@ -61,6 +68,7 @@ class PromiseFact(Row):
     status: str = "open"
     actor: str | None = None
     note: str | None = None
+    owner: str | None = None
 
 
 PROMISES = Table(
@@ -73,7 +81,7 @@ FACTS = Table(
     "promise_facts", PromiseFact, key=("customer_id", "promise_id", "version"), facts=True
 )
 
-Events = PromiseMade | PromiseKept | PromiseBroken | PromiseWithdrawn
+Events = PromiseMade | PromiseHandedOver | PromiseKept | PromiseBroken | PromiseWithdrawn
 
 
 def apply(rows: Rows, recorded: Recorded) -> None:
@@ -85,12 +93,15 @@ def apply(rows: Rows, recorded: Recorded) -> None:
     match event:
         case PromiseMade():
             promise.promised_by, promise.recorded_by = event.promised_by, recorded.actor
+            promise.owner = event.promised_by
             promise.what, promise.due, promise.topic = event.what, event.due, event.topic
             promise.contact_id = event.contact_id
             promise.made_at, promise.made_position = recorded.occurred_at, recorded.position
             if event.amount is not None:
                 promise.amount, promise.currency = event.amount.amount, event.amount.currency
             status = "open"
+        case PromiseHandedOver():
+            status, note, promise.owner = "open", event.reason, event.owner
         case PromiseKept():
             status, note = "kept", event.note
         case PromiseBroken():
@@ -114,6 +125,7 @@ def apply(rows: Rows, recorded: Recorded) -> None:
             status,
             recorded.actor,
             note,
+            promise.owner,
         ),
     )
 
@@ -134,6 +146,7 @@ class AskPromises(ListedAt):
     ids: Annotated[Ids, Where("id = ANY (%(ids)s)", each)] = None
     customer_id: Annotated[UUID | None, Where('"customer.id" = %(customer_id)s')] = None
     promised_by: Annotated[Word, Where("promised_by = %(promised_by)s")] = None
+    owner: Annotated[Word, Where("owner = %(owner)s")] = None
     status: Annotated[Status | None, Where("status = %(status)s")] = None
     topic: Annotated[Word, Where("lower(topic) = lower(%(topic)s)")] = None
     overdue: Annotated[bool | None, Where("overdue = %(overdue)s")] = None
@@ -153,6 +166,7 @@ class PromiseShape(Shape):
     status: str = Field(examples=["open", "kept", "kept-late", "broken", "withdrawn"])
     overdue: bool
     promised_by: str | None
+    owner: str | None = Field(description="Who answers for it now.")
     recorded_by: str | None
     what: str | None
     due: date | None
@@ -171,9 +185,10 @@ class PromiseShape(Shape):
 LIVE = "SELECT * FROM promises WHERE made_position > 0"
 PAST = """
 SELECT p.customer_id, p.promise_id, f.version, p.position, p.made_position, f.status,
-       p.promised_by, p.recorded_by, p.what, p.due, p.topic, p.amount, p.currency, p.contact_id,
-       p.made_at, CASE WHEN f.status <> 'open' THEN f.occurred_at END AS settled_at,
-       CASE WHEN f.status <> 'open' THEN f.actor END AS settled_by, f.note
+       p.promised_by, f.owner, p.recorded_by, p.what, p.due, p.topic, p.amount, p.currency,
+       p.contact_id, p.made_at, CASE WHEN f.status <> 'open' THEN f.occurred_at END AS settled_at,
+       CASE WHEN f.status <> 'open' THEN f.actor END AS settled_by,
+       CASE WHEN f.status <> 'open' THEN f.note END AS note
   FROM promises p JOIN (
        SELECT DISTINCT ON (s.customer_id, s.promise_id) s.*
          FROM promise_facts s WHERE {facts}
@@ -189,8 +204,8 @@ SELECT * FROM (
            CASE WHEN p.status = 'kept' AND p.due < (p.settled_at AT TIME ZONE %(zone)s)::date
                 THEN 'kept-late' ELSE p.status END AS status,
            coalesce(p.status = 'open' AND p.due < %(today)s, false) AS overdue, p.promised_by,
-           p.recorded_by, p.what, p.due, p.topic, p.amount, p.currency, p.contact_id, p.made_at,
-           p.settled_at, p.settled_by, p.note, p.made_position,
+           p.owner, p.recorded_by, p.what, p.due, p.topic, p.amount, p.currency, p.contact_id,
+           p.made_at, p.settled_at, p.settled_by, p.note, p.made_position,
            ARRAY(
                SELECT q.promise_id FROM p q
                 WHERE q.customer_id = p.customer_id AND q.promise_id <> p.promise_id

@@ -57,6 +57,7 @@ def test_a_promise_is_told_with_all_that_was_said(company: World) -> None:
         "status": "open",
         "overdue": datetime.now(UTC).date().isoformat() > "2026-04-01",
         "promised_by": "bob",
+        "owner": "bob",
         "recorded_by": "ada",
         "what": "promise 0",
         "due": "2026-04-01",
@@ -241,3 +242,23 @@ def test_kept_after_its_due_day_is_kept_late_and_counts_as_not_kept_in_time(comp
     assert company.get("/promises/by-person", promised_by="bob")["items"] == []
     [row] = company.get("/promises/by-person", as_of="2026-03-02")["items"]
     assert (row["open"], row["kept_rate"]) == (6, None)
+
+
+def test_a_promise_is_handed_over_and_who_made_it_stays_on_record(company: World) -> None:
+    one = promise(company, 0, promised_by="ada")
+    handed = {"promise_id": one, "owner": "bob", "reason": "left us"}
+    company.do("customers/hand-over-promise", ANN, day("2026-03-10"), **handed)
+    now = found(company)[one]
+    assert (now["promised_by"], now["owner"], now["status"], now["note"]) == (
+        *("ada", "bob", "open", None),
+    )
+    assert company.differing() == []
+    for clocks in ({}, {"as_of": "2026-03-20"}):
+        assert set(found(company, owner="bob", **clocks)) == {one}
+        assert found(company, owner="ada", **clocks) == {}
+    assert found(company, as_of="2026-03-05")[one]["owner"] == "ada"
+    company.do("customers/hand-over-promise", ANN, **handed)
+    assert company.answer.body["events"] == []
+    company.do("customers/keep-promise", ANN, promise_id=one)
+    assert company.try_("customers/hand-over-promise", ANN, **{**handed, "owner": "eve"}) == 409
+    assert company.answer.body["rule"] == "PromiseSettled"
