@@ -45,6 +45,12 @@ class StageKeyTaken(Refused):
     fields = ("stages",)
 
 
+class StageKindFixed(Refused):
+    """A stage keeps its kind; give another key to a new one."""
+
+    fields = ("stages",)
+
+
 class LossReasonNotListed(Refused):
     """The company's list of loss reasons does not have this one."""
 
@@ -174,6 +180,7 @@ class Company:
 
         Raises:
             StageKeyTaken: when two stages would have one key.
+            StageKindFixed: when one would be of another kind than it is now.
         """
         known = self.pipelines.get(name)
         called = {stage.name: stage.key for stage in known.stages} if known else {}
@@ -183,6 +190,9 @@ class Company:
         )
         if len({stage.key for stage in keyed}) < len(keyed):
             raise StageKeyTaken
+        kinds = {stage.key: stage.kind for stage in known.stages} if known else {}
+        if any(kinds.get(stage.key, stage.kind) is not stage.kind for stage in keyed):
+            raise StageKindFixed
         if known is not None and known.stages == keyed:
             return []
         return [PipelineDefined(name=name, stages=keyed)]

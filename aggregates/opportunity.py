@@ -82,7 +82,12 @@ class Opportunity:
         return [changes]
 
     def hand_over(self, owner: str, reason: str | None) -> list[OpportunityEvent]:
-        """Hand the opportunity over to another rep; nothing happens when it is theirs already."""
+        """Hand the opportunity over to another rep; nothing happens when it is theirs already.
+
+        Raises:
+            OpportunityClosed: when it was won or lost; that stays whose it was.
+        """
+        self._refuse_if_closed()
         if self.owner == owner:
             return []
         return [

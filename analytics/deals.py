@@ -17,7 +17,7 @@ from analytics.facts.asking import Session, of_customers, settle_currency
 from analytics.facts.scope import OfSales
 from analytics.figure import Chart, Figure
 from analytics.grouping import DAY_MICROS, mean, month, quarter, spell
-from analytics.pipelines import define, key_of
+from analytics.pipelines import define, keys_of
 from analytics.purchases import ratio
 from events.values import StoredMoney
 from projections.asking.listing import Paged
@@ -85,7 +85,8 @@ SELECT * FROM (
            probability, amount * probability AS weighted
       FROM deal LEFT JOIN (SELECT pipeline, stage, name, probability FROM defined)
            USING (pipeline, stage)
-) WHERE fits(kind, $kind) AND fits(stage, $stage) AND fits(reason, $reason)
+) WHERE fits(kind, $kind) AND fits(reason, $reason)
+   AND ($stages IS NULL OR list_contains($stages, stage))
    AND ($idle IS NULL OR idle > $idle::BIGINT) AND in_window({day})
 """
 
@@ -177,20 +178,20 @@ class DealShape(Shape):
 
 def prepare(
     session: Session[OfSales], pipeline: str | None, stage: str | None = None
-) -> str | None:
+) -> list[str] | None:
     """Make ``deal``, ``definition`` and ``defined``, for the deals that the scope wants.
 
     Returns:
-        The key of the stage, which may be asked for by any name that it had.
+        The keys of the stage that is asked for, by its name or its key.
 
     Raises:
         Unanswerable: when the pipeline or the stage is unknown.
     """
     define(session, pipeline)
-    key = None if stage is None else key_of(session, stage)
+    keys = None if stage is None else keys_of(session, stage, pipeline)
     customers = "".join(f"AND {condition}" for condition in of_customers(session.scope))
     session.run(STANDING.format(of_customers=customers), {"pipeline": pipeline})
-    return key
+    return keys
 
 
 def closings(session: Session[OfSales], asked: AskClosings) -> list[ClosedGroup]:
@@ -269,12 +270,12 @@ def deals(session: Session[OfSales], asked: AskEach) -> tuple[list[DealShape], s
     that are expected to close in it; with ``idle_days`` those that nothing happened to for longer:
     open ones of them are stuck.
     """
-    stage = prepare(session, asked.pipeline, asked.stage)
+    stages = prepare(session, asked.pipeline, asked.stage)
     day = "expected_close" if asked.kind == "open" else "business_day(since)"
     values = {
         "now": micros(session),
         "kind": asked.kind,
-        "stage": stage,
+        "stages": stages,
         "reason": asked.reason,
         "idle": None if asked.idle_days is None else asked.idle_days * DAY_MICROS,
     }

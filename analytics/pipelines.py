@@ -36,12 +36,24 @@ QUALIFY row_number() OVER (
 """
 """Each stage that there ever was, as it was defined last by the moment; what was defined later
 alone, as it was defined first."""
-NAMED_STAGES = """
-SELECT stage AS named, stage, 0 AS rank FROM pipelines
-UNION SELECT stage, stage, 0 FROM deals WHERE stage IS NOT NULL
-UNION SELECT stage, stage, 0 FROM definition
-UNION SELECT name, stage, 1 FROM definition
-ORDER BY rank DESC
+KEYS = """
+WITH called AS (
+    SELECT stage, max(is_in_force) AS is_now FROM (
+        SELECT d.stage, d.name, d.pipeline, coalesce(f.is_in_force AND f.name = d.name, false)
+               AS is_in_force
+          FROM definition d LEFT JOIN defined f USING (pipeline, stage)
+    ) WHERE name = $stage AND fits(pipeline, $pipeline) GROUP BY stage
+), known AS (
+    SELECT stage FROM definition WHERE stage = $stage AND fits(pipeline, $pipeline)
+     UNION SELECT stage FROM deals WHERE stage = $stage
+)
+SELECT stage FROM called WHERE is_now OR NOT EXISTS (FROM called WHERE is_now)
+ UNION ALL
+SELECT stage FROM known WHERE NOT EXISTS (FROM called)
+"""
+NAMES = """
+SELECT name FROM definition UNION SELECT stage FROM definition
+ UNION SELECT stage FROM deals WHERE stage IS NOT NULL ORDER BY 1
 """
 
 
@@ -66,9 +78,17 @@ def define(session: Session[Any], pipeline: str | None) -> None:
         raise Unanswerable("pipeline", f"must be one of {', '.join(sorted(known))}")
 
 
-def key_of(session: Session[Any], stage: str) -> str:
-    """The key of a stage that a pipeline once had, or a deal stood in, by its key or a name."""
-    known: dict[str, str] = {row["named"]: row["stage"] for row in session.rows(NAMED_STAGES)}
-    if stage not in known:
-        raise Unanswerable("stage", f"must be one of {', '.join(sorted(known))}")
-    return known[stage]
+def keys_of(session: Session[Any], stage: str, pipeline: str | None) -> list[str]:
+    """The keys of the stages that are called so: of the pipeline, or of each that has such a one.
+
+    Where none is called so now, those that once were; where none ever was, the key itself.
+
+    Raises:
+        Unanswerable: when there never was such a stage.
+    """
+    values = {"stage": stage, "pipeline": pipeline}
+    found = sorted({row["stage"] for row in session.rows(KEYS, values)})
+    if not found:
+        names = ", ".join(row["name"] for row in session.rows(NAMES))
+        raise Unanswerable("stage", f"must be one of {names}")
+    return found

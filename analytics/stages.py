@@ -63,7 +63,7 @@ HAVING onward IS NOT NULL AND (bool_or(d.is_in_force) OR count(later.deal_id) > 
  ORDER BY d.pipeline, d.place, d.stage
 """
 ENTRANTS = """
-SELECT deal_id, pipeline, entered_at, took, is_ahead FROM later WHERE stage = $stage
+SELECT deal_id, pipeline, entered_at, took, is_ahead FROM later WHERE list_contains($stages, stage)
 """
 STAYS = """
 SELECT d.pipeline, d.stage, d.name,
@@ -83,7 +83,8 @@ HAVING bool_or(d.is_in_force) OR stays > 0 OR standing > 0
 SITTERS = """
 SELECT position, deal_id, pipeline, occurred_at AS entered_at, left_at,
        coalesce(epoch_us(left_at), $now::BIGINT) - epoch_us(occurred_at) AS stay
-  FROM entry WHERE stage = $stage AND (left_at IS NULL OR in_window(business_day(left_at)))
+  FROM entry
+ WHERE list_contains($stages, stage) AND (left_at IS NULL OR in_window(business_day(left_at)))
 """
 
 
@@ -145,15 +146,15 @@ class Stay(Shape):
 
 def _prepare(
     session: Session[OfSales], pipeline: str | None, stage: str | None = None
-) -> str | None:
+) -> list[str] | None:
     """Make ``deal``, ``entry`` and what ``prepare`` makes, for the deals that the scope wants.
 
     Raises:
         Unanswerable: when the pipeline or the stage is unknown.
     """
-    key = prepare(session, pipeline, stage)
+    keys = prepare(session, pipeline, stage)
     session.run(ENTRIES)
-    return key
+    return keys
 
 
 def conversion(session: Session[OfSales], asked: AskDeals) -> list[StageConversion]:
@@ -185,8 +186,8 @@ def entrants(session: Session[OfSales], asked: AskStage) -> tuple[list[Entrant],
 
     ``days`` to the next stage is None for those that did not enter it.
     """
-    stage = _prepare(session, asked.pipeline, asked.stage)
-    rows, more = session.page(ENTERED + ENTRANTS, "deal_id", asked, {"stage": stage})
+    stages = _prepare(session, asked.pipeline, asked.stage)
+    rows, more = session.page(ENTERED + ENTRANTS, "deal_id", asked, {"stages": stages})
     return [
         Entrant.of(
             id=UUID(row["deal_id"]),
@@ -205,8 +206,8 @@ def stays(session: Session[OfSales], asked: AskStage) -> tuple[list[Stay], str |
 
     Those that ended in the window, and those that have not ended, with the days up to now.
     """
-    stage = _prepare(session, asked.pipeline, asked.stage)
-    values = {"stage": stage, "now": micros(session)}
+    stages = _prepare(session, asked.pipeline, asked.stage)
+    values = {"stages": stages, "now": micros(session)}
     rows, more = session.page(SITTERS, "position", asked, values)
     return [
         Stay.of(

@@ -25,6 +25,7 @@ from pydantic import BaseModel, ConfigDict
 from aggregates.base import Refused
 from aggregates.company import Company
 from events.base import Event
+from events.company import ListName
 from events.envelope import Actor
 from events.values import Money
 
@@ -78,6 +79,17 @@ class Context:
     settings: Company
     fresh_id: Callable[[], UUID]
     keyed_hash: Callable[[str, UUID], str]
+
+    def check_listed(self, name: ListName, value: str | None) -> None:
+        """Refuse a value that the company's list does not have.
+
+        Policies repeat what was accepted once, perhaps before the list was defined.
+
+        Raises:
+            Refused: the rule of that list.
+        """
+        if self.actor.kind != "policy":
+            self.settings.check_listed(name, value)
 
 
 class Records(Generic[F]):

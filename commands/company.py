@@ -6,7 +6,7 @@ from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, ConfigDict, Field
 
-from aggregates.company import Company, CompanyUnknown, StageKeyTaken
+from aggregates.company import Company, CompanyUnknown, StageKeyTaken, StageKindFixed
 from commands.base import Command, Context
 from events.company import COMPANY, CompanyEvent, ListName, Stage
 from events.values import Line, Probability, StageKind
@@ -58,7 +58,7 @@ class StageAsked(Stage):
 class DefinePipeline(Command[Company, CompanyEvent]):
     """Define a sales pipeline: its stages, in order."""
 
-    rules = (StageKeyTaken,)
+    rules = (StageKeyTaken, StageKindFixed)
 
     name: Line
     stages: Annotated[

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, Field, StrictBool, model_validator
 
-from aggregates.company import Company, RegionNotListed, SourceNotListed, TagNotListed
+from aggregates.company import RegionNotListed, SourceNotListed, TagNotListed
 from aggregates.customer import (
     ContactExists,
     ContactUnknown,
@@ -46,9 +46,9 @@ Tag = Annotated[Line, AfterValidator(_short)]
 Minutes = Annotated[int, Field(ge=0, le=100_000, strict=True)]
 
 
-def _check_lists(settings: Company, asked: RegisterCustomer | ChangeCustomerDetails) -> None:
-    settings.check_listed(ListName.REGIONS, asked.region)
-    settings.check_listed(ListName.SOURCES, asked.source)
+def _check_lists(context: Context, asked: RegisterCustomer | ChangeCustomerDetails) -> None:
+    context.check_listed(ListName.REGIONS, asked.region)
+    context.check_listed(ListName.SOURCES, asked.source)
 
 
 class RegisterCustomer(Command[Customer, CustomerEvent]):
@@ -74,7 +74,7 @@ class RegisterCustomer(Command[Customer, CustomerEvent]):
     owner: ActorId | None = None
 
     def decide(self, customer: Customer, context: Context, /) -> list[CustomerEvent]:
-        _check_lists(context.settings, self)
+        _check_lists(context, self)
         return customer.register(self.registered.of(self))
 
 
@@ -105,7 +105,7 @@ class ChangeCustomerDetails(Command[Customer, CustomerEvent]):
         return self
 
     def decide(self, customer: Customer, context: Context, /) -> list[CustomerEvent]:
-        _check_lists(context.settings, self)
+        _check_lists(context, self)
         return customer.change_details(self.changed.of(self))
 
 
@@ -203,7 +203,7 @@ class TagCustomer(Command[Customer, CustomerEvent]):
     tag: Tag
 
     def decide(self, customer: Customer, context: Context, /) -> list[CustomerEvent]:
-        context.settings.check_listed(ListName.TAGS, self.tag)
+        context.check_listed(ListName.TAGS, self.tag)
         return customer.tag(self.tag)
 
 

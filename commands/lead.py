@@ -43,8 +43,8 @@ class CaptureLead(Command[Lead, LeadEvent]):
     owner: ActorId | None = None
 
     def decide(self, lead: Lead, context: Context, /) -> list[LeadEvent]:
-        context.settings.check_listed(ListName.REGIONS, self.region)
-        context.settings.check_listed(ListName.SOURCES, self.source)
+        context.check_listed(ListName.REGIONS, self.region)
+        context.check_listed(ListName.SOURCES, self.source)
         return lead.capture(self.captured.of(self))
 
 
@@ -79,8 +79,8 @@ class ChangeLeadDetails(Command[Lead, LeadEvent]):
         return self
 
     def decide(self, lead: Lead, context: Context, /) -> list[LeadEvent]:
-        context.settings.check_listed(ListName.REGIONS, self.region)
-        context.settings.check_listed(ListName.SOURCES, self.source)
+        context.check_listed(ListName.REGIONS, self.region)
+        context.check_listed(ListName.SOURCES, self.source)
         return lead.change_details(self.changed.of(self))
 
 
@@ -139,7 +139,7 @@ class DisqualifyLead(Command[Lead, LeadEvent]):
     note: Text | None = None
 
     def decide(self, lead: Lead, context: Context, /) -> list[LeadEvent]:
-        context.settings.check_listed(ListName.DISQUALIFICATION_REASONS, self.reason)
+        context.check_listed(ListName.DISQUALIFICATION_REASONS, self.reason)
         return lead.disqualify(self.reason, self.note)
 
 

@@ -71,6 +71,8 @@ class ChangeOpportunityDetails(Command[Opportunity, OpportunityEvent]):
 class HandOverOpportunity(Command[Opportunity, OpportunityEvent]):
     """Hand an opportunity over to another rep."""
 
+    rules = (OpportunityClosed,)
+
     owner: ActorId
     reason: Line | None = None
 
@@ -142,7 +144,7 @@ class LoseOpportunity(Command[Opportunity, OpportunityEvent]):
 
     def decide(self, opportunity: Opportunity, context: Context, /) -> list[OpportunityEvent]:
         pipeline = context.settings.pipeline(opportunity.pipeline)
-        context.settings.check_listed(ListName.LOSS_REASONS, self.reason)
+        context.check_listed(ListName.LOSS_REASONS, self.reason)
         return opportunity.lose(self.reason, self.comment, pipeline)
 
 

@@ -147,6 +147,7 @@ def apply(rows: Rows, recorded: Recorded) -> None:
         case ContactAdded():
             contact = rows.get(CONTACTS, recorded.stream_id, event.contact_id)
             contact.version, contact.added_at = recorded.version, recorded.occurred_at
+            contact.removed_at = None
             contact.name, contact.email, contact.phone = event.name, event.email, event.phone
             contact.title, contact.role = event.title, event.role
         case ContactChanged():

@@ -23,10 +23,10 @@ from events.lead import (
     LeadReturned,
 )
 from events.values import StoredMoney
-from projections.asking.listing import Asked, By, Counted, Listing, Question, Where
+from projections.asking.listing import AskedAt, By, Counted, Listing, Question, Where
 from projections.asking.parameters import Ids, Time, Word, each
 from projections.asking.rows import fetch, send
-from projections.asking.shape import Head, Shape
+from projections.asking.shape import HeadAt, Shape
 from projections.asking.view import View
 from projections.engine.model import ReadModel
 from projections.engine.tables import Connection, Row, Rows, Table
@@ -168,7 +168,7 @@ class LeadShape(Shape):
     changed_at: datetime | None
 
 
-class LeadDetail(LeadShape, Head):
+class LeadDetail(LeadShape, HeadAt):
     """A lead with the position that the answer reflects."""
 
 
@@ -180,11 +180,11 @@ SELECT lead_id AS id, version, status, name, email, phone, need, company, source
 """
 
 
-def lead(view: View, lead_id: UUID, _: Asked) -> LeadDetail | None:
+def lead(view: View, lead_id: UUID, _: AskedAt) -> LeadDetail | None:
     """One lead, or None."""
     one = f"{SELECT} AND lead_id = %(id)s"
     for found in fetch(view.conn, LeadShape, one, {"id": lead_id}):
-        return LeadDetail.of(view.head, found)
+        return LeadDetail.of(view.head_at, found)
     return None
 
 
@@ -213,10 +213,11 @@ QUESTIONS = (
         path="/leads/{id}",
         name="one_lead",
         tag="leads",
-        says="One lead; its ETag is its version.",
-        asks=Asked,
+        says="One lead, now or at any moment of either clock; its ETag is its version.",
+        asks=AskedAt,
         shape=LeadDetail,
         needs=(MODEL,),
+        replays=(MODEL,),
         answer=lead,
     ),
 )

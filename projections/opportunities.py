@@ -25,12 +25,13 @@ from events.opportunity import (
 )
 from events.values import AsWritten, StageKind, StoredMoney
 from projections import customers, settings
-from projections.asking.listing import Asked, By, Counted, Listing, Question, Where
+from projections.asking.clocks import Moment
+from projections.asking.listing import AskedAt, By, Counted, Listing, Question, Where
 from projections.asking.parameters import Amount, Day, Days, Ids, Time, Word, each
 from projections.asking.rows import fetch
-from projections.asking.shape import Head, Shape
+from projections.asking.shape import HeadAt, Shape
 from projections.asking.view import View
-from projections.customers import CustomerRef
+from projections.customers import CustomerRef, name_at
 from projections.engine.model import ReadModel
 from projections.engine.tables import Row, Rows, Sums, Table
 from projections.facts.opportunities import DealFact, facts
@@ -242,7 +243,7 @@ class StageShape(Shape):
     position: int
 
 
-class OpportunityDetail(OpportunityShape, Head):
+class OpportunityDetail(OpportunityShape, HeadAt):
     """A deal with all its stages and quotes."""
 
     stages: list[StageShape]
@@ -252,12 +253,19 @@ class OpportunityDetail(OpportunityShape, Head):
 SELECT = f"""
 SELECT o.opportunity_id AS id, o.version, o.title, o.pipeline, o.stage,
        coalesce(called.name, o.stage) AS stage_name, o.kind, o.customer_id AS "customer.id",
-       c.name AS "customer.name", o.owner, o.product, o.amount, o.currency, called.probability,
+       {{name}} AS "customer.name", o.owner, o.product, o.amount, o.currency, called.probability,
        o.amount * called.probability AS weighted, o.expected_close, o.lost_reason, o.comment,
        o.opened_at, o.stage_since, o.closed_at, o.changed_at
   FROM opportunities o LEFT JOIN customers c USING (customer_id) {CALLED}
  WHERE o.opened_at IS NOT NULL
 """
+
+
+def select(when: Moment) -> str:
+    """Every deal, with its customer's name at a moment."""
+    return SELECT.format(name=name_at(when, "o"))
+
+
 STAGES_OF = """
 SELECT version, stage, CASE WHEN kind IN ('won', 'lost') THEN kind ELSE 'open' END AS kind,
        occurred_at, recorded_at, actor, position
@@ -265,13 +273,13 @@ SELECT version, stage, CASE WHEN kind IN ('won', 'lost') THEN kind ELSE 'open' E
 """
 
 
-def opportunity(view: View, opportunity_id: UUID, _: Asked) -> OpportunityDetail | None:
+def opportunity(view: View, opportunity_id: UUID, _: AskedAt) -> OpportunityDetail | None:
     """One deal with all its stages and quotes, or None."""
-    of = {"id": opportunity_id}
-    one = f"{SELECT} AND o.opportunity_id = %(id)s"
+    of = {**view.when.values, "id": opportunity_id}
+    one = f"{select(view.when)} AND o.opportunity_id = %(id)s"
     for found in fetch(view.conn, OpportunityShape, one, of):
         return OpportunityDetail.of(
-            view.head,
+            view.head_at,
             found,
             stages=fetch(view.conn, StageShape, STAGES_OF, of),
             quotes=quotes(view.conn, opportunity_id),
@@ -287,7 +295,7 @@ LIST = Listing(
     asks=AskOpportunities,
     shape=OpportunityShape,
     needs=(MODEL, customers.MODEL, settings.MODEL),
-    select=lambda _: SELECT,
+    select=select,
     order=(By("o.opened_at"), By("o.opportunity_id", "id")),
 )
 
@@ -299,9 +307,10 @@ QUESTIONS = (
         name="one_opportunity",
         tag="opportunities",
         says="One deal with its stages and quotes; its ETag is its version.",
-        asks=Asked,
+        asks=AskedAt,
         shape=OpportunityDetail,
         needs=(MODEL, customers.MODEL, settings.MODEL),
+        replays=(MODEL, settings.MODEL),
         answer=opportunity,
     ),
 )

@@ -22,13 +22,14 @@ from events.payment import (
 )
 from events.values import StoredMoney
 from projections import customers
-from projections.asking.listing import Asked, By, Counted, Listing, Question, Where
+from projections.asking.clocks import Moment
+from projections.asking.listing import AskedAt, By, Counted, Listing, Question, Where
 from projections.asking.money import Balance
 from projections.asking.parameters import Amount, Ids, Time, Word, each
 from projections.asking.rows import fetch
-from projections.asking.shape import Head, Shape
+from projections.asking.shape import HeadAt, Shape
 from projections.asking.view import View
-from projections.customers import CustomerRef
+from projections.customers import CustomerRef, name_at
 from projections.engine.model import ReadModel
 from projections.engine.tables import Row, Rows, Table
 from projections.facts.payments import PaymentFact, facts
@@ -156,7 +157,7 @@ class PaymentFactShape(Shape):
     position: int
 
 
-class PaymentDetail(PaymentShape, Head):
+class PaymentDetail(PaymentShape, HeadAt):
     """A payment with all that became of it."""
 
     history: list[PaymentFactShape]
@@ -164,22 +165,30 @@ class PaymentDetail(PaymentShape, Head):
 
 SELECT = """
 SELECT p.payment_id AS id, p.version, p.kind, p.customer_id AS "customer.id",
-       c.name AS "customer.name", p.amount, p.currency, p.credit, p.refunded, p.method, p.reference,
+       {name} AS "customer.name", p.amount, p.currency, p.credit, p.refunded, p.method, p.reference,
        p.note, p.received_at, p.received_by
   FROM payments p LEFT JOIN customers c USING (customer_id) WHERE p.received_position > 0
 """
+
+
+def select(when: Moment) -> str:
+    """Every payment, with its customer's name at a moment."""
+    return SELECT.format(name=name_at(when, "p"))
+
+
 HISTORY_OF = """
 SELECT version, kind, order_id, amount, currency, occurred_at, recorded_at, actor, position
   FROM payment_facts WHERE payment_id = %(id)s ORDER BY version
 """
 
 
-def payment(view: View, payment_id: UUID, _: Asked) -> PaymentDetail | None:
+def payment(view: View, payment_id: UUID, _: AskedAt) -> PaymentDetail | None:
     """One payment with all that became of it, or None."""
-    of = {"id": payment_id}
-    for found in fetch(view.conn, PaymentShape, f"{SELECT} AND p.payment_id = %(id)s", of):
+    of = {**view.when.values, "id": payment_id}
+    one = f"{select(view.when)} AND p.payment_id = %(id)s"
+    for found in fetch(view.conn, PaymentShape, one, of):
         history = fetch(view.conn, PaymentFactShape, HISTORY_OF, of)
-        return PaymentDetail.of(view.head, found, history=history)
+        return PaymentDetail.of(view.head_at, found, history=history)
     return None
 
 
@@ -191,7 +200,7 @@ LIST = Listing(
     asks=AskPayments,
     shape=PaymentShape,
     needs=(MODEL, customers.MODEL),
-    select=lambda _: SELECT,
+    select=select,
     order=(By("p.received_at"), By("p.payment_id", "id")),
 )
 QUESTIONS = (
@@ -200,10 +209,11 @@ QUESTIONS = (
         path="/payments/{id}",
         name="one_payment",
         tag="payments",
-        says="One payment with all that became of it; its ETag is its version.",
-        asks=Asked,
+        says="One payment and what became of it, now or at any moment; its ETag is its version.",
+        asks=AskedAt,
         shape=PaymentDetail,
         needs=(MODEL, customers.MODEL),
+        replays=(MODEL,),
         answer=payment,
     ),
 )

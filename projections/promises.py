@@ -251,7 +251,10 @@ class AskKeeping(AskedAt):
 
 
 class Keeping(Shape):
-    """Somebody's promises; kept_rate = kept / (kept + kept_late + broken)."""
+    """The promises that somebody made, whoever answers for them now.
+
+    kept_rate = kept / (kept + kept_late + broken).
+    """
 
     promised_by: str | None
     open: int

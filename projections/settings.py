@@ -126,14 +126,16 @@ _WRITTEN = ", ".join(
 CALLED = f"""
 LEFT JOIN LATERAL (
     SELECT name, probability FROM (
-        SELECT pipeline, stage, name, probability, position FROM stages
+        SELECT pipeline, stage, name, probability, position, occurred_at < %(now)s AS is_past
+          FROM stages
         UNION ALL
-        SELECT *, 0 FROM (VALUES {_WRITTEN}) AS written (pipeline, stage, name, probability)
+        SELECT *, 0, true FROM (VALUES {_WRITTEN}) AS written (pipeline, stage, name, probability)
     ) every WHERE every.pipeline = o.pipeline AND every.stage = o.stage
-     ORDER BY position DESC LIMIT 1
+     ORDER BY is_past DESC, CASE WHEN is_past THEN -position ELSE position END LIMIT 1
 ) called ON true
 """
-"""To the deals ``o``, the name and the probability of their stage: of its latest definition."""
+"""To the deals ``o``, the name and the probability of their stage: of its last definition by then,
+or else the first one."""
 
 
 @dataclass(frozen=True, slots=True)

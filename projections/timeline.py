@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -14,7 +14,8 @@ from events.opportunity import CustomerIdentified, OpportunityEvent, Opportunity
 from events.order import OrderEvent, OrderPlaced
 from events.payment import CreditNoteIssued, PaymentEvent, PaymentReceived
 from events.ticket import TicketCustomerIdentified, TicketEvent, TicketOpened
-from projections.asking.listing import By, Listed, Listing, Where
+from projections.asking.clocks import Moment
+from projections.asking.listing import By, ListedAt, Listing, Where
 from projections.asking.parameters import Time, Word
 from projections.asking.shape import Shape
 from projections.engine.model import ReadModel
@@ -92,7 +93,7 @@ def apply(rows: Rows, recorded: Recorded) -> None:
 MODEL = ReadModel("timeline", (ENTRIES, LINKS), Events, apply)
 
 
-class AskTimeline(Listed):
+class AskTimeline(ListedAt):
     """What may be asked of a customer's timeline."""
 
     type: Annotated[Word, Where("type = %(type)s")] = None
@@ -120,8 +121,8 @@ MINE = """
 SELECT * FROM (
     SELECT e.* FROM (
         SELECT %(id)s::uuid AS stream_id
-         UNION SELECT stream_id FROM timeline_links WHERE customer_id = %(id)s
-    ) mine JOIN timeline_entries e USING (stream_id)
+         UNION SELECT stream_id FROM timeline_links l WHERE customer_id = %(id)s AND {links}
+    ) mine JOIN timeline_entries e USING (stream_id) WHERE {entries}
 ) x WHERE true
 """
 WHOSE = """
@@ -135,6 +136,12 @@ def streams_of(conn: Connection, customer_id: UUID) -> list[UUID]:
     return [customer_id, *(row[0] for row in conn.execute(links, (customer_id,)))]
 
 
+def select(when: Moment) -> str:
+    """The events around a customer that count at a moment."""
+    known = replace(when, as_of=None)
+    return MINE.format(entries=when.counts("e"), links=known.counts("l"))
+
+
 LIST = Listing(
     path="/customers/{id}/timeline",
     name="customer_timeline",
@@ -143,7 +150,7 @@ LIST = Listing(
     asks=AskTimeline,
     shape=EntryShape,
     needs=(MODEL,),
-    select=lambda _: MINE,
+    select=select,
     order=(By("occurred_at"), By("position")),
     is_descending=True,
     whose=WHOSE,

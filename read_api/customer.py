@@ -9,6 +9,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
+from events.company import COMPANY
 from events.ledger.keys import Keyring
 from projections import (
     leads,
@@ -88,7 +89,7 @@ def _past(view: View, customer_id: UUID, keyring: Keyring) -> CustomerView | Non
     bought, owed = _send_owing(view, customer_id)
     owing = bought(), owed()
     streams = timeline.streams_of(view.conn, customer_id)
-    with past(view.conn, keyring, MODELS, streams, view.when, customer_id):
+    with past(view.conn, keyring, MODELS, streams, view.when, customer_id, beside=[COMPANY]):
         return _whole(view, customer_id, owing)
 
 

@@ -1,6 +1,7 @@
 """Routes made of declared questions: JSON, CSV and Parquet, pages and their links, refusals."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from http import HTTPStatus
 from typing import Annotated, Any
@@ -9,7 +10,9 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 from starlette.exceptions import HTTPException
 
-from projections.asking.listing import Asked, Pinned, Question
+from events.company import COMPANY
+from projections.asking.listing import Asked, AskedAt, Pinned, Question
+from projections.asking.past import past
 from projections.asking.shape import Page
 from projections.asking.view import View
 from read_api.answers import JSON, answer, form_of, list_answer
@@ -31,7 +34,15 @@ def add(routes: APIRouter, reader: Reader, question: Question[Any, Any]) -> None
         asked.check()
         form = form_of(request, is_table=is_table)
         is_file = form != JSON
-        with reader.view(caller_of(request), question.needs, asked, is_file=is_file) as view:
+        replays = question.replays if _is_past(asked) else ()
+        with (
+            reader.view(
+                caller_of(request), question.needs, asked, past=bool(replays), is_file=is_file
+            ) as view,
+            past(view.conn, reader.keyring, replays, about, view.when, about[0], beside=[COMPANY])
+            if replays
+            else nullcontext(),
+        ):
             found = question.answer(view, *about, asked)
             if found is None:
                 raise missing()
@@ -62,6 +73,10 @@ def add(routes: APIRouter, reader: Reader, question: Question[Any, Any]) -> None
             **NOT_ACCEPTABLE,
         },
     )
+
+
+def _is_past(asked: Asked) -> bool:
+    return isinstance(asked, AskedAt) and not (asked.as_of is None and asked.known_at is None)
 
 
 def following(

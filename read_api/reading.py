@@ -200,7 +200,7 @@ def _view(
         raise NotThereYet(
             f"position {wanted} is not reached yet; this is {reached}", models, wanted
         )
-    if pinned_at is not None and pinned_at < (when.known_at or reached):
+    if pinned_at is not None and pinned_at < (reached if when.known_at is None else when.known_at):
         when = replace(when, known_at=pinned_at)
     shown = reached if when.known_at is None else when.known_at
     return View(conn, caller, when, shown, parked_streams(conn, *models))

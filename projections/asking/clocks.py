@@ -78,6 +78,7 @@ class Moment:
         return {
             "as_of": self.as_of,
             "known_at": self.known_at,
+            "now": self.now,
             "today": self.today,
             "zone": str(self.zone),
         }

@@ -137,6 +137,8 @@ class Question(Generic[Q, A]):
         needs: the read models that it reads.
         answer: called with the view, then the id where the path has one, then what was asked;
             None where there is no such thing.
+        replays: the read models whose rows of the one thing are made anew for a past moment; none
+            where the query itself knows the past.
         reads: the SQL that the answer may run, where it is known before it is asked; the catalog
             holds it against ``needs``.
     """
@@ -149,6 +151,7 @@ class Question(Generic[Q, A]):
     shape: type[A]
     needs: tuple[ReadModel, ...]
     answer: Callable[..., A | None]
+    replays: tuple[ReadModel, ...] = ()
     reads: Callable[[Moment], str] | None = None
 
     @property

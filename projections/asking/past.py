@@ -24,11 +24,15 @@ def past(
     stream_ids: Collection[UUID],
     when: Moment,
     about: UUID,
+    beside: Collection[UUID] = (),
 ) -> Iterator[None]:
     """Inside, the read models' tables hold these streams only, as they were at that moment.
 
     The first event of the stream that they are ``about`` counts as soon as any of theirs does, for
     history may be entered of a customer that was registered later.
+
+    Of the streams ``beside`` everything known counts, whenever it occurred: what was in force when
+    is for the queries to say.
 
     Tables of sums are empty: they are made of more streams than these.
 
@@ -41,13 +45,16 @@ def past(
     """
     known = [
         row
-        for row in ledger.read_streams(conn, stream_ids)
+        for row in ledger.read_streams(conn, [*stream_ids, *beside])
         if when.known_at is None or row.position <= when.known_at
     ]
+    others = [row for row in known if row.stream_id in beside]
+    known = [row for row in known if row.stream_id not in beside]
     chosen = [row for row in known if when.as_of is None or row.occurred_at < when.as_of]
     if chosen and when.as_of is not None:
         begun = [row for row in known if row.stream_id == about and row.version == 1]
         chosen = sorted({*chosen, *begun}, key=lambda row: row.position)
+    chosen = sorted([*chosen, *others], key=lambda row: row.position)
     batch = readable(conn, keyring, chosen)
     for model in models:
         rows, _ = fold(

@@ -17,6 +17,7 @@ from commands import policies
 from commands.customer import RegisterCustomer
 from commands.handling.writer import Writer
 from commands.policies import Policies, retry
+from events.company import COMPANY
 from events.customer import CustomerRegistered
 from events.envelope import Actor, Recorded
 from events.lead import LeadConverted
@@ -175,6 +176,28 @@ def test_what_was_corrected_and_handed_over_becomes_the_customer(ledger_url: str
     assert (person.name, person.email) == ("Grace Hopper", "g@example.org")
     opened: Any = deal.event
     assert opened.owner == "bob"
+
+
+def test_a_list_that_was_defined_meanwhile_does_not_keep_a_customer_from_coming(
+    ledger_url: str,
+) -> None:
+    lead_id = uuid4()
+    with acting(ledger_url) as (made, conn):
+        with writer_on(ledger_url) as writer:
+            listed = {"name": "sources", "values": ["web"]}
+            for name, data, of in (
+                ("leads/capture", {"name": "Grace", "source": "fair"}, lead_id),
+                ("companies/define-list", listed, COMPANY),
+                ("leads/claim", {}, lead_id),
+                ("leads/qualify", {}, lead_id),
+                ("leads/convert", {}, lead_id),
+            ):
+                assert tell(writer, request(name, data, of=of)).status < 300
+        caught_up(made, conn)
+    registered, *_ = follow_ups(ledger_url, events_of(ledger_url, lead_id)[-1])
+    told: Any = registered.event
+    assert (told.name, told.source) == ("Grace", "fair")
+    assert parked(ledger_url) == []
 
 
 def test_a_customer_known_already_gets_a_contact_and_a_deal(ledger_url: str) -> None:

@@ -83,6 +83,11 @@ POOL: dict[str, list[Any]] = {
             {"name": "lost", "kind": "lost"},
         ],
         [
+            {"name": "open", "kind": "won"},
+            {"name": "won", "kind": "open"},
+            {"name": "lost", "kind": "lost"},
+        ],
+        [
             {"name": "begun", "kind": "open", "key": "open"},
             {"name": "open", "kind": "open"},
             {"name": "won", "kind": "won"},

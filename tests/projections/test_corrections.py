@@ -104,6 +104,14 @@ def test_a_removed_contact_does_not_lead_to_its_customer(corrected: World) -> No
     assert corrected.get("/customers", phone="1")["items"] == []
 
 
+def test_a_contact_who_comes_back_is_seen_again(corrected: World) -> None:
+    corrected.do("customers/add-contact", ANN, contact_id=TOM, name="Tom again")
+    corrected.project()
+    names = {one["name"] for one in corrected.get(f"/customers/{ANN}")["contacts"]}
+    assert names == {"Bea", "Tom again"}
+    assert corrected.differing() == []
+
+
 def test_what_was_typed_into_corrections_ends_with_the_person(corrected: World) -> None:
     with corrected.superuser() as conn:
         for word in ("Grace Hopper", "Looms", "left us", "they called", "Bea"):

@@ -99,6 +99,87 @@ def test_a_definition_of_today_changes_nothing_of_before(company: World, stages:
             assert float_of(shape[field]) == float_of(one[field])
 
 
+def test_the_past_of_a_customer_shows_stages_as_they_were_called(company: World) -> None:
+    company.do("customers/register", ANN, day("2026-04-01"), name="Ann")
+    define(company, "2026-04-02", ("talk", "open", "0.3"), ("yes", "won"), ("no", "lost"), name="x")
+    deal = {"title": "-", "pipeline": "x", "amount": eur("10"), "customer_id": ANN}
+    company.do("opportunities/open", DEALS[0], day("2026-05-02"), **deal)
+    renamed = (("chat", "open", "0.4", "talk"), ("yes", "won"), ("no", "lost"))
+    define(company, "2026-06-01", *renamed, name="x")
+    company.project()
+    for clocks, name, weighted in (
+        ({}, "chat", "4.00"),
+        ({"as_of": "2026-07-01"}, "chat", "4.00"),
+        ({"as_of": "2026-05-31"}, "talk", "3.00"),
+    ):
+        [shown] = company.get(f"/customers/{ANN}", **clocks)["opportunities"]
+        assert (shown["stage"], shown["stage_name"]) == ("talk", name)
+        assert shown["weighted"] == eur(weighted)
+
+
+def test_settings_make_no_customer_who_was_not_there_yet(company: World) -> None:
+    company.do("companies/set-time-zone", COMPANY, day("2025-01-01"), time_zone="Asia/Tokyo")
+    company.do("customers/register", ANN, day("2026-04-01"), name="Ann")
+    company.project()
+    assert company.ask(f"/customers/{ANN}", as_of="2025-06-01").status_code == 404
+    assert company.get(f"/customers/{ANN}", as_of="2026-04-01")["name"] == "Ann"
+
+
+def test_a_deal_older_than_its_pipeline_has_its_first_definition(company: World) -> None:
+    company.do("customers/register", ANN, day("2026-04-01"), name="Ann")
+    define(company, "2026-07-10", ("talk", "open", "0.3"), ("yes", "won"), ("no", "lost"), name="x")
+    deal = {"title": "-", "pipeline": "x", "amount": eur("10"), "customer_id": ANN}
+    company.do("opportunities/open", DEALS[0], day("2026-05-02"), **deal)
+    define(company, "2026-07-11", ("talk", "open", "0.5"), ("yes", "won"), ("no", "lost"), name="x")
+    company.project()
+    june = {"as_of": "2026-06-30"}
+    [shown] = company.get(f"/customers/{ANN}", **june)["opportunities"]
+    assert shown["weighted"] == company.get(f"/opportunities/{DEALS[0]}", **june)["weighted"]
+    assert shown["weighted"] == eur("3.00")
+    assert company.get(f"/opportunities/{DEALS[0]}")["weighted"] == eur("5.00")
+
+
+def test_a_name_means_the_stage_that_is_called_so_now_in_the_pipeline_asked_for(
+    company: World,
+) -> None:
+    company.do("opportunities/open", DEALS[0], title="-", stage="proposal")
+    company.do("opportunities/open", DEALS[1], title="-", pipeline="contract", stage="negotiation")
+    sales = [
+        ("proposal", "open", None, "p2"),
+        ("Angebot", "open", None, "proposal"),
+        ("won", "won"),
+        ("lost", "lost"),
+    ]
+    define(company, "2026-07-10", *sales)
+    contract = (("Angebot", "open", None, "negotiation"), ("signed", "won"), ("lost", "lost"))
+    define(company, "2026-07-10", *contract, name="contract")
+    company.do("opportunities/open", DEALS[2], title="-", stage="proposal")
+    company.write_facts()
+
+    def found(**asked: str) -> set[int]:
+        items = company.get("/analytics/deals", **asked)["items"]
+        assert company.ask("/analytics/deals/stages/deals", **asked).status_code == 200
+        return {UUID(item["id"]).int - DEALS[0].int for item in items}
+
+    assert found(stage="Angebot") == {0, 1}
+    assert found(stage="Angebot", pipeline="sales") == {0}
+    assert found(stage="Angebot", pipeline="contract") == {1}
+    assert found(stage="proposal") == {2}
+    assert found(stage="negotiation") == {1}
+    answer = company.ask("/analytics/deals", stage="Angebott")
+    assert answer.status_code == 422
+    assert "Angebot, " in answer.json()["errors"][0]["message"]
+
+
+def test_a_stage_keeps_its_kind(company: World) -> None:
+    stages = [{"name": n, "kind": k} for n, k in (("won", "open"), ("W", "won"), ("lost", "lost"))]
+    asked = {"name": "sales", "stages": stages}
+    assert company.try_("companies/define-pipeline", COMPANY, **asked) == 409
+    assert company.answer.body["rule"] == "StageKindFixed"
+    stages[0]["key"] = "nearly"
+    company.do("companies/define-pipeline", COMPANY, **asked)
+
+
 def float_of(value: Any) -> Any:
     try:
         return float(value)
