@@ -12,6 +12,7 @@ from analytics import (
     leads,
     lifetime,
     movement,
+    products,
     purchases,
     receipts,
     retention,
@@ -24,6 +25,7 @@ from analytics.figure import Figure
 
 FIGURES: tuple[Figure[Any, Any], ...] = (
     *purchases.FIGURES,
+    *products.FIGURES,
     *cohorts.FIGURES,
     *retention.FIGURES,
     *rfm.FIGURES,

@@ -130,6 +130,35 @@ def test_m_is_the_total_or_the_mean(company: World) -> None:
     assert sum(Decimal(one["amount"]["amount"]) for one in sums) == Decimal("60.04")
 
 
+def test_products_are_sold_by_lines_and_not_by_whole_orders(company: World) -> None:
+    registered(company)
+
+    def line(product: str, quantity: str, price: str) -> dict[str, Any]:
+        return {"product": product, "quantity": quantity, "unit_price": eur(price)}
+
+    def order(number: int, customer: UUID, at: str, *lines: dict[str, Any]) -> None:
+        asked = {"customer_id": customer, "lines": list(lines)}
+        company.do("orders/place", ORDERS[number], day(at), **asked)
+
+    order(0, ANN, "2026-01-10", line("Loom", "1", "100"), line("Yarn", "2.5", "4"))
+    order(1, ANN, "2026-01-20", line("Yarn", "1", "4"), line("Yarn", "1", "3"))
+    order(2, BEN, "2026-01-20", line("Yarn", "1", "4"))
+    company.do("orders/add-line", ORDERS[2], day("2026-01-21"), line=line("Loom", "1", "90"))
+    order(3, CID, "2026-02-01", line("Yarn", "9", "4"))
+    order(4, CID, "2026-01-15", line("Yarn", "7", "4"))
+    company.do("orders/cancel", ORDERS[4], day("2026-01-16"), reason="-")
+    january = {"from": "2026-01-01", "to": "2026-02-01"}
+    names = ("product", "orders", "customers", "quantity")
+    found = figures(company, "products", **january)["items"]
+    assert [(*(one[name] for name in names), one["amount"]["amount"]) for one in found] == [
+        ("Loom", 2, 2, "2.000", "190.00"),
+        ("Yarn", 3, 2, "5.500", "21.00"),
+    ]
+    [yarn] = figures(company, "products", **january, product="Yarn")["items"]
+    assert yarn == found[1]
+    assert company.ask("/analytics/products", basis="net").status_code == 422
+
+
 def test_what_is_entered_late_changes_what_is_known_now_alone(company: World) -> None:
     registered(company)
     place(company, 0, ANN, "2026-01-10", "100")
