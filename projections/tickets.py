@@ -153,9 +153,20 @@ class TicketFactShape(Shape):
     position: int
 
 
+class WaitShape(Shape):
+    """A time of waiting, until anything changed the ticket's status; up to now if nothing did."""
+
+    since: datetime
+    until: datetime | None
+    days: float
+    reason: str | None
+    actor: str
+
+
 class TicketDetail(TicketShape, HeadAt):
     """A ticket with all that was done and written, at a moment."""
 
+    waiting: list[WaitShape]
     history: list[TicketFactShape]
 
 
@@ -222,6 +233,16 @@ SELECT version, kind AS type, occurred_at, recorded_at, actor, status, dispatch,
 """
 
 
+WAITS = """
+SELECT since, until, reason, actor,
+       round(extract(epoch FROM coalesce(until, %(now)s) - since) / 86400, 6)::float8 AS days
+  FROM (SELECT s.occurred_at AS since, s.status, s.text AS reason, s.actor, s.version,
+               lead(s.occurred_at) OVER (ORDER BY s.version) AS until
+          FROM ticket_facts s WHERE s.ticket_id = %(id)s AND s.status IS NOT NULL AND {facts}
+  ) s WHERE status = 'waiting' ORDER BY version
+"""
+
+
 def select(when: Moment) -> str:
     """Every ticket as it was at a moment."""
     return SELECT.format(
@@ -238,7 +259,9 @@ def ticket(view: View, ticket_id: UUID, _: AskedAt) -> TicketDetail | None:
     for found in fetch(view.conn, TicketShape, one, values):
         facts = HISTORY.format(facts=view.when.counts("s"))
         history = fetch(view.conn, TicketFactShape, facts, values)
-        return TicketDetail.of(view.head_at, found, history=history)
+        waits = WAITS.format(facts=view.when.counts("s"))
+        waiting = fetch(view.conn, WaitShape, waits, values)
+        return TicketDetail.of(view.head_at, found, waiting=waiting, history=history)
     return None
 
 

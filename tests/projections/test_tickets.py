@@ -226,3 +226,25 @@ def test_every_ticket_stands_as_the_events_say_at_every_moment(
                 assert {name: item[name] for name in FIGURES} == {n: row[n] for n in FIGURES}
                 for name in TIMES:
                     assert (item[name] and instant(item[name])) == row[name]
+
+
+def test_each_wait_is_told_with_its_reason_and_how_long_it_took(company: World) -> None:
+    ticket = UUID(int=901)
+    for command, at, data in (
+        ("open", "2026-03-01", {"subject": "-", "channel": "call"}),
+        ("wait", "2026-03-02", {"reason": "a part is on its way"}),
+        ("reply", "2026-03-05", {"text": "it came", "inbound": True}),
+        ("wait", "2026-03-06", {"reason": "nobody is at home"}),
+    ):
+        company.do(f"tickets/{command}", ticket, day(at), **data)
+    company.project()
+    first, second = company.get(f"/tickets/{ticket}", as_of="2026-03-08")["waiting"]
+    assert (first["reason"], first["days"], first["until"]) == (
+        *("a part is on its way", 3.0, day("2026-03-05")),
+    )
+    assert (second["reason"], second["until"]) == ("nobody is at home", None)
+    assert second["days"] == 2.5  # as of the end of a day, since the noon of another
+    [before] = company.get(f"/tickets/{ticket}", as_of="2026-03-05")["waiting"][:1]
+    assert before == first
+    [known] = company.get(f"/tickets/{ticket}", known_at=company.head() - 1)["waiting"]
+    assert known["reason"] == first["reason"]
