@@ -1,12 +1,10 @@
-"""A customer's record with contacts, owners and the latest interactions."""
+"""A customer's record with contacts and owners."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
 from uuid import UUID
-
-from pydantic import Field
 
 from projections.asking.rows import send
 from projections.asking.shape import Shape
@@ -49,11 +47,10 @@ class InteractionShape(Shape):
 
 
 class Card(CustomerShape):
-    """A customer's record with contacts, owners and the latest interactions."""
+    """A customer's record with contacts and owners."""
 
     contacts: list[ContactShape]
     owners: list[OwnerShape]
-    interactions: list[InteractionShape] = Field(description="The latest 50.")
 
 
 CONTACTS_OF = """
@@ -64,23 +61,18 @@ OWNERS_OF = """
 SELECT owner, occurred_at AS since, actor, reason FROM account_facts
  WHERE customer_id = %(id)s AND (owner IS NOT NULL OR kind = 'released') ORDER BY version
 """
-INTERACTIONS_WITH = """
-SELECT version, occurred_at, actor, channel, summary, contact_id, inbound, minutes FROM interactions
- WHERE customer_id = %(id)s ORDER BY occurred_at DESC, version DESC LIMIT 50
-"""
 
 
 def send_card(conn: Connection, customer_id: UUID) -> Callable[[], Card | None]:
-    """Ask for a customer's record with contacts, owners and the latest interactions, or None."""
+    """Ask for a customer's record with contacts and owners, or None."""
     of = {"id": customer_id}
     record = send(conn, CustomerShape, f"{SELECT} AND customer_id = %(id)s", of)
     contacts = send(conn, ContactShape, CONTACTS_OF, of)
     owners = send(conn, OwnerShape, OWNERS_OF, of)
-    interactions = send(conn, InteractionShape, INTERACTIONS_WITH, of)
 
     def card() -> Card | None:
         for found in record():
-            return Card.of(found, contacts=contacts(), owners=owners(), interactions=interactions())
+            return Card.of(found, contacts=contacts(), owners=owners())
         return None
 
     return card

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -25,11 +24,11 @@ from events.lead import (
 from events.values import StoredMoney
 from projections.asking.listing import AskedAt, By, Counted, Listing, Question, Where
 from projections.asking.parameters import Ids, Time, Word, each
-from projections.asking.rows import fetch, send
+from projections.asking.rows import fetch
 from projections.asking.shape import HeadAt, Shape
 from projections.asking.view import View
 from projections.engine.model import ReadModel
-from projections.engine.tables import Connection, Row, Rows, Table
+from projections.engine.tables import Row, Rows, Table
 
 
 @dataclass(slots=True)
@@ -186,14 +185,6 @@ def lead(view: View, lead_id: UUID, _: AskedAt) -> LeadDetail | None:
     for found in fetch(view.conn, LeadShape, one, {"id": lead_id}):
         return LeadDetail.of(view.head_at, found)
     return None
-
-
-def send_of_customer(
-    conn: Connection, customer_id: UUID, limit: int
-) -> Callable[[], list[LeadShape]]:
-    """Ask for the leads that became this customer, by the time of their capture."""
-    mine = f"{SELECT} AND customer_id = %(id)s ORDER BY captured_at, lead_id LIMIT %(limit)s"
-    return send(conn, LeadShape, mine, {"id": customer_id, "limit": limit})
 
 
 LIST = Listing(

@@ -15,7 +15,7 @@ from events.order import OrderEvent, OrderPlaced
 from events.values import StoredMoney
 from projections import accounts, customers, payments
 from projections.asking.clocks import Moment
-from projections.asking.listing import AskedAt, By, ListedAt, Listing, Question, Where
+from projections.asking.listing import AskedAt, By, Listing, Question, TurnedAt, Where
 from projections.asking.money import Balance, balance, money
 from projections.asking.parameters import Amount, Ids, Time, Word, each
 from projections.asking.rows import fetch
@@ -112,7 +112,7 @@ MODEL = ReadModel("orders", TABLES, Events, apply, critical=True)
 Status = Literal["placed", "shipped", "held", "disputed", "resolved", "completed", "cancelled"]
 
 
-class AskOrders(ListedAt):
+class AskOrders(TurnedAt):
     """What may be asked of orders."""
 
     ids: Annotated[Ids, Where("o.order_id = ANY (%(ids)s)", each)] = None

@@ -21,7 +21,7 @@ from events.envelope import Recorded
 from events.values import StoredMoney
 from projections import customers
 from projections.asking.clocks import Moment
-from projections.asking.listing import AskedAt, By, ListedAt, Listing, Question, Where, chosen
+from projections.asking.listing import AskedAt, By, Listing, Question, TurnedAt, Where, chosen
 from projections.asking.parameters import Day, Ids, Time, Word, each
 from projections.asking.rows import fetch
 from projections.asking.shape import HeadAt, Shape
@@ -135,7 +135,7 @@ MODEL = ReadModel("promises", (PROMISES, FACTS), Events, apply, critical=True)
 Status = Literal["open", "kept", "kept-late", "broken", "withdrawn"]
 
 
-class AskPromises(ListedAt):
+class AskPromises(TurnedAt):
     """What may be asked of promises.
 
     A promise is overdue from the day after its due date, in the company's time zone; kept after

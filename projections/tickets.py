@@ -13,7 +13,7 @@ from events.envelope import Recorded
 from events.ticket import TicketCustomerIdentified, TicketEvent, TicketOpened
 from projections import customers
 from projections.asking.clocks import Moment
-from projections.asking.listing import AskedAt, By, ListedAt, Listing, Question, Where
+from projections.asking.listing import AskedAt, By, Listing, Question, TurnedAt, Where
 from projections.asking.parameters import Days, Ids, Time, Word, each
 from projections.asking.rows import fetch
 from projections.asking.shape import HeadAt, Shape
@@ -74,7 +74,7 @@ Status = Literal["open", "waiting", "resolved", "closed"]
 Dispatch = Literal["undispatched", "unconfirmed", "confirmed"]
 
 
-class AskTickets(ListedAt):
+class AskTickets(TurnedAt):
     """What may be asked of tickets."""
 
     ids: Annotated[Ids, Where("t.ticket_id = ANY (%(ids)s)", each)] = None

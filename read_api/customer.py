@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
+from urllib.parse import urlencode
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
@@ -12,6 +13,7 @@ from pydantic import Field
 from events.company import COMPANY
 from events.ledger.keys import Keyring
 from projections import (
+    interactions,
     leads,
     opportunities,
     orders,
@@ -23,12 +25,12 @@ from projections import (
     timeline,
 )
 from projections.asking.clocks import Moment
-from projections.asking.listing import AskedAt
+from projections.asking.listing import AskedAt, Listed, Listing
 from projections.asking.pages import MAX_LIMIT
 from projections.asking.past import past
-from projections.asking.shape import HeadAt
+from projections.asking.shape import HeadAt, Shape
 from projections.asking.view import View
-from projections.card import Card, send_card
+from projections.card import Card, InteractionShape, send_card
 from projections.catalog import MODELS
 from projections.leads import LeadShape
 from projections.opportunities import OpportunityShape
@@ -46,9 +48,17 @@ from read_api.shapes import MISSING, NOT_ACCEPTABLE
 from read_api.standing import Standing
 
 
-class CustomerView(Card, HeadAt):
-    """Everything known of a customer, in one answer."""
+class Rest(Shape):
+    """Of a list that an answer cuts: how many items it has in all, and the page that follows."""
 
+    count: int
+    next: str | None
+
+
+class CustomerView(Card, HeadAt):
+    """Everything known of a customer, in one answer; each list has the latest first."""
+
+    interactions: list[InteractionShape]
     promises: list[PromiseShape]
     opportunities: list[OpportunityShape]
     quotes: list[QuoteShape]
@@ -58,6 +68,7 @@ class CustomerView(Card, HeadAt):
     accounts: list[Sums] = Field(description="What the customer owes, by currency.")
     tickets: list[TicketShape]
     timeline: list[EntryShape] = Field(description="The latest 50 events.")
+    more: dict[str, Rest] = Field(description="The rest of each list that is cut, by its name.")
     rfm: Standing | None = Field(
         description="The customer's RFM segments; null where there are no facts yet."
     )
@@ -86,59 +97,92 @@ def add_routes(routes: APIRouter, reader: Reader) -> None:
 
 def _past(view: View, customer_id: UUID, keyring: Keyring) -> CustomerView | None:
     # Orders and accounts are from the facts of everybody: others may pay for a customer.
-    bought, owed = _send_owing(view, customer_id)
+    bought, owed = _orders(view, customer_id), _owed(view, customer_id)
     owing = bought(), owed()
     streams = timeline.streams_of(view.conn, customer_id)
     with past(view.conn, keyring, MODELS, streams, view.when, customer_id, beside=[COMPANY]):
         return _whole(view, customer_id, owing)
 
 
-Orders = tuple[list[OrderShape], str | None]
+Part = tuple[list[Any], Rest | None]
+"""The latest items of a list, and the rest of it where there is more."""
+Owing = tuple[Part, list[Sums]]
 
 
-def _send_owing(
-    view: View, customer_id: UUID
-) -> tuple[Callable[[], Orders], Callable[[], list[Sums]]]:
-    asked = orders.AskOrders(customer_id=customer_id, limit=MAX_LIMIT)
-    return (
-        orders.LIST.send(view.conn, view.when, asked),
-        receivables.send_of_customer(view.conn, view.when, customer_id),
-    )
+def _orders(view: View, customer_id: UUID) -> Callable[[], Part]:
+    asked = orders.AskOrders(customer_id=customer_id, limit=MAX_LIMIT, newest_first=True)
+    return _send(view, orders.LIST, asked, view.when)
 
 
-def _whole(
-    view: View, customer_id: UUID, owing: tuple[Orders, list[Sums]] | None = None
-) -> CustomerView | None:
+def _owed(view: View, customer_id: UUID) -> Callable[[], list[Sums]]:
+    return receivables.send_of_customer(view.conn, view.when, customer_id)
+
+
+def _send(
+    view: View, listing: Listing[Any, Any], asked: Listed, when: Moment, **of: UUID
+) -> Callable[[], Part]:
+    """Ask for the latest items of a list; what is returned waits for them."""
+    page = listing.send(view.conn, when, asked, **of)
+
+    def part() -> Part:
+        items, cursor = page()
+        if cursor is None:
+            return items, None
+        count = listing.count(view.conn, when, asked, **of)
+        return items, Rest(count=count, next=_link(view, listing, asked, cursor, of))
+
+    return part
+
+
+def _link(
+    view: View, listing: Listing[Any, Any], asked: Listed, cursor: str, of: Mapping[str, UUID]
+) -> str | None:
+    """Where a list goes on; None as of a moment of which that list cannot be asked."""
+    clocks = {"as_of": view.when.as_of and view.when.as_of.isoformat()}
+    clocks["known_at"] = None if view.when.known_at is None else str(view.when.known_at)
+    if not view.when.is_live and not isinstance(asked, AskedAt):
+        return None
+    given = {**asked.model_dump(mode="json", exclude_defaults=True), **clocks, "cursor": cursor}
+    query = urlencode({name: str(v) for name, v in given.items() if v is not None})
+    return f"{listing.path.format(**of)}?{query}"
+
+
+def _whole(view: View, customer_id: UUID, owing: Owing | None = None) -> CustomerView | None:
     """Everything there is of a customer: all is asked for before the first answer is waited for."""
     conn, present = view.conn, _present(view.when)
-    its = {"customer_id": customer_id, "limit": MAX_LIMIT}
+    its: dict[str, Any] = {"customer_id": customer_id, "limit": MAX_LIMIT}
+    latest = {**its, "newest_first": True}
+    lists: tuple[tuple[str, Listing[Any, Any], Listed], ...] = (
+        ("opportunities", opportunities.LIST, opportunities.AskOpportunities(**latest)),
+        ("promises", promises.LIST, promises.AskPromises(**latest)),
+        ("leads", leads.LIST, leads.AskLeads(**latest)),
+        ("payments", payments.LIST, payments.AskPayments(**latest)),
+        ("tickets", tickets.LIST, tickets.AskTickets(**latest)),
+        ("interactions", interactions.LIST, interactions.AskInteractions(**its | {"limit": 50})),
+    )
     with conn.pipeline():
         card = send_card(conn, customer_id)
-        deals = opportunities.LIST.send(conn, present, opportunities.AskOpportunities(**its))
         its_quotes = quotes.send_of_customer(conn, customer_id)
-        its_promises = promises.LIST.send(conn, present, promises.AskPromises(**its))
-        its_leads = leads.send_of_customer(conn, customer_id, MAX_LIMIT)
-        paid = payments.LIST.send(conn, present, payments.AskPayments(**its))
-        its_tickets = tickets.LIST.send(conn, present, tickets.AskTickets(**its))
-        entries = timeline.LIST.send(conn, present, timeline.AskTimeline(), id=customer_id)
+        parts = {name: _send(view, listing, asked, present) for name, listing, asked in lists}
+        parts["timeline"] = _send(
+            view, timeline.LIST, timeline.AskTimeline(), present, id=customer_id
+        )
         if owing is None:
-            bought, owed = _send_owing(view, customer_id)
+            bought, owed = _orders(view, customer_id), _owed(view, customer_id)
             owing = bought(), owed()
         found = card()
         if found is None:
             return None
+        told = {"orders": owing[0]} | {name: part() for name, part in parts.items()}
+        items = {name: part[0] for name, part in told.items()}
+        items["interactions"] = [InteractionShape.of(one) for one in items["interactions"]]
         return CustomerView.of(
             view.head_at,
             found,
-            promises=its_promises()[0],
-            opportunities=deals()[0],
+            **items,
+            more={name: rest for name, (_, rest) in told.items() if rest is not None},
             quotes=its_quotes(),
-            leads=its_leads(),
-            orders=owing[0][0],
             accounts=owing[1],
-            payments=paid()[0],
-            tickets=its_tickets()[0],
-            timeline=entries()[0],
             rfm=None,
         )
 

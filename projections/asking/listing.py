@@ -96,7 +96,15 @@ class Listed(Asked, Paged):
     """What may be asked of every list."""
 
 
-class Counted(Listed):
+class Turned(BaseModel):
+    """What may be asked of lists that begin with what came first."""
+
+    newest_first: Annotated[bool, Field(description="The other way round: the latest first.")] = (
+        False
+    )
+
+
+class Counted(Listed, Turned):
     """What may be asked of every list that is cheap to count."""
 
     count: Annotated[bool, Field(description="Also give the number of all items of the list.")] = (
@@ -106,6 +114,10 @@ class Counted(Listed):
 
 class ListedAt(Listed, AskedAt):
     """What may be asked of every list about a moment."""
+
+
+class TurnedAt(ListedAt, Turned):
+    """What may be asked of such lists about a moment."""
 
 
 class Pinned(ListedAt):
@@ -300,15 +312,16 @@ class Listing(Generic[L, S]):
         if self._has_clocks:
             return PageAt.of(view.head_at, items=items, next=more)
         if isinstance(asked, Counted) and asked.count:
-            count = self._count(view, asked, of)
+            count = self.count(view.conn, view.when, asked, **of)
             return CountedPage.of(view.head, items=items, next=more, count=count)
         return Page.of(view.head, items=items, next=more)
 
-    def _count(self, view: View, asked: L, of: Mapping[str, Any]) -> int:
+    def count(self, conn: Connection, when: Moment, asked: L, **of: Any) -> int:
+        """How many items there are on all pages."""
         conditions, given = chosen(asked)
-        every = " AND ".join([self.select(view.when), *conditions])
+        every = " AND ".join([self.select(when), *conditions])
         sql = f"SELECT count(*) FROM ({every}) every"
-        row = view.conn.execute(sql.encode(), {**view.when.values, **of, **given}).fetchone()
+        row = conn.execute(sql.encode(), {**when.values, **of, **given}).fetchone()
         assert row is not None
         return int(row[0])
 
@@ -325,7 +338,13 @@ class Listing(Generic[L, S]):
         conditions, given = chosen(asked)
         select = " AND ".join([self.select(when), *conditions])
         values = {**when.values, **of, **given}
-        pages = Pages(self.name, self.shape, self.order, is_descending=self.is_descending)
+        is_turned = isinstance(asked, Turned) and asked.newest_first
+        pages = Pages(
+            f"{self.name} turned" if is_turned else self.name,
+            self.shape,
+            self.order,
+            is_descending=self.is_descending or is_turned,
+        )
         return pages.send(conn, select, values, asked)
 
     def question(self) -> Question[L, Page[S]]:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
+import pytest
+
+from read_api import customer as customer_view
 from tests.projections.world import World, day, eur
 
 ANN, BEN = UUID(int=101), UUID(int=102)
@@ -184,3 +187,44 @@ def test_history_that_is_entered_late_has_its_customer(company: World) -> None:
     known = company.head() - 1  # before the order was entered
     late = company.ask(f"/customers/{customer}", as_of="2010-06-30", known_at=known)
     assert late.status_code == 404
+
+
+def test_a_list_that_is_cut_has_the_latest_and_says_how_many_there_are_and_where_it_goes_on(
+    company: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(customer_view, "MAX_LIMIT", 2)
+    company.do("customers/register", ANN, day("2026-03-01"), name="Ann")
+    for n in range(5):
+        at = day(f"2026-03-0{n + 2}")
+        of = {"customer_id": ANN}
+        company.do("opportunities/open", UUID(int=700 + n), at, title=f"{n}", **of)
+        company.do("orders/place", UUID(int=710 + n), at, amount=eur("1"), **of)
+        company.do("payments/receive", UUID(int=720 + n), at, amount=eur("1"), **of)
+        company.do("tickets/open", UUID(int=730 + n), at, subject="-", channel="call", **of)
+        promised = {"promise_id": UUID(int=740 + n), "what": f"{n}"}
+        company.do("customers/make-promise", ANN, at, **promised)
+    for n in range(60):
+        company.do("customers/log-interaction", ANN, channel="call", summary=f"{n}")
+    company.do("leads/capture", LEAD, day("2026-03-02"), name="Lea")
+    company.project()
+    now = view(company)
+    cut = ("opportunities", "orders", "payments", "tickets", "promises")
+    for clocks in ({}, {"as_of": "2100-01-01"}):
+        shown = view(company, **clocks)
+        for name in cut:
+            first, rest = shown[name], shown["more"][name]
+            assert rest["count"] == 5, name
+            if rest["next"] is None:
+                assert (clocks, name in ("opportunities", "payments")) != ({}, True)
+                continue
+            left = company.get(rest["next"])
+            last = company.get(left["next"])
+            found = [one["id"] for page in (first, left["items"], last["items"]) for one in page]
+            assert len(set(found)) == 5, name
+            assert found == sorted(found, reverse=True), name
+            assert last["next"] is None
+    assert [len(now["interactions"]), now["more"]["interactions"]["count"]] == [50, 60]
+    assert len(company.get(now["more"]["interactions"]["next"])["items"]) == 10
+    assert now["more"]["timeline"]["count"] == 86
+    assert company.get(now["more"]["timeline"]["next"])["items"] != []
+    assert "leads" not in now["more"]
