@@ -18,6 +18,7 @@ from analytics import (
     retention,
     rfm,
     stages,
+    terms,
     tickets,
     tiers,
 )
@@ -36,6 +37,7 @@ FIGURES: tuple[Figure[Any, Any], ...] = (
     *stages.FIGURES,
     *leads.FIGURES,
     *receipts.FIGURES,
+    *terms.FIGURES,
     *tickets.FIGURES,
 )
 

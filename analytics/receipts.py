@@ -130,7 +130,7 @@ def receipts(session: Session[OfSales], _: OfSales) -> list[ReceiptsMonth]:
     Raises:
         Unanswerable: when amounts would be of several currencies, or the window cuts a month.
     """
-    query = _moved(session) + MONTHS.format(month=month("day"))
+    query = moved(session) + MONTHS.format(month=month("day"))
     scope = session.scope
     for field, at in (("from", scope.start), ("to", scope.end)):
         if at is not None and at.day != 1:
@@ -162,7 +162,7 @@ def moves(session: Session[OfSales], asked: AskMoves) -> tuple[list[MoneyMove], 
     Raises:
         Unanswerable: when amounts would be of several currencies.
     """
-    query = _moved(session) + EACH.format(month=month("day"))
+    query = moved(session) + EACH.format(month=month("day"))
     rows, more = session.page(query, "place", asked, {"month": asked.month[:7]})
     currency = session.scope.currency
     return [
@@ -178,8 +178,8 @@ def moves(session: Session[OfSales], asked: AskMoves) -> tuple[list[MoneyMove], 
     ], more
 
 
-def _moved(session: Session[OfSales]) -> str:
-    """Every amount that was due, came in or went back, with its day.
+def moved(session: Session[OfSales]) -> str:
+    """What a query begins with: every amount that was due, came in or went back, with its day.
 
     Raises:
         Unanswerable: when amounts would be of several currencies.

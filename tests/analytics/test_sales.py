@@ -197,6 +197,55 @@ def test_what_was_due_and_what_came_in(company: World) -> None:
     assert company.ask("/analytics/receipts").status_code == 422
 
 
+def test_how_long_orders_take_to_be_paid_and_which_are_late(company: World) -> None:
+    registered(company)
+
+    def order(n: int, placed: str, amount: str, *due: str) -> None:
+        asked = {"customer_id": ANN, "amount": eur(amount)}
+        company.do("orders/place", ORDERS[n], day(placed), **asked)
+        share = str(Decimal(amount) / max(len(due), 1))
+        parts = [{"due": one, "amount": eur(share)} for one in due]
+        if parts:
+            company.do("orders/plan-payments", ORDERS[n], day(placed), instalments=parts)
+
+    def pay(number: int, at: str, order: int, amount: str, kind: str = "money") -> UUID:
+        payment = UUID(int=800 + number)
+        allocated = [{"order_id": ORDERS[order], "amount": eur(amount)}]
+        asked = {"customer_id": ANN, "amount": eur(amount), "kind": kind}
+        company.do("payments/receive", payment, day(at), **asked, allocations=allocated)
+        return payment
+
+    order(0, "2026-03-01", "100", "2026-03-10", "2026-03-31")
+    pay(0, "2026-03-05", 0, "50")
+    pay(1, "2026-03-31", 0, "50")  # 30 days, in time
+    order(1, "2026-03-01", "60", "2026-03-15")
+    note = pay(2, "2026-03-12", 1, "20", "credit-note")
+    paid = pay(3, "2026-03-14", 1, "40")
+    company.do("payments/release", paid, day("2026-03-16"), order_id=ORDERS[1], amount=eur("40"))
+    pay(4, "2026-03-21", 1, "40")  # 20 days, late by six
+    assert note
+    order(2, "2026-03-20", "40")  # due at once, and owed
+    order(3, "2026-03-20", "10")
+    company.do("orders/cancel", ORDERS[3], day("2026-03-21"), reason="-")
+    march = {"from": "2026-03-01", "to": "2026-04-01", "as_of": "2026-03-31"}
+    found = figures(company, "receipts/terms", **march)
+    names = ("settled", "days_to_pay_mean", "days_to_pay_median", "due", "late", "days")
+    assert tuple(found[name] for name in names) == (2, 25.0, 25.0, 3, 2, 31)
+    assert (found["billed"], found["receivable"]) == (eur("200.00"), eur("40.00"))
+    assert (found["late_rate"], found["days_outstanding"]) == (0.666667, 6.2)
+    behind = figures(company, "receipts/terms/late", **march)["items"]
+    assert [(one["id"], one["days_late"], one["settled"]) for one in behind] == [
+        (str(ORDERS[1]), 6, "2026-03-21"),
+        (str(ORDERS[2]), 11, None),
+    ]
+    mid = figures(company, "receipts/terms", **{**march, "as_of": "2026-03-14"})
+    assert (mid["settled"], mid["late"]) == (1, 0)
+    empty = figures(company, "receipts/terms", **{"from": "2020-01-01", "to": "2020-02-01"})
+    assert (empty["days_to_pay_mean"], empty["late_rate"], empty["days_outstanding"]) == (
+        *(None, None, None),
+    )
+
+
 def test_customers_are_kept_lost_and_regained(company: World) -> None:
     registered(company)
     for order, (who, at) in enumerate(
