@@ -26,7 +26,8 @@ ORDERS = f"""
     SELECT paid.order_id, arg_max(so_far, (paid.day, paid.position)) AS paid,
            max(paid.day) FILTER (so_far >= amount AND before < amount) AS day
       FROM (SELECT *, lag(so_far, 1, 0) OVER turns AS before FROM paid
-            WINDOW turns AS (PARTITION BY order_id ORDER BY day, position)) paid JOIN billed USING (order_id)
+            WINDOW turns AS (PARTITION BY order_id ORDER BY day, position)) paid
+      JOIN billed USING (order_id)
      GROUP BY paid.order_id
 ), each AS (
     SELECT billed.order_id, billed.position, billed.day AS placed, billed.amount, last.due,
