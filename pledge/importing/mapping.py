@@ -17,6 +17,7 @@ from pledge.importing.errors import MappingError
 SHIPPED = Path(__file__).parent.parent / "mappings"
 DUMP = ".sql"
 SPACE = "space"
+PARQUET = ".parquet"
 WORKBOOKS = frozenset({".xlsx", ".xlsm", ".xlsb", ".xls", ".ods"})
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+from pledge.importing.archives import unpacked
 from pledge.importing.compiling import compile_mapping
 from pledge.importing.errors import MappingError, SourceError, UnfitError
 from pledge.importing.mapping import SourceRule, load_mapping
@@ -41,7 +42,7 @@ def run_import(
     """Import a file or a folder through a mapping; nothing is added twice, however often it runs.
 
     Args:
-        source: a CSV file, a workbook, or a folder that holds the mapping's files.
+        source: a file, a folder that holds the mapping's files, or a zip archive of either.
         mapping: the name of a shipped mapping, or the path of a TOML file.
         url: the service, "http://127.0.0.1:8000".
         dry_run: make and check every command, and send none.
@@ -59,9 +60,9 @@ def run_import(
     """
     label = str(mapping)
     plan = compile_mapping(load_mapping(mapping), label, known_commands)
-    files, unused = _open_all(plan, source)
-    report = Report(plan.mapping.name, source, dry_run, tuple(sorted(unused)))
     with ExitStack() as opened:
+        files, unused = _open_all(plan, opened.enter_context(unpacked(source)))
+        report = Report(plan.mapping.name, source, dry_run, tuple(sorted(unused)))
         rejects = opened.enter_context(Rejects(source, tidy=not dry_run))
         seen = opened.enter_context(Seen())
         send = None if dry_run else opened.enter_context(Sender(url, sleep)).send

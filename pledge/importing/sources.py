@@ -18,7 +18,7 @@ from python_calamine import CalamineError, load_workbook
 from events.texts import tidy
 from pledge.importing.dumps import DumpTable
 from pledge.importing.errors import SourceError
-from pledge.importing.mapping import DUMP, SPACE, WORKBOOKS, SourceRule
+from pledge.importing.mapping import DUMP, PARQUET, SPACE, WORKBOOKS, SourceRule
 from pledge.importing.rows import Inexact, Row, UnreadableRow, fits, row_of
 from pledge.importing.styles import Zeros, leading_zeros
 
@@ -85,6 +85,10 @@ def open_table(path: Path, rule: SourceRule) -> Iterator[Table]:
             suffix = path.suffix.lower()
             if suffix == DUMP:
                 opening = nullcontext(DumpTable(path, rule))
+            elif suffix == PARQUET:
+                from pledge.importing.parquet import parquet_table
+
+                opening = parquet_table(path, rule)
             elif suffix in WORKBOOKS:
                 opening = _workbook(path, rule)
             else:
