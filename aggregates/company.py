@@ -135,13 +135,24 @@ class Pipeline:
 
 @dataclass(frozen=True, slots=True)
 class Company:
-    """The company's own settings, in force for every decision."""
+    """The company's own settings, in force for every decision.
+
+    Attributes:
+        kinds: by pipeline and key, of every stage that there ever was.
+    """
 
     time_zone: str = "UTC"
     pipelines: Mapping[str, Pipeline] = field(
         default_factory=lambda: {n: Pipeline(n, s) for n, s in DEFAULT_PIPELINES.items()}
     )
     lists: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    kinds: Mapping[tuple[str, str], StageKind] = field(
+        default_factory=lambda: {
+            (name, stage.key): stage.kind
+            for name, stages in DEFAULT_PIPELINES.items()
+            for stage in stages
+        }
+    )
 
     def pipeline(self, name: str) -> Pipeline:
         """The pipeline of this name.
@@ -180,7 +191,7 @@ class Company:
 
         Raises:
             StageKeyTaken: when two stages would have one key.
-            StageKindFixed: when one would be of another kind than it is now.
+            StageKindFixed: when one would be of another kind than it was last.
         """
         known = self.pipelines.get(name)
         called = {stage.name: stage.key for stage in known.stages} if known else {}
@@ -190,8 +201,7 @@ class Company:
         )
         if len({stage.key for stage in keyed}) < len(keyed):
             raise StageKeyTaken
-        kinds = {stage.key: stage.kind for stage in known.stages} if known else {}
-        if any(kinds.get(stage.key, stage.kind) is not stage.kind for stage in keyed):
+        if any(self.kinds.get((name, one.key), one.kind) is not one.kind for one in keyed):
             raise StageKindFixed
         if known is not None and known.stages == keyed:
             return []
@@ -206,7 +216,12 @@ class Company:
         match event:
             case PipelineDefined():
                 pipeline = Pipeline(event.name, event.stages)
-                return replace(self, pipelines={**self.pipelines, event.name: pipeline})
+                kinds = {(event.name, stage.key): stage.kind for stage in event.stages}
+                return replace(
+                    self,
+                    pipelines={**self.pipelines, event.name: pipeline},
+                    kinds={**self.kinds, **kinds},
+                )
             case TimeZoneSet():
                 return replace(self, time_zone=event.time_zone)
             case ListDefined():

@@ -87,9 +87,9 @@ class Opportunity:
         Raises:
             OpportunityClosed: when it was won or lost; that stays whose it was.
         """
-        self._refuse_if_closed()
         if self.owner == owner:
             return []
+        self._refuse_if_closed()
         return [
             OpportunityHandedOver(
                 previous_owner=self.owner, owner=owner, reason=reason, customer_id=self.customer_id

@@ -17,7 +17,7 @@ from analytics.facts.asking import Session, of_customers, settle_currency
 from analytics.facts.scope import OfSales
 from analytics.figure import Chart, Figure
 from analytics.grouping import DAY_MICROS, mean, month, quarter, spell
-from analytics.pipelines import define, keys_of
+from analytics.pipelines import choose, define
 from analytics.purchases import ratio
 from events.values import StoredMoney
 from projections.asking.listing import Paged
@@ -86,7 +86,7 @@ SELECT * FROM (
       FROM deal LEFT JOIN (SELECT pipeline, stage, name, probability FROM defined)
            USING (pipeline, stage)
 ) WHERE fits(kind, $kind) AND fits(reason, $reason)
-   AND ($stages IS NULL OR list_contains($stages, stage))
+   AND ($stage IS NULL OR (pipeline, stage) IN (FROM asked_stage))
    AND ($idle IS NULL OR idle > $idle::BIGINT) AND in_window({day})
 """
 
@@ -176,22 +176,16 @@ class DealShape(Shape):
     idle_days: float | None
 
 
-def prepare(
-    session: Session[OfSales], pipeline: str | None, stage: str | None = None
-) -> list[str] | None:
-    """Make ``deal``, ``definition`` and ``defined``, for the deals that the scope wants.
-
-    Returns:
-        The keys of the stage that is asked for, by its name or its key.
+def prepare(session: Session[OfSales], pipeline: str | None, stage: str | None = None) -> None:
+    """Make ``definition``, ``defined``, ``asked_stage`` and, for the wanted deals, ``deal``.
 
     Raises:
         Unanswerable: when the pipeline or the stage is unknown.
     """
     define(session, pipeline)
-    keys = None if stage is None else keys_of(session, stage, pipeline)
+    choose(session, stage, pipeline)
     customers = "".join(f"AND {condition}" for condition in of_customers(session.scope))
     session.run(STANDING.format(of_customers=customers), {"pipeline": pipeline})
-    return keys
 
 
 def closings(session: Session[OfSales], asked: AskClosings) -> list[ClosedGroup]:
@@ -270,12 +264,12 @@ def deals(session: Session[OfSales], asked: AskEach) -> tuple[list[DealShape], s
     that are expected to close in it; with ``idle_days`` those that nothing happened to for longer:
     open ones of them are stuck.
     """
-    stages = prepare(session, asked.pipeline, asked.stage)
+    prepare(session, asked.pipeline, asked.stage)
     day = "expected_close" if asked.kind == "open" else "business_day(since)"
     values = {
         "now": micros(session),
         "kind": asked.kind,
-        "stages": stages,
+        "stage": asked.stage,
         "reason": asked.reason,
         "idle": None if asked.idle_days is None else asked.idle_days * DAY_MICROS,
     }

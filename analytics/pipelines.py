@@ -36,20 +36,24 @@ QUALIFY row_number() OVER (
 """
 """Each stage that there ever was, as it was defined last by the moment; what was defined later
 alone, as it was defined first."""
-KEYS = """
-WITH called AS (
-    SELECT stage, max(is_in_force) AS is_now FROM (
-        SELECT d.stage, d.name, d.pipeline, coalesce(f.is_in_force AND f.name = d.name, false)
-               AS is_in_force
-          FROM definition d LEFT JOIN defined f USING (pipeline, stage)
-    ) WHERE name = $stage AND fits(pipeline, $pipeline) GROUP BY stage
+ASKED = """
+CREATE TEMP TABLE asked_stage AS
+WITH every AS (
+    SELECT d.pipeline, d.stage, d.name, coalesce(f.is_in_force AND f.name = d.name, false) AS is_now
+      FROM definition d LEFT JOIN defined f USING (pipeline, stage) WHERE fits(pipeline, $pipeline)
+), called AS (
+    SELECT pipeline, stage, bool_or(is_now) AS is_now
+      FROM every WHERE name = $stage GROUP BY ALL
 ), known AS (
-    SELECT stage FROM definition WHERE stage = $stage AND fits(pipeline, $pipeline)
-     UNION SELECT stage FROM deals WHERE stage = $stage
+    SELECT pipeline, stage FROM every WHERE stage = $stage
+     UNION
+    SELECT deal_of.pipeline, stage FROM deals JOIN (
+           SELECT deal_id, arg_max(pipeline, position) AS pipeline FROM deals GROUP BY deal_id
+    ) deal_of USING (deal_id) WHERE stage = $stage AND fits(deal_of.pipeline, $pipeline)
 )
-SELECT stage FROM called WHERE is_now OR NOT EXISTS (FROM called WHERE is_now)
- UNION ALL
-SELECT stage FROM known WHERE NOT EXISTS (FROM called)
+SELECT pipeline, stage FROM called WHERE is_now OR NOT EXISTS (FROM called WHERE is_now)
+ UNION
+SELECT pipeline, stage FROM known WHERE NOT EXISTS (FROM called)
 """
 NAMES = """
 SELECT name FROM definition UNION SELECT stage FROM definition
@@ -78,17 +82,15 @@ def define(session: Session[Any], pipeline: str | None) -> None:
         raise Unanswerable("pipeline", f"must be one of {', '.join(sorted(known))}")
 
 
-def keys_of(session: Session[Any], stage: str, pipeline: str | None) -> list[str]:
-    """The keys of the stages that are called so: of the pipeline, or of each that has such a one.
+def choose(session: Session[Any], stage: str | None, pipeline: str | None) -> None:
+    """Make ``asked_stage``: of each pipeline, or the one asked for, the stage that is called so.
 
-    Where none is called so now, those that once were; where none ever was, the key itself.
+    Where none is called so now, those that once were; where none ever was, those with that key.
 
     Raises:
         Unanswerable: when there never was such a stage.
     """
-    values = {"stage": stage, "pipeline": pipeline}
-    found = sorted({row["stage"] for row in session.rows(KEYS, values)})
-    if not found:
+    session.run(ASKED, {"stage": stage, "pipeline": pipeline})
+    if stage is not None and session.row("SELECT count(*) AS n FROM asked_stage")["n"] == 0:
         names = ", ".join(row["name"] for row in session.rows(NAMES))
         raise Unanswerable("stage", f"must be one of {names}")
-    return found

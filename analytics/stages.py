@@ -63,7 +63,8 @@ HAVING onward IS NOT NULL AND (bool_or(d.is_in_force) OR count(later.deal_id) > 
  ORDER BY d.pipeline, d.place, d.stage
 """
 ENTRANTS = """
-SELECT deal_id, pipeline, entered_at, took, is_ahead FROM later WHERE list_contains($stages, stage)
+SELECT deal_id, pipeline, entered_at, took, is_ahead FROM later
+ WHERE (pipeline, stage) IN (FROM asked_stage)
 """
 STAYS = """
 SELECT d.pipeline, d.stage, d.name,
@@ -84,7 +85,8 @@ SITTERS = """
 SELECT position, deal_id, pipeline, occurred_at AS entered_at, left_at,
        coalesce(epoch_us(left_at), $now::BIGINT) - epoch_us(occurred_at) AS stay
   FROM entry
- WHERE list_contains($stages, stage) AND (left_at IS NULL OR in_window(business_day(left_at)))
+ WHERE (pipeline, stage) IN (FROM asked_stage)
+   AND (left_at IS NULL OR in_window(business_day(left_at)))
 """
 
 
@@ -144,17 +146,14 @@ class Stay(Shape):
     days: float
 
 
-def _prepare(
-    session: Session[OfSales], pipeline: str | None, stage: str | None = None
-) -> list[str] | None:
+def _prepare(session: Session[OfSales], pipeline: str | None, stage: str | None = None) -> None:
     """Make ``deal``, ``entry`` and what ``prepare`` makes, for the deals that the scope wants.
 
     Raises:
         Unanswerable: when the pipeline or the stage is unknown.
     """
-    keys = prepare(session, pipeline, stage)
+    prepare(session, pipeline, stage)
     session.run(ENTRIES)
-    return keys
 
 
 def conversion(session: Session[OfSales], asked: AskDeals) -> list[StageConversion]:
@@ -186,8 +185,8 @@ def entrants(session: Session[OfSales], asked: AskStage) -> tuple[list[Entrant],
 
     ``days`` to the next stage is None for those that did not enter it.
     """
-    stages = _prepare(session, asked.pipeline, asked.stage)
-    rows, more = session.page(ENTERED + ENTRANTS, "deal_id", asked, {"stages": stages})
+    _prepare(session, asked.pipeline, asked.stage)
+    rows, more = session.page(ENTERED + ENTRANTS, "deal_id", asked)
     return [
         Entrant.of(
             id=UUID(row["deal_id"]),
@@ -206,8 +205,8 @@ def stays(session: Session[OfSales], asked: AskStage) -> tuple[list[Stay], str |
 
     Those that ended in the window, and those that have not ended, with the days up to now.
     """
-    stages = _prepare(session, asked.pipeline, asked.stage)
-    values = {"stages": stages, "now": micros(session)}
+    _prepare(session, asked.pipeline, asked.stage)
+    values = {"now": micros(session)}
     rows, more = session.page(SITTERS, "position", asked, values)
     return [
         Stay.of(

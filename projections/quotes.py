@@ -29,11 +29,12 @@ class QuoteShape(Shape):
 QUOTES = """
 SELECT quote_id AS id, opportunity_id, version, occurred_at, given_by, total, currency, valid_until,
        lines
-  FROM quotes WHERE opportunity_id {which} ORDER BY occurred_at, opportunity_id, version
+  FROM quotes WHERE opportunity_id {which} ORDER BY {order}
 """
-OF_DEAL = QUOTES.format(which="= %(id)s")
+OF_DEAL = QUOTES.format(which="= %(id)s", order="occurred_at, version")
 OF_CUSTOMER = QUOTES.format(
-    which="IN (SELECT opportunity_id FROM opportunities WHERE customer_id = %(id)s)"
+    which="IN (SELECT opportunity_id FROM opportunities WHERE customer_id = %(id)s)",
+    order="occurred_at DESC, opportunity_id DESC, version DESC",
 )
 
 
@@ -43,5 +44,5 @@ def quotes(conn: Connection, opportunity_id: UUID) -> list[QuoteShape]:
 
 
 def send_of_customer(conn: Connection, customer_id: UUID) -> Callable[[], list[QuoteShape]]:
-    """Ask for every quote given for a customer's deals, oldest first."""
+    """Ask for every quote given for a customer's deals, latest first."""
     return send(conn, QuoteShape, OF_CUSTOMER, {"id": customer_id})

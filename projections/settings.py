@@ -126,7 +126,8 @@ _WRITTEN = ", ".join(
 CALLED = f"""
 LEFT JOIN LATERAL (
     SELECT name, probability FROM (
-        SELECT pipeline, stage, name, probability, position, occurred_at < %(now)s AS is_past
+        SELECT pipeline, stage, name, probability, position,
+               %(in_force)s::timestamptz IS NULL OR occurred_at < %(in_force)s AS is_past
           FROM stages
         UNION ALL
         SELECT *, 0, true FROM (VALUES {_WRITTEN}) AS written (pipeline, stage, name, probability)

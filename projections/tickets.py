@@ -154,7 +154,10 @@ class TicketFactShape(Shape):
 
 
 class WaitShape(Shape):
-    """A time of waiting, until anything changed the ticket's status; up to now if nothing did."""
+    """A time of waiting, until the next act on the ticket's status, which may be waiting anew.
+
+    Up to now, if there was none; no time at all if that act was entered late, from before.
+    """
 
     since: datetime
     until: datetime | None
@@ -235,7 +238,8 @@ SELECT version, kind AS type, occurred_at, recorded_at, actor, status, dispatch,
 
 WAITS = """
 SELECT since, until, reason, actor,
-       round(extract(epoch FROM coalesce(until, %(now)s) - since) / 86400, 6)::float8 AS days
+       round(greatest(extract(epoch FROM coalesce(until, %(now)s) - since), 0) / 86400, 6)::float8
+       AS days
   FROM (SELECT s.occurred_at AS since, s.status, s.text AS reason, s.actor, s.version,
                lead(s.occurred_at) OVER (ORDER BY s.version) AS until
           FROM ticket_facts s WHERE s.ticket_id = %(id)s AND s.status IS NOT NULL AND {facts}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -45,6 +45,7 @@ class LinkRow(Row):
     customer_id: UUID
     version: int = 0
     position: int = 0
+    occurred_at: datetime | None = None
 
 
 ENTRIES = Table("timeline_entries", EntryRow, key=("stream_id", "version"), facts=True)
@@ -88,6 +89,7 @@ def apply(rows: Rows, recorded: Recorded) -> None:
     if customer_id is not None:
         link = rows.get(LINKS, recorded.stream_id, customer_id)
         link.version, link.position = recorded.version, recorded.position
+        link.occurred_at = recorded.occurred_at
 
 
 MODEL = ReadModel("timeline", (ENTRIES, LINKS), Events, apply)
@@ -126,7 +128,9 @@ SELECT * FROM (
 ) x WHERE true
 """
 WHOSE = """
-SELECT FROM timeline_entries WHERE stream_id = %(id)s AND stream_type = 'customer' LIMIT 1
+SELECT FROM timeline_entries
+ WHERE stream_id = %(id)s AND stream_type = 'customer'
+   AND (%(known_at)s::int8 IS NULL OR position <= %(known_at)s) LIMIT 1
 """
 
 
@@ -138,8 +142,7 @@ def streams_of(conn: Connection, customer_id: UUID) -> list[UUID]:
 
 def select(when: Moment) -> str:
     """The events around a customer that count at a moment."""
-    known = replace(when, as_of=None)
-    return MINE.format(entries=when.counts("e"), links=known.counts("l"))
+    return MINE.format(entries=when.counts("e"), links=when.counts("l"))
 
 
 LIST = Listing(

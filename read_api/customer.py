@@ -52,11 +52,11 @@ class Rest(Shape):
     """Of a list that an answer cuts: how many items it has in all, and the page that follows."""
 
     count: int
-    next: str | None
+    next: str | None = Field(description="Null as of a moment of which the list cannot be asked.")
 
 
 class CustomerView(Card, HeadAt):
-    """Everything known of a customer, in one answer; each list has the latest first."""
+    """All that is known of a customer, the latest first, but contacts and owners as they came."""
 
     interactions: list[InteractionShape]
     promises: list[PromiseShape]
@@ -92,21 +92,28 @@ def add_routes(routes: APIRouter, reader: Reader) -> None:
         if found is None:
             raise missing()
         found.rfm = reader.standing(id, view.when)
+        for rest in found.more.values():
+            if rest.next is not None:
+                path, _, query = rest.next.partition("?")
+                rest.next = str(request.url.replace(path=path, query=query))
         return answer(request, form, found)
 
 
 def _past(view: View, customer_id: UUID, keyring: Keyring) -> CustomerView | None:
     # Orders and accounts are from the facts of everybody: others may pay for a customer.
     bought, owed = _orders(view, customer_id), _owed(view, customer_id)
-    owing = bought(), owed()
+    asked = timeline.AskTimeline()
+    entries = _send(view, timeline.LIST, asked, view.when, id=customer_id)
+    kept = bought(), owed(), entries()
     streams = timeline.streams_of(view.conn, customer_id)
     with past(view.conn, keyring, MODELS, streams, view.when, customer_id, beside=[COMPANY]):
-        return _whole(view, customer_id, owing)
+        return _whole(view, customer_id, kept)
 
 
 Part = tuple[list[Any], Rest | None]
 """The latest items of a list, and the rest of it where there is more."""
-Owing = tuple[Part, list[Sums]]
+Kept = tuple[Part, list[Sums], Part]
+"""Orders, accounts and the timeline: what is asked of everybody's rows, also of the past."""
 
 
 def _orders(view: View, customer_id: UUID) -> Callable[[], Part]:
@@ -147,7 +154,7 @@ def _link(
     return f"{listing.path.format(**of)}?{query}"
 
 
-def _whole(view: View, customer_id: UUID, owing: Owing | None = None) -> CustomerView | None:
+def _whole(view: View, customer_id: UUID, kept: Kept | None = None) -> CustomerView | None:
     """Everything there is of a customer: all is asked for before the first answer is waited for."""
     conn, present = view.conn, _present(view.when)
     its: dict[str, Any] = {"customer_id": customer_id, "limit": MAX_LIMIT}
@@ -164,16 +171,16 @@ def _whole(view: View, customer_id: UUID, owing: Owing | None = None) -> Custome
         card = send_card(conn, customer_id)
         its_quotes = quotes.send_of_customer(conn, customer_id)
         parts = {name: _send(view, listing, asked, present) for name, listing, asked in lists}
-        parts["timeline"] = _send(
-            view, timeline.LIST, timeline.AskTimeline(), present, id=customer_id
-        )
-        if owing is None:
+        if kept is None:
+            entries = _send(view, timeline.LIST, timeline.AskTimeline(), present, id=customer_id)
             bought, owed = _orders(view, customer_id), _owed(view, customer_id)
-            owing = bought(), owed()
+            kept = bought(), owed(), entries()
         found = card()
         if found is None:
             return None
-        told = {"orders": owing[0]} | {name: part() for name, part in parts.items()}
+        told = {"orders": kept[0], "timeline": kept[2]} | {
+            name: part() for name, part in parts.items()
+        }
         items = {name: part[0] for name, part in told.items()}
         items["interactions"] = [InteractionShape.of(one) for one in items["interactions"]]
         return CustomerView.of(
@@ -182,11 +189,11 @@ def _whole(view: View, customer_id: UUID, owing: Owing | None = None) -> Custome
             **items,
             more={name: rest for name, (_, rest) in told.items() if rest is not None},
             quotes=its_quotes(),
-            accounts=owing[1],
+            accounts=kept[1],
             rfm=None,
         )
 
 
 def _present(when: Moment) -> Moment:
     """The same "today", for tables that hold only what counts already."""
-    return Moment(None, None, when.now, when.today, when.zone)
+    return Moment(None, None, when.now, when.today, when.zone, when.as_of)

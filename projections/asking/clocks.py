@@ -45,6 +45,7 @@ class Moment:
             else the present.
         today: the business day of ``now``.
         zone: of business days.
+        in_force: before when a setting must have been made to be in force; ``as_of`` by default.
     """
 
     as_of: datetime | None
@@ -52,6 +53,7 @@ class Moment:
     now: datetime
     today: date
     zone: tzinfo = UTC
+    in_force: datetime | None = None
 
     @property
     def is_live(self) -> bool:
@@ -78,6 +80,7 @@ class Moment:
         return {
             "as_of": self.as_of,
             "known_at": self.known_at,
+            "in_force": self.in_force or self.as_of,
             "now": self.now,
             "today": self.today,
             "zone": str(self.zone),

@@ -305,7 +305,8 @@ class Listing(Generic[L, S]):
         assert isinstance(asked, self.asks)
         of = {"id": ids[0]} if ids else {}
         if self.whose is not None:
-            found = view.conn.execute(self.whose.encode(), of).fetchone()
+            given = {**view.when.values, **of}
+            found = view.conn.execute(self.whose.encode(), given).fetchone()
             if found is None:
                 return None
         items, more = self.rows(view.conn, view.when, asked, **of)

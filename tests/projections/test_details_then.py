@@ -60,6 +60,20 @@ def test_a_past_answer_is_what_was_answered_then(company: World) -> None:
     assert live.headers["etag"] == f'"{live.json()["version"]}"'
 
 
+def test_a_lead_is_the_customers_from_its_conversion_on(company: World) -> None:
+    """In the list of the timeline and in the 360 degree view."""
+    company.do("customers/register", ANN, day("2026-02-01"), name="Ann")
+    company.do("leads/capture", LEAD, day("2026-03-01"), name="Grace", owner="ada")
+    company.do("leads/qualify", LEAD, day("2026-03-02"))
+    company.do("leads/convert", LEAD, day("2026-06-01"), customer_id=ANN)
+    company.project()
+    for clocks, number in (({"as_of": "2026-04-30"}, 1), ({"as_of": "2026-06-30"}, 4), ({}, 4)):
+        listed = shown(company, f"/customers/{ANN}/timeline", **clocks)["items"]
+        assert len(listed) == number
+        assert shown(company, f"/customers/{ANN}", **clocks)["timeline"] == listed
+    assert company.ask(f"/customers/{ANN}/timeline", known_at=0).status_code == 404
+
+
 def test_what_is_entered_late_is_there_as_of_its_day_and_unknown_before(company: World) -> None:
     known = company.do("opportunities/open", DEAL, day("2026-03-10"), title="Looms", owner="ada")
     company.do("opportunities/move-stage", DEAL, day("2026-03-05"), stage="proposal")

@@ -137,6 +137,8 @@ def test_a_deal_older_than_its_pipeline_has_its_first_definition(company: World)
     assert shown["weighted"] == company.get(f"/opportunities/{DEALS[0]}", **june)["weighted"]
     assert shown["weighted"] == eur("3.00")
     assert company.get(f"/opportunities/{DEALS[0]}")["weighted"] == eur("5.00")
+    known = {"known_at": company.head()}
+    assert company.get(f"/opportunities/{DEALS[0]}", **known)["weighted"] == eur("5.00")
 
 
 def test_a_name_means_the_stage_that_is_called_so_now_in_the_pipeline_asked_for(
@@ -166,6 +168,13 @@ def test_a_name_means_the_stage_that_is_called_so_now_in_the_pipeline_asked_for(
     assert found(stage="Angebot", pipeline="contract") == {1}
     assert found(stage="proposal") == {2}
     assert found(stage="negotiation") == {1}
+    company.do("opportunities/lose", DEALS[1], reason="-")
+    renamed = [("a", "open", None, "p2"), ("won", "won"), ("verloren", "lost", None, "lost")]
+    define(company, "2026-07-11", *renamed)
+    company.write_facts()
+    assert found(stage="lost") == {1}
+    assert found(stage="verloren") == set()
+    assert found(stage="verloren", pipeline="sales") == set()
     answer = company.ask("/analytics/deals", stage="Angebott")
     assert answer.status_code == 422
     assert "Angebot, " in answer.json()["errors"][0]["message"]
@@ -176,6 +185,9 @@ def test_a_stage_keeps_its_kind(company: World) -> None:
     asked = {"name": "sales", "stages": stages}
     assert company.try_("companies/define-pipeline", COMPANY, **asked) == 409
     assert company.answer.body["rule"] == "StageKindFixed"
+    without = [{"name": n, "kind": k} for n, k in (("a", "open"), ("W", "won"), ("L", "lost"))]
+    company.do("companies/define-pipeline", COMPANY, name="sales", stages=without)
+    assert company.try_("companies/define-pipeline", COMPANY, **asked) == 409
     stages[0]["key"] = "nearly"
     company.do("companies/define-pipeline", COMPANY, **asked)
 

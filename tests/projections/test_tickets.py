@@ -248,3 +248,13 @@ def test_each_wait_is_told_with_its_reason_and_how_long_it_took(company: World) 
     assert before == first
     [known] = company.get(f"/tickets/{ticket}", known_at=company.head() - 1)["waiting"]
     assert known["reason"] == first["reason"]
+
+
+def test_a_wait_that_ended_before_it_began_took_no_time(company: World) -> None:
+    ticket = UUID(int=902)
+    company.do("tickets/open", ticket, day("2026-03-01"), subject="-", channel="call")
+    company.do("tickets/wait", ticket, day("2026-03-10"), reason="a part")
+    company.do("tickets/resolve", ticket, day("2026-03-08"), text="entered late")
+    company.project()
+    [wait] = company.get(f"/tickets/{ticket}")["waiting"]
+    assert wait["days"] == 0.0
