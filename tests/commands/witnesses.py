@@ -111,10 +111,11 @@ class Step(NamedTuple):
 
 
 class Witness(NamedTuple):
-    """What was done before, and what is refused then."""
+    """What was done before, and what is refused then; ``is_listed``: under ``LISTED``."""
 
     history: tuple[Step, ...]
     refused: Step
+    is_listed: bool = False
 
 
 def witnesses() -> dict[tuple[str, type[Refused]], Witness]:
@@ -156,7 +157,7 @@ def _life(
         try:
             events = command.decide(state, context)
         except Refused as refusal:
-            yield (asked.command, type(refusal)), Witness(tuple(history), asked)
+            yield (asked.command, type(refusal)), Witness(tuple(history), asked, settings is LISTED)
             if step == 0:
                 return
             continue

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from random import Random
 from typing import Any
@@ -33,7 +34,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from commands.http.wire import ENTRIES
-from events.company import COMPANY
+from events.company import COMPANY, ListName
 from events.ledger.keys import Keyring
 from pledge.app import openapi_of
 from read_api.reading import Reader
@@ -42,6 +43,7 @@ from tests.commands.witnesses import (
     CUSTOMERS,
     DEAL,
     DOLLAR_ORDER,
+    LISTED,
     ORDERS,
     Step,
     Witness,
@@ -278,12 +280,27 @@ def rules_of(name: str) -> set[str]:
 
 
 def found_by(service: Service, witness: Witness) -> str:
-    stream_id = uuid4()
-    for step in witness.history:
-        assert take(service, step, stream_id).status_code < 300, step
-    answer = take(service, witness.refused, stream_id)
+    stream_id = COMPANY if witness.refused.command.startswith("companies/") else uuid4()
+    with listed(service) if witness.is_listed else nullcontext():
+        for step in witness.history:
+            assert take(service, step, stream_id).status_code < 300, step
+        answer = take(service, witness.refused, stream_id)
     assert answer.status_code == 409, answer.text
     return str(answer.json()["rule"])
+
+
+@contextmanager
+def listed(service: Service) -> Iterator[None]:
+    """Inside, the company's lists are those of ``LISTED``."""
+
+    def define(values: Mapping[str, Sequence[str]]) -> None:
+        for name in ListName:
+            asked = {"name": name, "values": values.get(name, ())}
+            assert sent(service, "companies/define-list", asked, COMPANY).status_code == 200
+
+    define(LISTED.lists)
+    yield
+    define({})
 
 
 def test_every_documented_rule_refuses_over_http_and_no_other(stocked: Service) -> None:
