@@ -17,7 +17,8 @@ YES = {"name": "yes", "kind": "won"}
 NO = {"name": "no", "kind": "lost"}
 
 defined = PipelineDefined(
-    name="direct", stages=tuple(Stage.model_validate(stage) for stage in (TALKS, YES, NO))
+    name="direct",
+    stages=tuple(Stage.model_validate({"key": one["name"], **one}) for one in (TALKS, YES, NO)),
 )
 in_paris = TimeZoneSet(time_zone="Europe/Paris")
 
@@ -29,7 +30,7 @@ def test_the_company_sells_through_the_stages_it_defines() -> None:
 def test_a_pipeline_can_be_defined_anew() -> None:
     command = DefinePipeline(name="direct", stages=[YES, TALKS, NO])
     given(defined).when(command).then(
-        PipelineDefined(name="direct", stages=[defined.stages[1], defined.stages[0], NO])
+        PipelineDefined(name="direct", stages=[defined.stages[at] for at in (1, 0, 2)])
     )
 
 

@@ -57,9 +57,9 @@ closed = pytest.mark.parametrize("how", [won, lost], ids=lambda event: event.eve
 simplified = PipelineDefined(
     name="sales",
     stages=(
-        Stage(name="talks", kind=StageKind.OPEN),
-        Stage(name="yes", kind=StageKind.WON),
-        Stage(name="no", kind=StageKind.LOST),
+        Stage(key="talks", name="talks", kind=StageKind.OPEN),
+        Stage(key="yes", name="yes", kind=StageKind.WON),
+        Stage(key="no", name="no", kind=StageKind.LOST),
     ),
 )
 

@@ -13,7 +13,7 @@ from events.company import Stage
 from events.currencies import MINOR_DIGITS
 from events.ledger.keys import Keyring
 from events.lines import PricedLine
-from events.order import Instalment
+from events.order import Instalment, ReturnedLine
 from events.texts import tidy
 from events.values import Money, StageKind
 
@@ -40,6 +40,7 @@ def _decimals(least: str, most: str, places: int) -> st.SearchStrategy[str]:
 
 STAGES = st.builds(
     Stage,
+    key=TEXTS,
     name=TEXTS,
     kind=st.sampled_from(StageKind),
     probability=st.none() | _decimals("0", "1", 4),
@@ -51,6 +52,12 @@ LINES = st.builds(
     unit_price=amounts(),
     discount=st.none() | _decimals("0", "100", 2),
     total=amounts(),
+)
+RETURNED = st.builds(
+    ReturnedLine,
+    number=st.integers(1, 500),
+    product=TEXTS,
+    quantity=_decimals("0.001", "999999", 3),
 )
 INSTALMENTS = st.builds(Instalment, due=st.dates(), amount=amounts())
 BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
@@ -66,6 +73,7 @@ BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
     PricedLine: LINES,
     tuple[Instalment, ...]: st.lists(INSTALMENTS, max_size=3).map(tuple),
     tuple[PricedLine, ...]: st.lists(LINES, max_size=3).map(tuple),
+    tuple[ReturnedLine, ...]: st.lists(RETURNED, max_size=3).map(tuple),
 }
 
 

@@ -109,7 +109,8 @@ def test_every_event_that_a_table_names_gives_the_fact_that_it_takes(table: Fact
 
 def example(event: type[Event]) -> Event:
     """An event with at least one line or part, where it has any."""
-    lines = [{"product": "P", "quantity": "1", "unit_price": eur("1"), "total": eur("1")}]
+    line = {"product": "P", "quantity": "1", "unit_price": eur("1"), "total": eur("1")}
+    lines = [{**line, "number": 1}]
     many = {"lines": lines, "line": lines[0], "total": eur("1"), "amount": eur("1")}
     many["instalments"] = [{"due": "2026-03-02", "amount": eur("1")}]
     many["stages"] = [{"name": "won", "kind": "won"}]

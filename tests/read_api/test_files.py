@@ -127,10 +127,13 @@ def test_a_list_within_a_row_is_a_row_for_each_of_its_parts(company: World) -> N
     [row] = rows_of(CSV, company.ask("/funnel", {"Accept": CSV}).content)
     assert row == {
         "stage": "discovery",
+        "name": "discovery",
         "kind": "open",
+        "probability": "0.2",
         "count": "1",
         "amount.amount": "5.00",
         "amount.currency": "EUR",
+        "weighted": '[{"amount":"1.00","currency":"EUR"}]',
     }
     ageing = rows_of(CSV, company.ask("/payments/ageing", {"Accept": CSV}).content)
     assert len(ageing) == sum(
