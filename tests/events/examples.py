@@ -73,6 +73,7 @@ BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
     PricedLine: LINES,
     tuple[Instalment, ...]: st.lists(INSTALMENTS, max_size=3).map(tuple),
     tuple[PricedLine, ...]: st.lists(LINES, max_size=3).map(tuple),
+    tuple[str, ...]: st.lists(TEXTS, max_size=4).map(tuple),
     tuple[ReturnedLine, ...]: st.lists(RETURNED, max_size=3).map(tuple),
 }
 
