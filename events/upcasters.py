@@ -16,12 +16,8 @@ def _every_conversion_opened_a_deal(payload: Payload) -> Payload:
     return {**payload, "new_opportunity": True}
 
 
-def _sealed_from_then_on(payload: Payload) -> Payload:
-    """The next version encrypts a text, or with its customer's key; see ``Personal``."""
-    return payload
-
-
-def _of_no_line_in_particular(payload: Payload) -> Payload:
+def _as_it_was(payload: Payload) -> Payload:
+    """The next version encrypts a text (see ``Personal``), or has a field more, with a default."""
     return payload
 
 
@@ -31,10 +27,10 @@ def _a_stage_was_known_by_its_name(payload: Payload) -> Payload:
 
 UPCASTERS: dict[tuple[str, int], Callable[[Payload], Payload]] = {
     ("lead.converted", 1): _every_conversion_opened_a_deal,
-    ("order.goods-returned", 1): _of_no_line_in_particular,
+    ("order.goods-returned", 1): _as_it_was,
     ("company.pipeline-defined", 1): _a_stage_was_known_by_its_name,
     **{
-        (name, 1): _sealed_from_then_on
+        (name, 1): _as_it_was
         for name in (
             *("lead.captured", "lead.returned"),
             *("customer.released", "customer.handed-over", "customer.promise-made"),

@@ -33,7 +33,9 @@ def unpacked(source: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="pledge-import-") as folder:
         try:
             names = _unpack(source, Path(folder))
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        except NotImplementedError as error:  # zipfile's word for a method that it does not know
+            raise SourceError(f"{source}: {error}; unpack it, and import the folder") from error
+        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
             raise SourceError(f"{source} is no archive that can be read: {error}") from error
         except OSError as error:
             raise SourceError(f"{source} cannot be unpacked in {folder}: {error}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import zipfile
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -70,10 +71,20 @@ def test_an_archive_of_several_files_stands_for_their_folder(tmp_path: Path) -> 
 def test_an_archive_that_cannot_be_taken_is_refused_with_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    aside = tmp_path / "aside"
+    aside.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(aside))
     torn = tmp_path / "torn.zip"
     torn.write_bytes(archive(tmp_path / "whole.zip", **{"people.csv": ROWS}).read_bytes()[:-30])
     with pytest.raises(SourceError, match="is no archive"):
         lines(torn)
+    strange = tmp_path / "strange.zip"
+    raw = bytearray((tmp_path / "whole.zip").read_bytes())
+    raw[8] = 97  # a method of compression that nobody knows, said twice
+    raw[raw.index(b"PK\x01\x02") + 10] = 97
+    strange.write_bytes(raw)
+    with pytest.raises(SourceError, match=r"not supported; unpack it"):
+        lines(strange)
     twins = archive(tmp_path / "twins.zip", **{"a__people.csv": ROWS, "b__people.csv": ROWS})
     with pytest.raises(SourceError, match=r"two files people\.csv"):
         lines(twins)
@@ -83,7 +94,7 @@ def test_an_archive_that_cannot_be_taken_is_refused_with_what_to_do(
     bomb = archive(tmp_path / "bomb.zip", **{"people.csv": ROWS + "\n" * 200_000})
     with pytest.raises(SourceError, match="unpacks to more than"):
         lines(bomb)
-    assert not list(Path(archives.tempfile.gettempdir()).glob("pledge-import-*"))
+    assert list(aside.iterdir()) == [], "something was left behind"
 
 
 def test_names_within_an_archive_lead_nowhere_else(tmp_path: Path) -> None:
