@@ -37,7 +37,7 @@ from events.envelope import Actor
 from events.kafka.records import partition_of
 from events.kafka.topic import prepare_topic
 from pledge.broker import broker
-from pledge.serving import program
+from pledge.processes import program
 from pledge.wiring import Parts
 from projections.catalog import MODELS
 from projections.engine.runner import Runner

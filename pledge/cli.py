@@ -45,9 +45,9 @@ EARLIEST = date(1903, 1, 1)
 def begin(*, until_eof: Annotated[bool, typer.Option("--until-eof", hidden=True)] = False) -> None:
     """An event-sourced CRM: who promised what to which customer, and the evidence for it."""
     if until_eof:
-        from pledge import serving
+        from pledge.processes import end_with_input
 
-        serving.end_with_input()
+        end_with_input()
 
 
 @app.command()
@@ -90,11 +90,12 @@ def relay(
     ] = False,
 ) -> None:
     """Carry events to Kafka (PLEDGE_KAFKA_BOOTSTRAP); of several relays one leads."""
-    from pledge import serving
+    from pledge.processes import on_signals
+    from pledge.tailing import relay as run
 
     stop = threading.Event()
-    serving.on_signals(stop.set)
-    serving.relay(Settings(), stop, start_over=start_over)
+    on_signals(stop.set)
+    run(Settings(), stop, start_over=start_over)
 
 
 @app.command()

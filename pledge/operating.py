@@ -159,11 +159,12 @@ def policies_resume() -> None:
 @policies.command("run")
 def policies_run() -> None:
     """Run the policies, which answer events with commands; of several such processes one acts."""
-    from pledge import serving
+    from pledge.processes import on_signals
+    from pledge.tailing import follow as run
 
     stop = threading.Event()
-    serving.on_signals(stop.set)
-    serving.follow(Settings(), stop)
+    on_signals(stop.set)
+    run(Settings(), stop)
 
 
 @analytics.command("show")
@@ -219,11 +220,12 @@ def analytics_show(
 @analytics.command("run")
 def analytics_run() -> None:
     """Keep the facts behind figures up to date; of several such processes one acts."""
-    from pledge import serving
+    from pledge.processes import on_signals
+    from pledge.tailing import write_facts as run
 
     stop = threading.Event()
-    serving.on_signals(stop.set)
-    serving.write_facts(Settings(), stop)
+    on_signals(stop.set)
+    run(Settings(), stop)
 
 
 @analytics.command("rebuild")
@@ -254,11 +256,12 @@ def run(
 
     Several such processes share the topic's partitions.
     """
-    from pledge import serving
+    from pledge.processes import on_signals
+    from pledge.tailing import project as run
 
     stop = threading.Event()
-    serving.on_signals(stop.set)
-    serving.project(Settings(), stop, from_ledger=from_ledger)
+    on_signals(stop.set)
+    run(Settings(), stop, from_ledger=from_ledger)
 
 
 @audit.command()

@@ -1,46 +1,34 @@
-"""The processes of the product: all of it in one, or each part in its own."""
+"""The processes that answer over HTTP: the whole product, or its write or read API alone."""
 
 from __future__ import annotations
 
 import gc
-import os
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 import structlog
 import uvicorn
 from rich.console import Console
 
-from analytics.facts.writing import Writing
 from commands.handling.writer import Writer
-from commands.policies import Policies
-from events.kafka.client import KafkaAway
-from events.kafka.leading import from_the_start
-from events.kafka.relay import Relay
-from events.kafka.topic import TopicUnfit, prepare_topic, tail_of
 from events.ledger import ledger
 from pledge import app, demo
+from pledge.processes import beside
 from pledge.settings import Settings
+from pledge.tailing import following
 from pledge.wiring import Misconfigured, Parts, facts, parts
-from projections.catalog import MODELS
-from projections.engine.runner import Runner
-from projections.engine.sources import FromLedger
-from projections.engine.topic import FromTopic
 from read_api.reading import Reader
 
 log = structlog.get_logger()
 
 SWITCH_SECONDS = 0.0005
 """How long a busy thread keeps the interpreter from the writer's thread."""
-STOP_SECONDS = 10
-RESTART_SECONDS = 1.0
 Places = tuple[tuple[str, str], ...]
 PLACES: Places = (
     ("/", "what is here"),
@@ -134,150 +122,6 @@ def _serve_http(
         server.run()
     finally:
         console.print("[dim]·[/] stopped")
-
-
-def project(settings: Settings, stop: threading.Event, *, from_ledger: bool = False) -> None:
-    """Run the projectors of all read models until told to stop; from Kafka, if one is named."""
-    bootstrap = None if from_ledger else settings.kafka_bootstrap
-    source = FromLedger() if bootstrap is None else FromTopic(bootstrap, settings.kafka_topic)
-    with parts(settings) as found:
-        Runner(found.connect, found.keyring(), MODELS, source=source).run(stop)
-
-
-def write_facts(settings: Settings, stop: threading.Event) -> None:
-    """Keep the facts that figures are computed from up to the ledger until told to stop."""
-    with parts(settings) as found:
-        Writing(found.connect, found.keyring(), facts(settings)).run(stop)
-
-
-def follow(settings: Settings, stop: threading.Event) -> None:
-    """Run the policies until told to stop."""
-    with parts(settings) as found:
-        _follow(found, stop)
-
-
-def relay(settings: Settings, stop: threading.Event, *, start_over: bool = False) -> None:
-    """Carry events to Kafka until told to stop.
-
-    Raises:
-        Misconfigured: when no Kafka is named, or to start over is asked and it does not answer.
-    """
-    bootstrap, topic = settings.kafka_bootstrap, settings.kafka_topic
-    if bootstrap is None:
-        raise Misconfigured(
-            "No Kafka is named. Say where it is: PLEDGE_KAFKA_BOOTSTRAP=host:9092 pledge relay"
-        )
-    with parts(settings) as found:
-        if start_over:
-            try:
-                topic_id = prepare_topic(bootstrap, topic)
-                with found.connect() as conn:
-                    from_the_start(conn, topic_id, tail_of(bootstrap, topic, lambda: None))
-            except (KafkaAway, TopicUnfit) as error:
-                raise Misconfigured(str(error)) from error
-        Relay(found.connect, bootstrap, topic).run(stop)
-
-
-def _follow(found: Parts, stop: threading.Event) -> None:
-    writer = found.writer()
-    try:
-        Policies(found.connect, found.keyring(), writer).run(stop)
-    finally:
-        writer.stop()
-
-
-@contextmanager
-def following(found: Parts) -> Iterator[None]:
-    """The policies in a thread of their own; of several processes one acts."""
-    stop = threading.Event()
-    thread = threading.Thread(target=_follow, args=(found, stop), name="policies", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join(STOP_SECONDS)
-
-
-@contextmanager
-def beside(found: Parts, settings: Settings, *arguments: str) -> Iterator[None]:
-    """A part of Pledge in a process of its own, started again whenever it dies.
-
-    The child ends when its standard input does, so it never outlives a killed parent.
-    """
-    stop = threading.Event()
-    environment = {
-        **os.environ,
-        "PLEDGE_DATABASE_URL": found.conninfo,
-        "PLEDGE_HOME": str(settings.home.absolute()),
-    }
-    command = program("--until-eof", *arguments)
-    children: list[subprocess.Popen[bytes]] = []
-
-    def start() -> None:
-        child = subprocess.Popen(  # noqa: S603 - our own program
-            command, env=environment, stdin=subprocess.PIPE, start_new_session=True
-        )
-        children[:] = [child]
-
-    def watch() -> None:
-        while not stop.wait(RESTART_SECONDS / 5):
-            code = children[0].poll()
-            if code is not None and not stop.is_set():
-                log.warning("a part died and is started again", part=arguments[0], code=code)
-                stop.wait(RESTART_SECONDS)
-                start()
-
-    start()
-    watcher = threading.Thread(target=watch, name=f"{arguments[0]} watch", daemon=True)
-    watcher.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        watcher.join()
-        _end(children[0])
-
-
-def _end(child: subprocess.Popen[bytes]) -> None:
-    assert child.stdin is not None
-    with suppress(BrokenPipeError):
-        child.stdin.close()
-    try:
-        child.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        child.wait()
-
-
-def program(*arguments: str) -> list[str]:
-    """The command line of another of our processes."""
-    return [sys.executable, "-P", "-m", "pledge.cli", *arguments]
-
-
-def end_with_input() -> None:
-    """End this process as SIGTERM does once standard input ends: when its parent is gone."""
-
-    def wait() -> None:
-        while os.read(0, 1):
-            pass
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=wait, name="until eof", daemon=True).start()
-
-
-def on_signals(stop: Callable[[], None]) -> None:
-    """Call ``stop`` at SIGINT and SIGTERM.
-
-    In a thread of its own: the main thread may hold the very lock that ``stop`` takes, for a signal
-    can come between any two of its steps.
-    """
-
-    def handle(_number: int, _frame: FrameType | None) -> None:
-        threading.Thread(target=stop, name="stopping", daemon=True).start()
-
-    signal.signal(signal.SIGINT, handle)
-    signal.signal(signal.SIGTERM, handle)
 
 
 def _leave(_number: int, _frame: FrameType | None) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from events.kafka.topic import TOPIC
+
+Size = Annotated[str, Field(pattern=r"^[1-9][0-9]*(MB|GB|TB|MiB|GiB|TiB)$")]
 
 
 class Settings(BaseSettings):
@@ -23,6 +26,11 @@ class Settings(BaseSettings):
         kafka_topic: what carries the events there.
         facts: where the Parquet files of figures are, a path or a URL that fsspec knows; under
             ``home`` when not given.
+        figures_threads: of DuckDB, for all questions about figures together.
+        figures_memory: the most that these questions take together, a size with its unit.
+        figures_spill: a folder for what does not fit into that; the system's temporary one when not
+            given.
+        figures_spill_size: the most that lies there.
         url: where the commands of this program find a running service.
     """
 
@@ -38,4 +46,8 @@ class Settings(BaseSettings):
     kafka_bootstrap: str | None = None
     kafka_topic: str = TOPIC
     facts: str | None = None
+    figures_threads: int = Field(2, ge=1)
+    figures_memory: Size = "1GB"
+    figures_spill: Path | None = None
+    figures_spill_size: Size = "4GB"
     url: str = "http://127.0.0.1:8000"

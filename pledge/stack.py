@@ -25,7 +25,8 @@ from rich.text import Text
 from events.ledger import ledger
 from pledge.broker import Cluster, broker
 from pledge.embedded import create_database, postgres
-from pledge.serving import fill_if_empty, on_signals, program, refuse_taken_port
+from pledge.processes import on_signals, program
+from pledge.serving import fill_if_empty, refuse_taken_port
 from pledge.settings import Settings
 from pledge.wiring import parts
 from read_api import health

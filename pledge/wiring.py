@@ -9,11 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psycopg
 
-from analytics.facts.store import Store
-from commands.handling.writer import Writer
 from events.ledger import ledger
 from events.ledger.arrays import register
 from events.ledger.keys import Keyring
@@ -21,6 +20,10 @@ from events.ledger.migrate import migrate
 from pledge.embedded import create_database, postgres
 from pledge.settings import Settings
 from projections.engine.tables import Connection
+
+if TYPE_CHECKING:  # processes that need neither start faster
+    from analytics.facts.store import Store
+    from commands.handling.writer import Writer
 
 KEY_BYTES = 32
 WRITER_SESSION = "SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan"
@@ -59,6 +62,8 @@ class Parts:
 
     def writer(self) -> Writer:
         """The write side."""
+        from commands.handling.writer import Writer
+
         return Writer(self.connect_writer, self.keyring())
 
 
@@ -108,7 +113,16 @@ def _database(settings: Settings) -> Iterator[str]:
 
 def facts(settings: Settings) -> Store:
     """Where figures have their facts."""
-    return Store(settings.facts or str((settings.home / "facts").absolute()))
+    from analytics.facts.engine import Bounds
+    from analytics.facts.store import Store
+
+    bounds = Bounds(
+        settings.figures_threads,
+        settings.figures_memory,
+        settings.figures_spill,
+        settings.figures_spill_size,
+    )
+    return Store(settings.facts or str((settings.home / "facts").absolute()), bounds)
 
 
 def master_key(settings: Settings) -> bytes:

@@ -16,6 +16,7 @@ from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
 from starlette.exceptions import HTTPException
 
+from analytics.facts.engine import SpillFull, TooLarge
 from projections.asking.clocks import Unanswerable
 from projections.asking.shape import Shape
 from projections.engine.folding import Poison
@@ -223,6 +224,14 @@ def handle_problems(app: FastAPI) -> None:
     @app.exception_handler(NotAcceptable)
     async def not_acceptable(_: Request, error: NotAcceptable) -> Response:
         return problem(HTTPStatus.NOT_ACCEPTABLE, "not-acceptable", str(error))
+
+    @app.exception_handler(TooLarge)
+    async def too_large(_: Request, error: TooLarge) -> Response:
+        return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "question-too-large", str(error))
+
+    @app.exception_handler(SpillFull)
+    async def spill_full(_: Request, error: SpillFull) -> Response:
+        return problem(HTTPStatus.SERVICE_UNAVAILABLE, "disk-full", str(error))
 
     @app.exception_handler(Poison)
     async def poisoned(_: Request, error: Poison) -> Response:

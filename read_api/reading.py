@@ -106,6 +106,8 @@ class Reader:
         self.aside.shutdown(wait=False)
         if self._standing is not None:
             self._standing.close()
+        if self._facts is not None:
+            self._facts.engine.close()
         self._live.close()
         self._files.close()
         self._past.close()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import closing
 from threading import Lock
 from typing import NamedTuple
 from uuid import UUID
@@ -18,6 +17,7 @@ import structlog
 
 from analytics import rfm
 from analytics.facts.asking import NotAnswerable, Snapshot, currencies, purchases
+from analytics.facts.engine import SpillFull, TooLarge
 from analytics.facts.scope import OfPurchases
 from analytics.facts.store import Manifest, Store
 from events.values import StoredMoney
@@ -33,8 +33,8 @@ STALE_SECONDS = 600.0
 """How old scores may be that are shown at all."""
 PATIENCE_SECONDS = 2.0
 """How long a view waits for scores; they are computed on behind it."""
-TABLE = """
-CREATE TABLE standing (
+COLUMNS = """
+TABLE standing (
     customer_id VARCHAR, currency VARCHAR, recency_days BIGINT, frequency BIGINT,
     monetary DECIMAL(38, 4), r_score INTEGER, f_score INTEGER, m_score INTEGER, segment VARCHAR
 )
@@ -106,9 +106,11 @@ class Scoreboard:
     def then(self, customer: UUID, found: Manifest, when: Moment) -> Standing | None:
         """The customer's scores at a moment of either clock; None where the facts are away."""
         try:
-            with closing(_scored(self._store, found, when)) as conn:
+            with self._store.engine.session() as conn:
+                conn.execute(f"CREATE TEMP {COLUMNS}")
+                _score(conn, self._store, found, when)
                 return _one(conn, customer, when.known_at or found.position)
-        except (OSError, duckdb.Error, NotAnswerable) as error:
+        except (OSError, duckdb.Error, NotAnswerable, TooLarge, SpillFull) as error:
             log.warning("the facts cannot be read", error=str(error))
             return None
 
@@ -127,7 +129,9 @@ class Scoreboard:
             if held is not None and is_same and held.when.today == when.today:
                 self._scores = held._replace(since=time.monotonic())
             else:
-                conn = _scored(self._store, found, when)
+                conn = duckdb.connect(config={"threads": 1})  # apart, for it outlives questions
+                conn.execute(f"CREATE {COLUMNS}")
+                _score(conn, self._store, found, when)
                 self._scores = Scores(conn, found, when, time.monotonic())
         except Exception as error:  # a store's client raises what it likes
             log.warning("the facts cannot be read", error=str(error))
@@ -137,9 +141,8 @@ def _age(held: Scores) -> float:
     return time.monotonic() - held.since
 
 
-def _scored(store: Store, found: Manifest, when: Moment) -> duckdb.DuckDBPyConnection:
-    conn = duckdb.connect()
-    conn.execute(TABLE)
+def _score(conn: duckdb.DuckDBPyConnection, store: Store, found: Manifest, when: Moment) -> None:
+    """Fill the session's table."""
     on = Snapshot(store, found, when)
     for currency in currencies(on):
         with purchases(on, OfPurchases(currency=currency)) as opened:
@@ -147,7 +150,6 @@ def _scored(store: Store, found: Manifest, when: Moment) -> duckdb.DuckDBPyConne
             conn.register("every", every)
             conn.execute("INSERT INTO standing BY NAME SELECT * FROM every ORDER BY customer_id")
             conn.unregister("every")
-    return conn
 
 
 def _one(conn: duckdb.DuckDBPyConnection, customer: UUID, position: int) -> Standing:

@@ -16,7 +16,6 @@ from projections.asking.clocks import Moment, Unanswerable
 from projections.asking.listing import Paged
 from projections.asking.pages import closed, opened
 
-THREADS = 2
 NUMBERED = frozenset({"position", "place", "rank"})
 """Keys of lists that are whole numbers; the others are texts."""
 OF_PURCHASES = ("purchase_changes", "purchase_lines", "credits", "accounts", "tags")
@@ -33,19 +32,6 @@ SQL_TYPES = {
 }
 Q = TypeVar("Q", bound=Scope)
 
-ASKED = """
-CREATE MACRO asked() AS getvariable('asked');
-CREATE MACRO fits(value, wanted) AS wanted IS NULL OR value = wanted;
-CREATE MACRO happened(moment) AS asked().as_of IS NULL OR moment < asked().as_of;
-CREATE MACRO in_window(day) AS
-    (asked().start IS NULL OR day >= asked().start)
-    AND (asked().until IS NULL OR day < asked().until);
-CREATE MACRO business_day(moment) AS
-    CASE asked().zone WHEN 'UTC' THEN make_timestamp(epoch_us(moment))::DATE
-         ELSE timezone(asked().zone, moment)::DATE END;
-"""
-"""The scope, as SQL says it: of variables, for a view takes no parameters. A variable is a constant
-when a query is planned, so that conditions reach the files."""
 SCOPED = ("owner", "region", "channel", "product", "tag", "currency")
 OF_CUSTOMERS = {
     "region": "SELECT customer_id FROM accounts GROUP BY 1 "
@@ -188,16 +174,11 @@ def facts(on: Snapshot, scope: Q, tables: Sequence[str]) -> Iterator[Session[Q]]
 
     Raises:
         NotAnswerable: when code of another version wrote them, and they lack a column.
+        TooLarge: when the question takes more than the bounds.
     """
     if on.manifest.shape != SHAPE:
         _refuse_lacking(on, tables)
-    with duckdb.connect() as conn:
-        conn.execute(
-            f"SET threads = {THREADS}; SET TimeZone = 'UTC'; SET enable_progress_bar = false"
-        )
-        if not on.store.is_local:
-            conn.register_filesystem(on.store.fs)
-        conn.execute(ASKED)
+    with on.store.engine.session() as conn:
         opened = Session(conn, on, scope)
         for table in tables:
             files = [on.store.url(name) for name, _ in on.manifest.files.get(table, ())]
@@ -249,14 +230,14 @@ def _facts(name: str, when: Moment, *, is_empty: bool) -> str:
     if is_empty:
         schema = next(table.schema for table in TABLES if table.name == name)
         columns = ", ".join(f"NULL::{_type(field.type)} AS {field.name}" for field in schema)
-        return f"CREATE VIEW {name} AS SELECT {columns} WHERE false"
+        return f"CREATE TEMP VIEW {name} AS SELECT {columns} WHERE false"
     bounds = ["true"]
     if when.known_at is not None:
         bounds.append("position <= asked().known_at")
     if name not in WHENEVER:
         bounds.append("happened(occurred_at)")
     files = f"read_parquet(getvariable('files_of_{name}'))"
-    return f"CREATE VIEW {name} AS SELECT * FROM {files} WHERE {' AND '.join(bounds)}"
+    return f"CREATE TEMP VIEW {name} AS SELECT * FROM {files} WHERE {' AND '.join(bounds)}"
 
 
 def _type(type: Any) -> str:
@@ -294,19 +275,19 @@ SELECT *, in_window(day) AS in_window
     # What of a credit note is for no order is of no one rep's or product's orders either.
     is_of_orders = scope.owner is not None or scope.product is not None
     if scope.basis != "net" or not has_notes or is_of_orders or scope.currency is None:
-        return f"CREATE VIEW kept AS {select}"
-    return f"CREATE VIEW sold AS {select}; {CREDITED}"
+        return f"CREATE TEMP VIEW kept AS {select}"
+    return f"CREATE TEMP VIEW sold AS {select}; {CREDITED}"
 
 
 def _bought(scope: OfPurchases) -> str:
     """The table that questions ask."""
     if not scope.merge_by_day:
         return """
-CREATE VIEW bought AS
+CREATE TEMP VIEW bought AS
 SELECT customer_id, day, amount, 1 AS n, position, in_window FROM kept
 """
     return """
-CREATE VIEW bought AS
+CREATE TEMP VIEW bought AS
 SELECT customer_id, day, sum(amount) AS amount, count(*)::INTEGER AS n, min(position) AS position,
        any_value(in_window) AS in_window
   FROM kept GROUP BY customer_id, day
@@ -324,7 +305,7 @@ def of_customers(scope: Scope) -> list[str]:
 
 
 CREDITED = """
-CREATE VIEW kept AS
+CREATE TEMP VIEW kept AS
 WITH moment AS (
     SELECT customer_id, occurred_at, max(position) AS position FROM sold GROUP BY ALL
 ), begun AS (

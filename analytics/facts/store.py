@@ -24,6 +24,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
+from analytics.facts.engine import Bounds, Engine
+
 MANIFESTS = "manifests"
 FILES = 16
 """The most small files of a table that are left apart."""
@@ -122,11 +124,16 @@ class Store:
 
     Args:
         root: a path, or a URL that fsspec knows, like ``s3://bucket/facts``.
+        bounds: what questions about them may take.
+
+    Attributes:
+        engine: answers questions about them.
     """
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, bounds: Bounds | None = None) -> None:
         self.fs, path = fsspec.core.url_to_fs(root)
         self.root = str(path).rstrip("/")
+        self.engine = Engine(bounds or Bounds(), None if self.is_local else self.fs)
 
     def path(self, name: str) -> str:
         """A file's path on the store's file system."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Self
+from contextlib import contextmanager
+from typing import Any
 from uuid import UUID
 
 import duckdb
@@ -11,6 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from analytics.catalog import FIGURES
+from analytics.facts.engine import Engine
 from analytics.figure import Figure
 from events.company import COMPANY
 from tests.projections.world import World, day, eur
@@ -112,12 +114,6 @@ class Listening:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._conn, name)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._conn.close()
-
     def execute(self, statement: str, *values: Any) -> Any:
         self._said.append(statement)
         return self._conn.execute(statement, *values)
@@ -128,8 +124,14 @@ def test_no_value_is_a_part_of_a_statement(
     company: World, figure: Figure[Any, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
-    connect = duckdb.connect
-    monkeypatch.setattr(duckdb, "connect", lambda: Listening(connect(), said))
+    session = Engine.session
+
+    @contextmanager
+    def listening(self: Engine) -> Iterator[Listening]:
+        with session(self) as conn:
+            yield Listening(conn, said)
+
+    monkeypatch.setattr(Engine, "session", listening)
     path, of = f"/analytics/{figure.name}", needed(figure)
     clocks = {"as_of": "2026-03-04", "known_at": company.head() - 1}
     asked = {name: value for value in reversed(VALUES) for name in taking(figure, value)}

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pledge.serving import on_signals
+from pledge.processes import on_signals
 
 
 @pytest.fixture(autouse=True)
