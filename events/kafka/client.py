@@ -96,7 +96,7 @@ def _reach(bootstrap: str) -> None:
             failed = error
         else:
             return
-    raise KafkaAway(f"nothing answers at {bootstrap} ({failed})")
+    raise KafkaAway(f"Kafka does not answer at {bootstrap} ({failed})")
 
 
 def _made(kind: Callable[..., Any], bootstrap: str, **settings: Any) -> Any:

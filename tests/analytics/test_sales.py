@@ -694,10 +694,10 @@ QUESTIONS = st.fixed_dictionaries(
 )
 
 
-@pytest.mark.slow(50)
+@pytest.mark.slow(40)
 @pytest.mark.timeout(600)
 @settings(
-    max_examples=15,
+    max_examples=10,
     phases=(Phase.explicit, Phase.reuse, Phase.generate),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
@@ -712,9 +712,11 @@ def test_any_history_gives_what_the_events_give(
             act(company, action)
         company.write_facts(batch=7)
         head = company.head()
-        for question in questions:
-            known_at = min(question.get("known_at", head), head)
-            compare(company, {**question, "known_at": known_at})
+        for number, question in enumerate(questions):
+            asked = {**question, "known_at": min(question.get("known_at", head), head)}
+            compare(company, asked)
+            if number == 0:
+                behind(company, {name: str(value) for name, value in asked.items()})
 
 
 def compare(company: World, question: dict[str, Any]) -> None:
@@ -748,7 +750,6 @@ def compare(company: World, question: dict[str, Any]) -> None:
     names = ("tickets", "backlog", "reopenings", "taken", "replied", "resolved")
     spells = [f"{of}_days_{kind}" for of in names[3:] for kind in ("mean", "median")]
     assert tuple(row[name] for name in (*names, *spells, "score_mean")) == oracle.tickets()
-    behind(company, params)
     each = company.every("/analytics/deals", **params, kind="open")
     groups = company.get("/analytics/deals/open", **params)["items"]
     assert Counter(deal["stage"] for deal in each) == {g["group"]: g["deals"] for g in groups}

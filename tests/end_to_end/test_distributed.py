@@ -35,13 +35,14 @@ from tests.outside import records_of
 __all__ = ["at_random"]
 pytestmark = pytest.mark.slow(120)
 
-SECONDS = int(os.environ.get("PLEDGE_TEST_FAULT_SECONDS", "45"))
+SECONDS = int(os.environ.get("PLEDGE_TEST_FAULT_SECONDS", "25"))
 NODES = [int(n) for n in os.environ.get("PLEDGE_TEST_KAFKA_NODES", "3").split(",")]
 CHUNK = 100
 RETRY_SECONDS = 180
 LONGER_SECONDS = 240
 """At most so much longer, until every kind of death came, one of them amid commands."""
-DEATHS = {"commands", "relay", "projections", "kafka", "postgres"}
+EVERY_NODE = "all-of-kafka"
+DEATHS = {"commands", "relay", "projections", "kafka", EVERY_NODE, "postgres"}
 
 LEADS = """
 WITH told AS (
@@ -104,7 +105,7 @@ class Breaking:
         victims: list[str] = []
         while not self._stop.wait(self._chance.uniform(1, 5)):
             if not victims:
-                victims = [*self._deployment.pids(), "postgres"]
+                victims = [*self._deployment.pids(), "postgres", EVERY_NODE]
                 self._chance.shuffle(victims)
             self._kill(victims.pop())
 
@@ -113,10 +114,16 @@ class Breaking:
             if victim == "postgres":
                 os.kill(self._deployment.postmaster(), signal.SIGINT)  # its fast shutdown
             else:
-                pid = self._deployment.pids()[victim]
-                if pid is None:
+                pids = self._deployment.pids()
+                found = (
+                    [pid for name, pid in pids.items() if name.startswith("kafka")]
+                    if victim == EVERY_NODE
+                    else [pids[victim]]
+                )
+                if None in found:
                     return  # dead already
-                os.kill(pid, signal.SIGKILL)
+                for pid in found:
+                    os.kill(pid or 0, signal.SIGKILL)
             self.killed[victim.partition(" ")[0]] += 1
 
 

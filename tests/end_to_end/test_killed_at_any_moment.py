@@ -23,9 +23,9 @@ import pytest
 
 from tests.end_to_end.running import READY_SECONDS, STOP_SECONDS, Service
 
-COMMANDS = int(os.environ.get("PLEDGE_TEST_KILLED_COMMANDS", "20000"))
-KILLS = 20
-CHUNK = 500
+COMMANDS = int(os.environ.get("PLEDGE_TEST_KILLED_COMMANDS", "8000"))
+KILLS = int(os.environ.get("PLEDGE_TEST_KILLS", "12"))
+CHUNK = 400
 MEASURED = 4
 """Chunks sent in peace at first, to learn how long one takes; a death comes within that time."""
 VICTIMS = ("api", "projectors", "database", "backend")
@@ -289,7 +289,7 @@ def at_random() -> random.Random:
     return random.Random(seed)
 
 
-@pytest.mark.slow(155)
+@pytest.mark.slow(90)
 @pytest.mark.timeout(900)
 def test_each_command_is_applied_once_whatever_dies(folder: Path, at_random: random.Random) -> None:
     told = story(at_random, COMMANDS)

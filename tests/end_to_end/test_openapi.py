@@ -165,7 +165,7 @@ def test_a_line_of_many_is_answered_as_documented(service: Service, described: B
             malformed = case.meta is not None and case.meta.generation.mode.is_negative
             assert line["status"] == 422 if malformed else line["status"] < 500
 
-    held(described, *MANY, 60, answers)
+    held(described, *MANY, 20, answers)
 
 
 @pytest.fixture(scope="module")

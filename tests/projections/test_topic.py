@@ -37,7 +37,7 @@ from projections.engine import topic as topics
 from projections.engine.rebuild import rebuild
 from projections.engine.sources import FromLedger
 from tests.end_to_end.running import CHECKED_OUT, environment
-from tests.events.test_relay import PATIENCE_SECONDS, own_cluster, wait_for
+from tests.events.test_relay import PATIENCE_SECONDS, own_broker, wait_for
 from tests.projections.conftest import NewWorld
 from tests.projections.world import MASTER, World, carried, eur
 
@@ -315,7 +315,7 @@ def test_a_topic_that_knows_more_than_a_restored_ledger_is_noticed(company: Worl
 def test_while_kafka_is_away_commands_are_taken_and_answers_say_how_far_they_are(
     new_world: NewWorld,
 ) -> None:
-    with own_cluster(1) as cluster, new_world() as company:
+    with own_broker() as cluster, new_world() as company:
         with carried(company, cluster.bootstrap):
             some_promises(company, 5)
             stop = threading.Event()
