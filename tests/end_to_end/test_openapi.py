@@ -22,6 +22,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from schemathesis import Case, GenerationMode
 from schemathesis.checks import load_all_checks
 from schemathesis.generation.feedback import FeedbackSources
+from schemathesis.generation.meta import CoveragePhaseData
 from schemathesis.pytest._test_builder import build_operation_test
 from schemathesis.schemas import BaseSchema
 from schemathesis.specs.openapi.checks import (
@@ -111,6 +112,27 @@ def described() -> BaseSchema:
     return schemathesis.openapi.from_dict(deepcopy(DOCUMENT))
 
 
+def is_new(case: Case, tried: set[tuple[object, ...]]) -> bool:
+    """Whether no case with the same mistake was tried yet.
+
+    Schemathesis makes some 170 cases of an operation to cover its schema, most of them alike. A
+    parameter that many operations share is tried once for commands, lists and figures each, for
+    the routes of each are made by one function.
+    """
+    about = case.meta and case.meta.phase.data
+    if not isinstance(about, CoveragePhaseData):
+        return True
+    path = case.operation.path
+    whose = path if about.parameter is None else path.startswith("/analytics/")
+    key = (whose, case.method, about.parameter, about.location, about.scenario, about.description)
+    is_known = key in tried
+    tried.add(key)
+    return not is_known
+
+
+TRIED: set[tuple[object, ...]] = set()
+
+
 def held(
     described: BaseSchema, method: str, path: str, examples: int, test: Callable[[Case], None]
 ) -> None:
@@ -119,10 +141,15 @@ def held(
     Parametrized by Schemathesis, all cases of all operations would be made while tests are
     collected, and that by each worker.
     """
+
+    def once(case: Case) -> None:
+        if is_new(case, TRIED):
+            test(case)
+
     build_operation_test(
         config=described.config,
         operation=described[path][method],
-        test_func=test,
+        test_func=once,
         given_kwargs={},
         feedback=FeedbackSources(),
         explicit_settings=settings(
