@@ -17,6 +17,7 @@ from psycopg_pool import PoolTimeout
 from starlette.exceptions import HTTPException
 
 from analytics.facts.engine import SpillFull, TooLarge
+from analytics.facts.store import Damaged
 from projections.asking.clocks import Unanswerable
 from projections.asking.shape import Shape
 from projections.engine.folding import Poison
@@ -228,6 +229,10 @@ def handle_problems(app: FastAPI) -> None:
     @app.exception_handler(TooLarge)
     async def too_large(_: Request, error: TooLarge) -> Response:
         return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "question-too-large", str(error))
+
+    @app.exception_handler(Damaged)
+    async def damaged(_: Request, error: Damaged) -> Response:
+        return problem(HTTPStatus.SERVICE_UNAVAILABLE, "facts-damaged", str(error))
 
     @app.exception_handler(SpillFull)
     async def spill_full(_: Request, error: SpillFull) -> Response:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from analytics.facts.store import Store
+from analytics.facts.store import Damaged, Store
 from events.ledger import ledger
 from projections.asking.rows import fetch
 from projections.asking.shape import Shape
@@ -171,7 +171,11 @@ def policies_stand(conn: Connection) -> str | None:
 
 def facts_stand(conn: Connection, store: Store) -> str | None:
     """Why the facts behind figures are not brought up to date; None when they are."""
-    every = store.latest()
+    try:
+        every = store.latest()
+        store.check(every, footers=True)
+    except Damaged as error:
+        return str(error)
     if every.halted is not None:
         return f"halted: {every.halted}"
     found = every.answering

@@ -17,7 +17,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg.errors import InvalidSchemaName, UndefinedTable
 from psycopg_pool import ConnectionPool
 
-from analytics.facts.store import Store
+from analytics.facts.store import Damaged, Store
 from events.ledger import checkpoints, ledger
 from events.ledger.arrays import register
 from events.ledger.keys import Keyring
@@ -176,7 +176,10 @@ class Reader:
             return None
         if when.is_live:
             return self._standing.now(customer, when)
-        found = self._facts.latest().answering
+        try:
+            found = self._facts.latest().answering
+        except Damaged:
+            return None
         if found is None or found.position == 0:
             return None
         if found.position < (when.known_at or 0):

@@ -19,7 +19,7 @@ from analytics import rfm
 from analytics.facts.asking import NotAnswerable, Snapshot, currencies, purchases
 from analytics.facts.engine import SpillFull, TooLarge
 from analytics.facts.scope import OfPurchases
-from analytics.facts.store import Manifest, Store
+from analytics.facts.store import Damaged, Manifest, Store
 from events.values import StoredMoney
 from projections.asking.clocks import Moment
 from projections.asking.rows import maker
@@ -110,7 +110,7 @@ class Scoreboard:
                 conn.execute(f"CREATE TEMP {COLUMNS}")
                 _score(conn, self._store, found, when)
                 return _one(conn, customer, when.known_at or found.position)
-        except (OSError, duckdb.Error, NotAnswerable, TooLarge, SpillFull) as error:
+        except (OSError, duckdb.Error, NotAnswerable, TooLarge, SpillFull, Damaged) as error:
             log.warning("the facts cannot be read", error=str(error))
             return None
 

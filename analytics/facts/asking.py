@@ -175,16 +175,22 @@ def facts(on: Snapshot, scope: Q, tables: Sequence[str]) -> Iterator[Session[Q]]
     Raises:
         NotAnswerable: when code of another version wrote them, and they lack a column.
         TooLarge: when the question takes more than the bounds.
+        Damaged: when a file of the facts is.
     """
     if on.manifest.shape != SHAPE:
         _refuse_lacking(on, tables)
-    with on.store.engine.session() as conn:
-        opened = Session(conn, on, scope)
-        for table in tables:
-            files = [on.store.url(name) for name, _ in on.manifest.files.get(table, ())]
-            opened.let(f"files_of_{table}", files)
-            opened.run(_facts(table, on.when, is_empty=not files))
-        yield opened
+    on.store.check(on.manifest, known=False)
+    try:
+        with on.store.engine.session() as conn:
+            opened = Session(conn, on, scope)
+            for table in tables:
+                files = [on.store.url(name) for name, _ in on.manifest.files.get(table, ())]
+                opened.let(f"files_of_{table}", files)
+                opened.run(_facts(table, on.when, is_empty=not files))
+            yield opened
+    except duckdb.Error:
+        on.store.check(on.manifest)
+        raise
 
 
 def _refuse_lacking(on: Snapshot, tables: Sequence[str]) -> None:

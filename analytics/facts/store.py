@@ -10,11 +10,14 @@ counts for nothing and is swept away later.
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
+from hashlib import sha256
+from itertools import chain
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -33,6 +36,15 @@ LARGE = 2_000_000
 """Rows from which on a file stays as it is."""
 GRACE_SECONDS = 600.0
 """How long a file that does not count any more stays there for those who read it."""
+
+
+REMEDY = "Have the facts written again: pledge analytics rebuild"
+SEALED = re.compile(r"-([0-9a-f]{16})\.parquet$")
+"""The end of a file's name: the first half of its SHA-256."""
+
+
+class Damaged(RuntimeError):
+    """A file of the facts is missing, cut or changed; the message names it and the remedy."""
 
 
 class WrittenByOthers(RuntimeError):
@@ -134,6 +146,7 @@ class Store:
         self.fs, path = fsspec.core.url_to_fs(root)
         self.root = str(path).rstrip("/")
         self.engine = Engine(bounds or Bounds(), None if self.is_local else self.fs)
+        self._whole: set[str] = set()
 
     def path(self, name: str) -> str:
         """A file's path on the store's file system."""
@@ -149,13 +162,59 @@ class Store:
         return isinstance(self.fs, LocalFileSystem)
 
     def latest(self) -> Manifest:
-        """What counts now."""
+        """What counts now.
+
+        Raises:
+            Damaged: when the manifest cannot be read.
+        """
         while True:
-            numbers = self._numbers()
-            if not numbers:
+            number = self.number()
+            if number == 0:
                 return Manifest()
+            path = self._manifest(number)
             with suppress(FileNotFoundError):  # swept away since, for there is a higher one
-                return _read(orjson.loads(self.fs.cat_file(self._manifest(numbers[-1]))))
+                body = self.fs.cat_file(path)
+                try:
+                    return _read(orjson.loads(body))
+                except (ValueError, TypeError, LookupError, AttributeError) as error:
+                    raise Damaged(f"The manifest {path} is damaged. {REMEDY}") from error
+
+    def number(self) -> int:
+        """Of the manifest that counts, whether it can be read or not; 0 where there is none."""
+        return max(self._numbers(), default=0)
+
+    def check(self, manifest: Manifest, *, footers: bool = False, known: bool = True) -> None:
+        """Hold the files that count against their names and numbers of rows.
+
+        Args:
+            footers: whether the ends of the files are enough, which show that they were not cut.
+            known: whether also those that this process has found whole before.
+
+        Raises:
+            Damaged: naming the first file that is missing, cut or changed.
+        """
+        before = manifest.before or Manifest()
+        every = dict(one for held in (manifest, before) for one in chain(*held.files.values()))
+        for name, rows in every.items():
+            if not known and name in self._whole:
+                continue
+            try:
+                self._check(name, rows, footers=footers)
+            except FileNotFoundError as error:
+                raise Damaged(f"The file {name} of the facts is missing. {REMEDY}") from error
+            except (pa.ArrowException, OSError) as error:
+                raise Damaged(f"The file {name} of the facts is damaged. {REMEDY}") from error
+        if not footers:
+            self._whole = {*every}
+
+    def _check(self, name: str, rows: int, *, footers: bool) -> None:
+        sealed = SEALED.search(name)
+        with self.fs.open(self.path(name), "rb") as file:
+            if sealed is not None and not footers:
+                if sha256(file.read()).hexdigest()[:16] != sealed[1]:
+                    raise pa.ArrowInvalid("it is not what was written")
+            elif pq.read_metadata(file).num_rows != rows:
+                raise pa.ArrowInvalid("it has another number of rows")
 
     def _numbers(self) -> list[int]:
         self.fs.invalidate_cache()
@@ -205,10 +264,14 @@ class Store:
     def write(self, table: str, rows: pa.Table) -> tuple[str, int]:
         """A file that does not count yet; its name and how many rows it holds."""
         first, last = (rows["position"][at].as_py() for at in (0, -1))
-        name = f"{table}/{first:012}-{last:012}-{uuid4().hex[:8]}.parquet"
+        buffer = pa.BufferOutputStream()
+        pq.write_table(rows, buffer, compression="zstd", row_group_size=250_000)
+        body = buffer.getvalue()
+        seal = sha256(body).hexdigest()[:16]
+        name = f"{table}/{first:012}-{last:012}-{uuid4().hex[:8]}-{seal}.parquet"
         self.fs.makedirs(self.path(table), exist_ok=True)
         with self.fs.open(self.path(name), "wb") as file:
-            pq.write_table(rows, file, compression="zstd", row_group_size=250_000)
+            file.write(body)
             if self.is_local:
                 file.flush()
                 os.fsync(file.fileno())
@@ -228,9 +291,16 @@ class Store:
         return replace(manifest, files=files, retired=manifest.without(gone))
 
     def read(self, name: str) -> pa.Table:
-        """All rows of a file."""
-        with self.fs.open(self.path(name), "rb") as file:
-            return pq.read_table(file)
+        """All rows of a file.
+
+        Raises:
+            Damaged: when it cannot be read.
+        """
+        try:
+            with self.fs.open(self.path(name), "rb") as file:
+                return pq.read_table(file)
+        except (pa.ArrowException, FileNotFoundError) as error:
+            raise Damaged(f"The file {name} of the facts is damaged. {REMEDY}") from error
 
     def columns(self, manifest: Manifest) -> dict[str, list[str]]:
         """By table, what the files hold; where older code wrote them, as their last ones say."""

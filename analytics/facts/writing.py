@@ -9,7 +9,7 @@ from functools import partial
 
 import structlog
 
-from analytics.facts.store import Manifest, Store, WrittenByOthers
+from analytics.facts.store import Damaged, Manifest, Store, WrittenByOthers
 from analytics.facts.tables import COLUMNS, SHAPE, TYPES, rows_of
 from events.ledger import ledger
 from events.ledger.collection import without_cycle_collection
@@ -42,7 +42,7 @@ class Writing:
 
     def run(self, stop: threading.Event) -> None:
         """Write facts until told to stop; outlives a database or a store that goes away."""
-        act, expected = partial(self._act, stop), (WrittenByOthers, OSError)
+        act, expected = partial(self._act, stop), (WrittenByOthers, Damaged, OSError)
         follow("facts", self._connect, act, stop, lock=Lock.FACTS, expected=expected)
 
     def _act(self, stop: threading.Event, conn: Connection) -> None:
@@ -127,7 +127,12 @@ def begin_anew(conn: Connection, store: Store) -> None:
     Raises:
         WrittenByOthers: when a writer committed in this moment; try again.
     """
-    store.commit(_anew(conn, store.latest()))
+    try:
+        found = store.latest()
+        store.check(found)
+    except Damaged:
+        found = Manifest(store.number())  # nothing of it answers any more
+    store.commit(_anew(conn, found))
 
 
 def _anew(conn: Connection, found: Manifest) -> Manifest:
