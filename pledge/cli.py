@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, date, datetime
 from functools import partial
 from http import HTTPStatus
@@ -39,6 +40,7 @@ app.add_typer(analytics, name="analytics")
 app.add_typer(audit, name="audit")
 
 EARLIEST = date(1903, 1, 1)
+CORRUPT = (psycopg.errors.DataCorrupted, psycopg.errors.IndexCorrupted, psycopg.errors.IoError)
 
 
 @app.callback()
@@ -315,9 +317,20 @@ def main() -> None:
     except psycopg.OperationalError as error:
         err.print(f"[red]pledge:[/] the database does not answer: {error}", highlight=False)
         raise SystemExit(1) from None
-    except KeyboardInterrupt:
-        raise SystemExit(0) from None
+    except CORRUPT as error:
+        err.print(
+            f"[red]pledge:[/] the database is damaged: {error}. Stop Pledge and restore a backup.",
+            highlight=False,
+        )
+        raise SystemExit(1) from None
+    except OSError as error:
+        _write_no_more()
+        where = "" if error.filename is None else f"{error.filename}: "
+        err.print(f"[red]pledge:[/] {where}{error.strerror or error}", highlight=False)
+        raise SystemExit(1) from None
 
 
-if __name__ == "__main__":
-    main()
+def _write_no_more() -> None:
+    """Drop what standard output did not take: at the end Python would complain of it again."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

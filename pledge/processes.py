@@ -75,7 +75,7 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 
 def program(*arguments: str) -> list[str]:
     """The command line of another of our processes."""
-    return [sys.executable, "-P", "-m", "pledge.cli", *arguments]
+    return [sys.executable, "-P", "-m", "pledge", *arguments]
 
 
 def end_with_input() -> None:

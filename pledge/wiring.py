@@ -15,7 +15,7 @@ import psycopg
 
 from events.ledger import ledger
 from events.ledger.arrays import register
-from events.ledger.keys import Keyring
+from events.ledger.keys import Keyring, is_bound
 from events.ledger.migrate import migrate
 from pledge.embedded import create_database, postgres
 from pledge.settings import Settings
@@ -89,8 +89,8 @@ def parts(settings: Settings) -> Iterator[Parts]:
             raise Misconfigured(
                 f"The database does not answer: {str(error).strip()}. Check PLEDGE_DATABASE_URL."
             ) from error
-        found = Parts(conninfo, master_key(settings))
-        with found.connect() as conn:
+        with ledger.connect(conninfo) as conn:
+            found = Parts(conninfo, master_key(settings, is_needed=is_bound(conn)))
             found.keyring().verify(conn)
         yield found
 
@@ -125,11 +125,14 @@ def facts(settings: Settings) -> Store:
     return Store(settings.facts or str((settings.home / "facts").absolute()), bounds)
 
 
-def master_key(settings: Settings) -> bytes:
+def master_key(settings: Settings, *, is_needed: bool = False) -> bytes:
     """The key that wraps all others, made on first use where none was given.
 
+    Args:
+        is_needed: whether a ledger was begun with it, so that no other will do.
+
     Raises:
-        Misconfigured: when it is not 32 bytes in base64.
+        Misconfigured: when it is missing and needed, or is not 32 bytes in base64.
     """
     if settings.master_key is not None:
         return _decoded(settings.master_key.get_secret_value(), "PLEDGE_MASTER_KEY")
@@ -137,8 +140,18 @@ def master_key(settings: Settings) -> bytes:
     if not path.exists():
         if settings.master_key_file is not None:
             raise Misconfigured(f"There is no master key in {path} (PLEDGE_MASTER_KEY_FILE).")
+        if is_needed:
+            raise Misconfigured(
+                f"The master key of this ledger is missing: there is no {path}. Put it back, or "
+                "name its file: PLEDGE_MASTER_KEY_FILE. No other key opens the data."
+            )
         _make_key(path)
-    return _decoded(path.read_text(), str(path))
+    try:
+        return _decoded(path.read_text(encoding="ascii"), str(path))
+    except OSError as error:
+        raise Misconfigured(f"The master key {path} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise Misconfigured(f"{path} must hold {KEY_BYTES} bytes in base64.") from error
 
 
 def _make_key(path: Path) -> None:

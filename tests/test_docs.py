@@ -130,7 +130,7 @@ def terminal(
     log = tmp_path / "log"
     output = log.open("wb")
     pledge = subprocess.Popen(
-        [sys.executable, "-m", "pledge.cli", "serve"],
+        [sys.executable, "-m", "pledge", "serve"],
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
         stdout=output,

@@ -28,6 +28,11 @@ SELECT_CHECK = "SELECT master_check FROM vault.master"
 INSERT_CHECK = "INSERT INTO vault.master (master_check) VALUES (%b) ON CONFLICT DO NOTHING"
 
 
+def is_bound(conn: psycopg.Connection[Any]) -> bool:
+    """Whether the ledger was begun with a master key."""
+    return conn.execute(SELECT_CHECK).fetchone() is not None
+
+
 class WrongMasterKey(RuntimeError):
     """The master key at hand is not the one that this ledger's keys are wrapped with."""
 

@@ -396,7 +396,7 @@ def process(company: World, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     key.write_bytes(base64.b64encode(MASTER))
     with (folder / "log").open("ab") as log:
         running = subprocess.Popen(
-            [sys.executable, "-m", "pledge.cli", "analytics", "run"],
+            [sys.executable, "-m", "pledge", "analytics", "run"],
             cwd=CHECKED_OUT,
             env=environment(
                 folder / "home",

@@ -83,7 +83,7 @@ class Service:
 
     def start(self, *, wait: bool = True) -> Self:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "pledge.cli", *self.command()],
+            [sys.executable, "-m", "pledge", *self.command()],
             cwd=CHECKED_OUT,
             env=self.env,
             stdin=subprocess.DEVNULL,
@@ -282,7 +282,7 @@ class Deployment(Service):
 def run(env: dict[str, str], *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """Run one of the product's commands to its end."""
     return subprocess.run(
-        [sys.executable, "-m", "pledge.cli", *arguments],
+        [sys.executable, "-m", "pledge", *arguments],
         cwd=CHECKED_OUT,
         env=env,
         stdin=subprocess.DEVNULL,

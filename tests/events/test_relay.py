@@ -117,7 +117,7 @@ class Relaying:
     def start(self, *more: str) -> Relaying:
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "pledge.cli", "relay", *more],
+                [sys.executable, "-m", "pledge", "relay", *more],
                 cwd=CHECKED_OUT,
                 env=self._env,
                 stdin=subprocess.DEVNULL,

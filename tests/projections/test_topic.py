@@ -83,7 +83,7 @@ class Projecting:
         self._log = folder / f"{uuid4().hex[:6]}.log"
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "pledge.cli", "project", "run"],
+                [sys.executable, "-m", "pledge", "project", "run"],
                 cwd=CHECKED_OUT,
                 env=environment(
                     folder / "home",
