@@ -24,6 +24,7 @@ from events.ledger.keys import WrongMasterKey
 from events.ledger.migrate import OtherVersion
 from pledge.console import Failed, advance, err, out, progress
 from pledge.embedded import EmbeddedPostgresFailed
+from pledge.keeping import backup, restore
 from pledge.operating import analytics, audit, policies, project
 from pledge.settings import Settings
 from pledge.wiring import Misconfigured, facts, parts
@@ -38,6 +39,8 @@ app.add_typer(project, name="project")
 app.add_typer(policies, name="policies")
 app.add_typer(analytics, name="analytics")
 app.add_typer(audit, name="audit")
+app.command()(backup)
+app.command()(restore)
 
 EARLIEST = date(1903, 1, 1)
 CORRUPT = (psycopg.errors.DataCorrupted, psycopg.errors.IndexCorrupted, psycopg.errors.IoError)

@@ -77,7 +77,7 @@ def parts(settings: Settings) -> Iterator[Parts]:
         OtherVersion: when the database was made by another version.
         WrongMasterKey: when the ledger was begun with another key.
     """
-    with _database(settings) as conninfo:
+    with database(settings) as conninfo:
         try:
             migrate(conninfo)
         except psycopg.errors.InsufficientPrivilege as error:
@@ -96,7 +96,13 @@ def parts(settings: Settings) -> Iterator[Parts]:
 
 
 @contextmanager
-def _database(settings: Settings) -> Iterator[str]:
+def database(settings: Settings) -> Iterator[str]:
+    """The database as it is; the embedded one runs as long as the block.
+
+    Raises:
+        Misconfigured: when the folder of the embedded one cannot be made.
+        EmbeddedPostgresFailed: when it does not start.
+    """
     if settings.database_url is not None:
         yield settings.database_url
         return

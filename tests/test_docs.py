@@ -261,10 +261,15 @@ def test_every_link_within_the_repository_leads_somewhere(page: Path) -> None:
             assert (page.parent / path).exists(), target
 
 
+def written(default: object) -> str:
+    """A default as one writes it into the environment."""
+    return str(default).lower() if isinstance(default, bool) else str(default)
+
+
 def test_the_settings_are_told_as_the_code_has_them() -> None:
     text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
     told = dict(re.findall(r"^\| `(PLEDGE_\w+)` \| `?([^|`]*)`? \|", text, re.MULTILINE))
     assert told == {
-        f"PLEDGE_{name.upper()}": "none" if field.default is None else str(field.default).lower()
+        f"PLEDGE_{name.upper()}": "none" if field.default is None else written(field.default)
         for name, field in Settings.model_fields.items()
     }

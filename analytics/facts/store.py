@@ -175,7 +175,7 @@ class Store:
             with suppress(FileNotFoundError):  # swept away since, for there is a higher one
                 body = self.fs.cat_file(path)
                 try:
-                    return _read(orjson.loads(body))
+                    return manifest_of(orjson.loads(body))
                 except (ValueError, TypeError, LookupError, AttributeError) as error:
                     raise Damaged(f"The manifest {path} is damaged. {REMEDY}") from error
 
@@ -331,8 +331,8 @@ def described(schema: pa.Schema) -> list[str]:
     return [f"{field.name} {field.type}" for field in schema]
 
 
-def _read(told: dict[str, Any]) -> Manifest:
-    """A manifest; what code of another version says besides is left out."""
+def manifest_of(told: dict[str, Any]) -> Manifest:
+    """A manifest as it was stored; what code of another version says besides is left out."""
     known = {one.name for one in fields(Manifest)}
     told = {name: value for name, value in told.items() if name in known}
     told["files"] = {
@@ -342,7 +342,7 @@ def _read(told: dict[str, Any]) -> Manifest:
     for name in ("ledger_id", "event_id"):
         told[name] = told[name] and UUID(told[name])
     before = told.pop("before", None)
-    return Manifest(**told, before=before and _read(before))
+    return Manifest(**told, before=before and manifest_of(before))
 
 
 def _changed_at(found: dict[str, Any]) -> float:
