@@ -25,6 +25,7 @@ from projections.asking.listing import AskedAt, By, Listing, Question, TurnedAt,
 from projections.asking.parameters import Day, Ids, Time, Word, each
 from projections.asking.rows import fetch
 from projections.asking.shape import HeadAt, Shape
+from projections.asking.sorting import Sorts
 from projections.asking.view import View
 from projections.customers import CustomerRef, name_at
 from projections.engine.model import ReadModel
@@ -155,6 +156,13 @@ class AskPromises(TurnedAt):
     ] = None
     due_from: Annotated[Day, Where("due >= %(due_from)s")] = None
     due_to: Annotated[Day, Where("due < %(due_to)s")] = None
+    sort: Annotated[
+        Word,
+        Sorts(
+            *("made_at", "due", "settled_at", "status", "overdue", "promised_by", "owner"),
+            *("what", "topic", "amount", "customer.name"),
+        ),
+    ] = None
 
 
 class PromiseShape(Shape):
