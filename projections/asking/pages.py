@@ -70,14 +70,13 @@ def pin_of(cursor: str) -> Pin | None:
     """
     try:
         _, pin, *_ = _content(cursor)
-        if pin is None:
-            return None
-        position, today = _part(pin[0], int), _part(pin[1], date)
-        if position < 0 or not EARLIEST.date() <= today < LATEST.date():
-            raise ValueError(pin)
-        return Pin(position, today)
+        found = None if pin is None else Pin(_part(pin[0], int), _part(pin[1], date))
     except (ValueError, TypeError, LookupError) as error:
         raise Unanswerable("cursor", STRANGE) from error
+    days = EARLIEST.date(), LATEST.date()
+    if found is not None and (found.position < 0 or not days[0] <= found.today < days[1]):
+        raise Unanswerable("cursor", STRANGE)
+    return found
 
 
 def _content(cursor: str) -> list[Any]:
