@@ -114,6 +114,7 @@ CUSTOMERS = Table(
         "(registered_at, customer_id)",
         "(owner)",
         "(region)",
+        "(position)",
         "USING gin (tags)",
         "USING gin (to_tsvector('simple', coalesce(name, '')))",
     ),

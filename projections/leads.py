@@ -71,7 +71,7 @@ LEADS = Table(
     "leads",
     LeadRow,
     key=("lead_id",),
-    indexes=("(captured_at, lead_id)", "(owner, status)", "(customer_id)"),
+    indexes=("(captured_at, lead_id)", "(owner, status)", "(customer_id)", "(position)"),
 )
 FACTS = Table("lead_facts", LeadFact, key=("lead_id", "version"), facts=True)
 

@@ -106,6 +106,7 @@ OPPORTUNITIES = Table(
         "(customer_id)",
         "(owner, kind)",
         "(pipeline, stage, kind)",
+        "(position)",
     ),
 )
 FACTS = Table("deal_facts", DealFact, key=("deal_id", "version"), facts=True)

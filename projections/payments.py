@@ -65,7 +65,7 @@ PAYMENTS = Table(
     "payments",
     PaymentRow,
     key=("payment_id",),
-    indexes=("(received_at, payment_id)", "(customer_id)", "(reference)"),
+    indexes=("(received_at, payment_id)", "(customer_id)", "(reference)", "(position)"),
 )
 FACTS = Table(
     "payment_facts",

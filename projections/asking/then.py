@@ -41,26 +41,31 @@ def stood(
 ) -> str:
     """A common table expression for the rows of a table at a moment that is not the present.
 
-    Of what is known at a position alone, a row that no event has changed since is as it was.
+    Of what is known at a position alone, a row that no event has changed since is as it was; an
+    index on ``position`` finds the others.
 
     Args:
-        facts: with the stream's id first, as the table has it.
-        said: by column, an aggregate over the facts ``s`` of a stream; other columns never change.
+        facts: whose key begins with that of the table.
+        said: by column, an aggregate over the facts ``s`` of a row; other columns never change.
         counts: which facts count.
         there: which rows ``t`` of the table there were.
     """
-    of, to = facts.key[0], table.key[0]
+    same = " AND ".join(
+        f"s.{of} = t.{name}" for of, name in zip(facts.key, table.key, strict=False)
+    )
     changing = {name: sql for name, sql in EVERY.items() if name in table.columns} | {**said}
     columns = ", ".join(f"{'f' if name in changing else 't'}.{name}" for name in table.columns)
     aggregates = ", ".join(f"{sql} AS {name}" for name, sql in changing.items())
     folded = (
         f"SELECT {columns} FROM {table.name} t CROSS JOIN LATERAL (SELECT {aggregates} "
-        f"FROM {facts.name} s WHERE s.{of} = t.{to} AND {counts}) f WHERE {there}"
+        f"FROM {facts.name} s WHERE {same} AND {counts}) f WHERE {there}"
     )
     if when.as_of is None:
-        kept = ", ".join(f"t.{name}" for name in table.columns)
+        # The planner looks into a part of a union, for its indexes, when it has no WHERE.
+        every = ", ".join(table.columns)
         folded = (
-            f"SELECT {kept} FROM {table.name} t WHERE t.position <= %(known_at)s "
-            f"UNION ALL {folded} AND t.position > %(known_at)s"
+            f"SELECT {every} FROM (SELECT true AS is_kept, {every} FROM {table.name} UNION ALL "
+            f"SELECT false, {folded.removeprefix('SELECT')} AND t.position > %(known_at)s) every "
+            "WHERE NOT is_kept OR position <= %(known_at)s"
         )
     return f"{table.name} AS NOT MATERIALIZED ({folded})"
