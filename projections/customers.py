@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, assert_never
+from typing import Annotated, Any, assert_never
 from uuid import UUID
 
 from pydantic import Field
@@ -32,13 +32,16 @@ from events.customer import (
 )
 from events.envelope import Recorded
 from events.values import StoredMoney
+from projections import timeline
 from projections.asking.clocks import Moment
 from projections.asking.listing import By, Counted, Listing, Where
 from projections.asking.parameters import Ids, Time, Word, containing, each
 from projections.asking.shape import Shape
+from projections.asking.sorting import Sorts
+from projections.customers_then import customers_then
 from projections.engine.model import ReadModel
 from projections.engine.tables import Row, Rows, Table
-from projections.facts.customers import AccountFact, facts
+from projections.facts.customers import DETAILS, AccountFact, ContactFact, facts
 
 
 @dataclass(slots=True)
@@ -66,6 +69,7 @@ class CustomerRow(Row):
     annual_revenue_currency: str | None = None
     tags: list[str] = field(default_factory=list)
     registered_at: datetime | None = None
+    registered_position: int = 0
     last_contact_at: datetime | None = None
     changed_at: datetime | None = None
 
@@ -110,6 +114,7 @@ CUSTOMERS = Table(
         "(registered_at, customer_id)",
         "(owner)",
         "(region)",
+        "(position)",
         "USING gin (tags)",
         "USING gin (to_tsvector('simple', coalesce(name, '')))",
     ),
@@ -122,12 +127,14 @@ INTERACTIONS = Table(
     indexes=("(occurred_at, position)",),
     facts=True,
 )
-FACTS = Table("account_facts", AccountFact, key=("customer_id", "version"), facts=True)
-
-DETAILS = (
-    *("name", "kind", "email", "phone", "address", "note", "industry", "region"),
-    *("website", "source", "parent", "founded", "employees"),
+FACTS = Table(
+    "account_facts",
+    AccountFact,
+    key=("customer_id", "version"),
+    indexes=("(customer_id, version) WHERE name IS NOT NULL",),
+    facts=True,
 )
+CONTACT_FACTS = Table("contact_facts", ContactFact, key=("customer_id", "version"), facts=True)
 
 
 def apply(rows: Rows, recorded: Recorded) -> None:
@@ -139,11 +146,11 @@ def apply(rows: Rows, recorded: Recorded) -> None:
     match event:
         case CustomerRegistered():
             customer.registered_at = recorded.occurred_at
+            customer.registered_position = recorded.position
+            customer.owner = event.owner
             _fill_in(customer, event)
-            _keep(rows, recorded, customer)
         case CustomerDetailsChanged():
             _fill_in(customer, event)
-            _keep(rows, recorded, customer)
         case ContactAdded():
             contact = rows.get(CONTACTS, recorded.stream_id, event.contact_id)
             contact.version, contact.added_at = recorded.version, recorded.occurred_at
@@ -158,8 +165,10 @@ def apply(rows: Rows, recorded: Recorded) -> None:
         case ContactRemoved():
             removed = rows.get(CONTACTS, recorded.stream_id, event.contact_id)
             removed.removed_at = recorded.occurred_at
-        case CustomerClaimed() | CustomerReleased() | CustomerHandedOver():
-            _keep(rows, recorded, customer)
+        case CustomerClaimed() | CustomerHandedOver():
+            customer.owner = event.owner
+        case CustomerReleased():
+            customer.owner = None
         case CustomerTagged():
             customer.tags = sorted({*customer.tags, event.tag})
         case CustomerUntagged():
@@ -192,28 +201,27 @@ def apply(rows: Rows, recorded: Recorded) -> None:
             pass
         case _:
             assert_never(event)
+    for fact in facts(recorded):
+        if isinstance(fact, AccountFact):
+            rows.add(FACTS, fact)
+        else:
+            rows.add(CONTACT_FACTS, fact)
 
 
 def _fill_in(customer: CustomerRow, event: CustomerRegistered | CustomerDetailsChanged) -> None:
     given = event.__dict__
     for name in DETAILS:
-        value = given[name]
-        if value is not None:
-            setattr(customer, name, str(value) if name == "kind" else value)
+        if given[name] is not None:
+            setattr(customer, name, given[name])
+    if event.kind is not None:
+        customer.kind = str(event.kind)
     if event.annual_revenue is not None:
         customer.annual_revenue = event.annual_revenue.amount
         customer.annual_revenue_currency = event.annual_revenue.currency
 
 
-def _keep(rows: Rows, recorded: Recorded, customer: CustomerRow) -> None:
-    for fact in facts(recorded):
-        if isinstance(fact, AccountFact):
-            if fact.owner is not None or fact.kind == "released":
-                customer.owner = fact.owner
-            rows.add(FACTS, fact)
-
-
-MODEL = ReadModel("customers", (CUSTOMERS, CONTACTS, INTERACTIONS, FACTS), CustomerEvent, apply)
+TABLES: tuple[Table[Any], ...] = (CUSTOMERS, CONTACTS, INTERACTIONS, FACTS, CONTACT_FACTS)
+MODEL = ReadModel("customers", TABLES, CustomerEvent, apply)
 
 
 def in_digits(number: str) -> str:
@@ -259,6 +267,13 @@ class AskCustomers(Counted):
     not_contacted_since: Annotated[
         Time,
         Where("(last_contact_at IS NULL OR last_contact_at < %(not_contacted_since)s)"),
+    ] = None
+    sort: Annotated[
+        Word,
+        Sorts(
+            *("registered_at", "changed_at", "last_contact_at", "name", "kind", "owner"),
+            *("region", "industry", "source", "parent", "founded", "employees", "annual_revenue"),
+        ),
     ] = None
 
 
@@ -326,6 +341,11 @@ def name_at(when: Moment, alias: str) -> str:
     return PAST_NAME.format(alias=alias, facts=when.counts("n"), known=known.counts("n"))
 
 
+def select(when: Moment) -> str:
+    """Every customer of whom anything had happened by a moment, as they were then."""
+    return SELECT if when.is_live else f"WITH {customers_then(when, CUSTOMERS, FACTS)} {SELECT}"
+
+
 LIST = Listing(
     path="/customers",
     name="list_customers",
@@ -333,8 +353,8 @@ LIST = Listing(
     says="Customers, in the order of their registration.",
     asks=AskCustomers,
     shape=CustomerShape,
-    needs=(MODEL,),
-    select=lambda _: SELECT,
+    needs=(MODEL, timeline.MODEL),
+    select=select,
     order=(By("registered_at"), By("customer_id", "id")),
 )
 

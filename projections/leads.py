@@ -22,18 +22,22 @@ from events.lead import (
     LeadReturned,
 )
 from events.values import StoredMoney
+from projections.asking.clocks import Moment
 from projections.asking.listing import AskedAt, By, Counted, Listing, Question, Where
 from projections.asking.parameters import Ids, Time, Word, each
 from projections.asking.rows import fetch
 from projections.asking.shape import HeadAt, Shape
+from projections.asking.sorting import Sorts
+from projections.asking.then import last_said, latest, stood
 from projections.asking.view import View
 from projections.engine.model import ReadModel
 from projections.engine.tables import Row, Rows, Table
+from projections.facts.leads import DETAILS, LeadFact, facts
 
 
 @dataclass(slots=True)
 class LeadRow(Row):
-    """A lead as it stands."""
+    """A lead as it stands; ``captured_position`` is 0 where its capture is not among the events."""
 
     lead_id: UUID
     version: int = 0
@@ -56,6 +60,7 @@ class LeadRow(Row):
     customer_id: UUID | None = None
     opportunity_id: UUID | None = None
     captured_at: datetime | None = None
+    captured_position: int = 0
     claimed_at: datetime | None = None
     qualified_at: datetime | None = None
     closed_at: datetime | None = None
@@ -66,11 +71,9 @@ LEADS = Table(
     "leads",
     LeadRow,
     key=("lead_id",),
-    indexes=("(captured_at, lead_id)", "(owner, status)", "(customer_id)"),
+    indexes=("(captured_at, lead_id)", "(owner, status)", "(customer_id)", "(position)"),
 )
-
-
-DETAILS = tuple(LeadDetailsChanged.model_fields)
+FACTS = Table("lead_facts", LeadFact, key=("lead_id", "version"), facts=True)
 
 
 def apply(rows: Rows, recorded: Recorded) -> None:
@@ -86,7 +89,7 @@ def apply(rows: Rows, recorded: Recorded) -> None:
             lead.source, lead.campaign = event.source, event.campaign
             lead.region, lead.industry = event.region, event.industry
             lead.owner = event.owner
-            lead.captured_at = recorded.occurred_at
+            lead.captured_at, lead.captured_position = recorded.occurred_at, recorded.position
             if event.owner is not None:
                 lead.claimed_at = recorded.occurred_at
         case LeadDetailsChanged():
@@ -113,9 +116,11 @@ def apply(rows: Rows, recorded: Recorded) -> None:
             lead.customer_id, lead.opportunity_id = event.customer_id, event.opportunity_id
         case _:
             assert_never(event)
+    for fact in facts(recorded):
+        rows.add(FACTS, fact)
 
 
-MODEL = ReadModel("leads", (LEADS,), LeadEvent, apply, revision=2)
+MODEL = ReadModel("leads", (LEADS, FACTS), LeadEvent, apply, revision=2)
 
 Status = Literal["open", "qualified", "disqualified", "converted"]
 POOL = "(owner IS NULL AND status IN ('open', 'qualified')) = %(in_pool)s"
@@ -137,6 +142,14 @@ class AskLeads(Counted):
     email: Annotated[Word, Where("lower(email) = lower(%(email)s)")] = None
     captured_from: Annotated[Time, Where("captured_at >= %(captured_from)s")] = None
     captured_to: Annotated[Time, Where("captured_at < %(captured_to)s")] = None
+    sort: Annotated[
+        Word,
+        Sorts(
+            *("captured_at", "changed_at", "claimed_at", "qualified_at", "closed_at", "name"),
+            *("company", "status", "owner", "source", "campaign", "region", "industry"),
+            *("reason", "budget"),
+        ),
+    ] = None
 
 
 class LeadShape(Shape):
@@ -177,12 +190,37 @@ SELECT lead_id AS id, version, status, name, email, phone, need, company, source
        opportunity_id, captured_at, claimed_at, qualified_at, closed_at, changed_at
   FROM leads WHERE captured_at IS NOT NULL
 """
+CLOSED = "s.kind IN ('disqualified', 'converted')"
+SAID = {
+    **last_said(
+        *("status", "name", "email", "phone", "need", "company", "source", "campaign", "region"),
+        *("industry", "budget", "budget_currency", "customer_id", "opportunity_id"),
+    ),
+    "owner": latest("s.owner", "s.owner IS NOT NULL OR s.kind = 'returned'"),
+    "note": latest("s.note", "s.kind IN ('qualified', 'disqualified', 'reopened')"),
+    "reason": latest("s.reason", "s.kind IN ('disqualified', 'reopened')"),
+    "claimed_at": latest("s.occurred_at", "s.owner IS NOT NULL"),
+    "qualified_at": latest(
+        "CASE s.kind WHEN 'qualified' THEN s.occurred_at END", "s.kind IN ('qualified', 'reopened')"
+    ),
+    "closed_at": latest(
+        f"CASE WHEN {CLOSED} THEN s.occurred_at END", f"{CLOSED} OR s.kind = 'reopened'"
+    ),
+}
+
+
+def select(when: Moment) -> str:
+    """Every lead as it was at a moment."""
+    if when.is_live:
+        return SELECT
+    counts, there = when.counts("s"), when.counts("t", "captured_at", "captured_position")
+    return f"WITH {stood(when, LEADS, FACTS, SAID, counts=counts, there=there)} {SELECT}"
 
 
 def lead(view: View, lead_id: UUID, _: AskedAt) -> LeadDetail | None:
     """One lead, or None."""
-    one = f"{SELECT} AND lead_id = %(id)s"
-    for found in fetch(view.conn, LeadShape, one, {"id": lead_id}):
+    of = {**view.when.values, "id": lead_id}
+    for found in fetch(view.conn, LeadShape, f"{select(view.when)} AND lead_id = %(id)s", of):
         return LeadDetail.of(view.head_at, found)
     return None
 
@@ -195,7 +233,7 @@ LIST = Listing(
     asks=AskLeads,
     shape=LeadShape,
     needs=(MODEL,),
-    select=lambda _: SELECT,
+    select=select,
     order=(By("captured_at"), By("lead_id", "id")),
 )
 QUESTIONS = (
@@ -208,7 +246,6 @@ QUESTIONS = (
         asks=AskedAt,
         shape=LeadDetail,
         needs=(MODEL,),
-        replays=(MODEL,),
         answer=lead,
     ),
 )

@@ -30,13 +30,15 @@ from projections.asking.listing import AskedAt, By, Counted, Listing, Question, 
 from projections.asking.parameters import Amount, Day, Days, Ids, Time, Word, each
 from projections.asking.rows import fetch
 from projections.asking.shape import HeadAt, Shape
+from projections.asking.sorting import Sorts
+from projections.asking.then import last_said, latest, stood
 from projections.asking.view import View
 from projections.customers import CustomerRef, name_at
 from projections.engine.model import ReadModel
 from projections.engine.tables import Row, Rows, Sums, Table
 from projections.facts.opportunities import DealFact, facts
 from projections.quotes import QuoteShape, quotes
-from projections.settings import CALLED
+from projections.settings import called_at
 
 
 @dataclass(slots=True)
@@ -104,6 +106,7 @@ OPPORTUNITIES = Table(
         "(customer_id)",
         "(owner, kind)",
         "(pipeline, stage, kind)",
+        "(position)",
     ),
 )
 FACTS = Table("deal_facts", DealFact, key=("deal_id", "version"), facts=True)
@@ -197,13 +200,21 @@ class AskOpportunities(Counted):
     close_to: Annotated[Day, Where("o.expected_close < %(close_to)s")] = None
     idle_days: Annotated[
         Days,
-        Where("o.kind = 'open' AND o.changed_at < now() - %(idle_days)s * interval '1 day'"),
+        Where("o.kind = 'open' AND o.changed_at < %(now)s - %(idle_days)s * interval '1 day'"),
         Field(description="Open deals without any event for more than this many days."),
     ] = None
     opened_from: Annotated[Time, Where("o.opened_at >= %(opened_from)s")] = None
     opened_to: Annotated[Time, Where("o.opened_at < %(opened_to)s")] = None
     closed_from: Annotated[Time, Where("o.closed_at >= %(closed_from)s")] = None
     closed_to: Annotated[Time, Where("o.closed_at < %(closed_to)s")] = None
+    sort: Annotated[
+        Word,
+        Sorts(
+            *("opened_at", "stage_since", "closed_at", "changed_at", "title", "customer.name"),
+            *("owner", "pipeline", "stage_name", "kind", "product", "amount", "probability"),
+            *("weighted", "expected_close", "lost_reason"),
+        ),
+    ] = None
 
 
 class OpportunityShape(Shape):
@@ -250,26 +261,44 @@ class OpportunityDetail(OpportunityShape, HeadAt):
     quotes: list[QuoteShape]
 
 
-SELECT = f"""
+SELECT = """
 SELECT o.opportunity_id AS id, o.version, o.title, o.pipeline, o.stage,
        coalesce(called.name, o.stage) AS stage_name, o.kind, o.customer_id AS "customer.id",
-       {{name}} AS "customer.name", o.owner, o.product, o.amount, o.currency, called.probability,
+       {name} AS "customer.name", o.owner, o.product, o.amount, o.currency, called.probability,
        o.amount * called.probability AS weighted, o.expected_close, o.lost_reason, o.comment,
        o.opened_at, o.stage_since, o.closed_at, o.changed_at
-  FROM opportunities o LEFT JOIN customers c USING (customer_id) {CALLED}
+  FROM opportunities o LEFT JOIN customers c USING (customer_id) {called}
  WHERE o.opened_at IS NOT NULL
 """
+KIND = "CASE WHEN s.kind IN ('won', 'lost') THEN s.kind ELSE 'open' END"
+SAID = {
+    **last_said(
+        *("title", "stage", "customer_id", "owner", "product", "amount", "currency"),
+        "expected_close",
+    ),
+    "kind": latest(KIND, "s.stage IS NOT NULL"),
+    "stage_since": latest("s.occurred_at", "s.stage IS NOT NULL"),
+    "lost_reason": latest("s.reason", "s.kind IN ('lost', 'reopened')"),
+    "comment": latest("s.comment", "s.kind IN ('lost', 'reopened')"),
+    "closed_at": latest(
+        "CASE WHEN s.kind IN ('won', 'lost') THEN s.occurred_at END",
+        "s.kind IN ('won', 'lost', 'reopened')",
+    ),
+}
 
 
 def select(when: Moment) -> str:
-    """Every deal, with its customer's name at a moment."""
-    return SELECT.format(name=name_at(when, "o"))
+    """Every deal as it was at a moment, with its customer's name."""
+    query = SELECT.format(name=name_at(when, "o"), called=called_at(when))
+    if when.is_live:
+        return query
+    counts, there = when.counts("s"), when.counts("t", "opened_at", "opened_position")
+    return f"WITH {stood(when, OPPORTUNITIES, FACTS, SAID, counts=counts, there=there)} {query}"
 
 
-STAGES_OF = """
-SELECT version, stage, CASE WHEN kind IN ('won', 'lost') THEN kind ELSE 'open' END AS kind,
-       occurred_at, recorded_at, actor, position
-  FROM deal_facts WHERE deal_id = %(id)s AND stage IS NOT NULL ORDER BY version
+STAGES_OF = f"""
+SELECT version, stage, {KIND} AS kind, occurred_at, recorded_at, actor, position
+  FROM deal_facts s WHERE deal_id = %(id)s AND stage IS NOT NULL AND {{facts}} ORDER BY version
 """
 
 
@@ -281,8 +310,8 @@ def opportunity(view: View, opportunity_id: UUID, _: AskedAt) -> OpportunityDeta
         return OpportunityDetail.of(
             view.head_at,
             found,
-            stages=fetch(view.conn, StageShape, STAGES_OF, of),
-            quotes=quotes(view.conn, opportunity_id),
+            stages=fetch(view.conn, StageShape, STAGES_OF.format(facts=view.when.counts("s")), of),
+            quotes=quotes(view.conn, opportunity_id, view.when),
         )
     return None
 
@@ -310,7 +339,6 @@ QUESTIONS = (
         asks=AskedAt,
         shape=OpportunityDetail,
         needs=(MODEL, customers.MODEL, settings.MODEL),
-        replays=(MODEL, settings.MODEL),
         answer=opportunity,
     ),
 )

@@ -20,6 +20,7 @@ from projections.asking.money import Balance, balance, money
 from projections.asking.parameters import Amount, Ids, Time, Word, each
 from projections.asking.rows import fetch
 from projections.asking.shape import HeadAt, Shape
+from projections.asking.sorting import Sorts
 from projections.asking.view import View
 from projections.customers import CustomerRef, name_at
 from projections.dues import InstalmentShape, instalments, orders_at, paid_at
@@ -126,6 +127,13 @@ class AskOrders(TurnedAt):
     amount_to: Annotated[Amount, Where("o.amount < %(amount_to)s")] = None
     placed_from: Annotated[Time, Where("o.placed_at >= %(placed_from)s")] = None
     placed_to: Annotated[Time, Where("o.placed_at < %(placed_to)s")] = None
+    sort: Annotated[
+        Word,
+        Sorts(
+            *("placed_at", "number", "title", "customer.name", "owner", "status", "amount"),
+            *("billed", "received", "difference", "balance"),
+        ),
+    ] = None
 
 
 class OrderShape(Shape):

@@ -28,6 +28,8 @@ from projections.asking.money import Balance
 from projections.asking.parameters import Amount, Ids, Time, Word, each
 from projections.asking.rows import fetch
 from projections.asking.shape import HeadAt, Shape
+from projections.asking.sorting import Sorts
+from projections.asking.then import stood
 from projections.asking.view import View
 from projections.customers import CustomerRef, name_at
 from projections.engine.model import ReadModel
@@ -63,7 +65,7 @@ PAYMENTS = Table(
     "payments",
     PaymentRow,
     key=("payment_id",),
-    indexes=("(received_at, payment_id)", "(customer_id)", "(reference)"),
+    indexes=("(received_at, payment_id)", "(customer_id)", "(reference)", "(position)"),
 )
 FACTS = Table(
     "payment_facts",
@@ -125,6 +127,13 @@ class AskPayments(Counted):
     amount_to: Annotated[Amount, Where("p.amount < %(amount_to)s")] = None
     received_from: Annotated[Time, Where("p.received_at >= %(received_from)s")] = None
     received_to: Annotated[Time, Where("p.received_at < %(received_to)s")] = None
+    sort: Annotated[
+        Word,
+        Sorts(
+            *("received_at", "customer.name", "kind", "amount", "credit", "refunded", "method"),
+            *("reference", "received_by"),
+        ),
+    ] = None
 
 
 class PaymentShape(Shape):
@@ -171,14 +180,25 @@ SELECT p.payment_id AS id, p.version, p.kind, p.customer_id AS "customer.id",
 """
 
 
+SAID = {
+    "credit": """coalesce(sum(CASE WHEN s.kind IN ('received', 'credited') THEN s.amount
+        WHEN s.kind = 'allocated' OR s.order_id IS NULL THEN -s.amount END), 0)""",
+    "refunded": "coalesce(sum(s.amount) FILTER (WHERE s.kind = 'refunded'), 0)",
+}
+
+
 def select(when: Moment) -> str:
-    """Every payment, with its customer's name at a moment."""
-    return SELECT.format(name=name_at(when, "p"))
+    """Every payment as it was at a moment, with its customer's name."""
+    query = SELECT.format(name=name_at(when, "p"))
+    if when.is_live:
+        return query
+    counts, there = when.counts("s"), when.counts("t", "received_at", "received_position")
+    return f"WITH {stood(when, PAYMENTS, FACTS, SAID, counts=counts, there=there)} {query}"
 
 
 HISTORY_OF = """
 SELECT version, kind, order_id, amount, currency, occurred_at, recorded_at, actor, position
-  FROM payment_facts WHERE payment_id = %(id)s ORDER BY version
+  FROM payment_facts s WHERE payment_id = %(id)s AND {facts} ORDER BY version
 """
 
 
@@ -187,7 +207,8 @@ def payment(view: View, payment_id: UUID, _: AskedAt) -> PaymentDetail | None:
     of = {**view.when.values, "id": payment_id}
     one = f"{select(view.when)} AND p.payment_id = %(id)s"
     for found in fetch(view.conn, PaymentShape, one, of):
-        history = fetch(view.conn, PaymentFactShape, HISTORY_OF, of)
+        facts = HISTORY_OF.format(facts=view.when.counts("s"))
+        history = fetch(view.conn, PaymentFactShape, facts, of)
         return PaymentDetail.of(view.head_at, found, history=history)
     return None
 
@@ -213,7 +234,6 @@ QUESTIONS = (
         asks=AskedAt,
         shape=PaymentDetail,
         needs=(MODEL, customers.MODEL),
-        replays=(MODEL,),
         answer=payment,
     ),
 )

@@ -25,6 +25,8 @@ from projections.asking.listing import AskedAt, By, Listing, Question, TurnedAt,
 from projections.asking.parameters import Day, Ids, Time, Word, each
 from projections.asking.rows import fetch
 from projections.asking.shape import HeadAt, Shape
+from projections.asking.sorting import Sorts
+from projections.asking.then import last_said, latest, stood
 from projections.asking.view import View
 from projections.customers import CustomerRef, name_at
 from projections.engine.model import ReadModel
@@ -58,7 +60,10 @@ class PromiseRow(Row):
 
 @dataclass(slots=True)
 class PromiseFact(Row):
-    """A fact, never changed: the promise came to be open, kept, broken or withdrawn."""
+    """A fact, never changed: the promise came to be open, kept, broken or withdrawn.
+
+    ``owner`` is who answers for it from here on, where the event names somebody.
+    """
 
     customer_id: UUID
     promise_id: UUID
@@ -75,7 +80,10 @@ PROMISES = Table(
     "promises",
     PromiseRow,
     key=("customer_id", "promise_id"),
-    indexes=("(made_at, made_position)", "(promised_by, status)", "(due) WHERE status = 'open'"),
+    indexes=(
+        *("(made_at, made_position)", "(promised_by, status)", "(due) WHERE status = 'open'"),
+        "(position)",
+    ),
 )
 FACTS = Table(
     "promise_facts", PromiseFact, key=("customer_id", "promise_id", "version"), facts=True
@@ -89,19 +97,18 @@ def apply(rows: Rows, recorded: Recorded) -> None:
     event: Events = recorded.event  # type: ignore[assignment]  # the model names its events
     promise = rows.get(PROMISES, recorded.stream_id, event.promise_id)
     promise.version, promise.position = recorded.version, recorded.position
-    note: str | None = None
+    note = owner = None
     match event:
         case PromiseMade():
             promise.promised_by, promise.recorded_by = event.promised_by, recorded.actor
-            promise.owner = event.promised_by
             promise.what, promise.due, promise.topic = event.what, event.due, event.topic
             promise.contact_id = event.contact_id
             promise.made_at, promise.made_position = recorded.occurred_at, recorded.position
             if event.amount is not None:
                 promise.amount, promise.currency = event.amount.amount, event.amount.currency
-            status = "open"
+            status, owner = "open", event.promised_by
         case PromiseHandedOver():
-            status, note, promise.owner = "open", event.reason, event.owner
+            status, note, owner = "open", event.reason, event.owner
         case PromiseKept():
             status, note = "kept", event.note
         case PromiseBroken():
@@ -110,7 +117,7 @@ def apply(rows: Rows, recorded: Recorded) -> None:
             status, note = "withdrawn", event.reason
         case _:
             assert_never(event)
-    promise.status = status
+    promise.status, promise.owner = status, owner or promise.owner
     if status != "open":
         promise.settled_at, promise.settled_by = recorded.occurred_at, recorded.actor
         promise.note = note
@@ -125,12 +132,12 @@ def apply(rows: Rows, recorded: Recorded) -> None:
             status,
             recorded.actor,
             note,
-            promise.owner,
+            owner,
         ),
     )
 
 
-MODEL = ReadModel("promises", (PROMISES, FACTS), Events, apply, critical=True)
+MODEL = ReadModel("promises", (PROMISES, FACTS), Events, apply, critical=True, revision=2)
 
 Status = Literal["open", "kept", "kept-late", "broken", "withdrawn"]
 
@@ -155,6 +162,13 @@ class AskPromises(TurnedAt):
     ] = None
     due_from: Annotated[Day, Where("due >= %(due_from)s")] = None
     due_to: Annotated[Day, Where("due < %(due_to)s")] = None
+    sort: Annotated[
+        Word,
+        Sorts(
+            *("made_at", "due", "settled_at", "status", "overdue", "promised_by", "owner"),
+            *("what", "topic", "amount", "customer.name"),
+        ),
+    ] = None
 
 
 class PromiseShape(Shape):
@@ -182,22 +196,15 @@ class PromiseShape(Shape):
     )
 
 
-LIVE = "SELECT * FROM promises WHERE made_position > 0"
-PAST = """
-SELECT p.customer_id, p.promise_id, f.version, p.position, p.made_position, f.status,
-       p.promised_by, f.owner, p.recorded_by, p.what, p.due, p.topic, p.amount, p.currency,
-       p.contact_id, p.made_at, CASE WHEN f.status <> 'open' THEN f.occurred_at END AS settled_at,
-       CASE WHEN f.status <> 'open' THEN f.actor END AS settled_by,
-       CASE WHEN f.status <> 'open' THEN f.note END AS note
-  FROM promises p JOIN (
-       SELECT DISTINCT ON (s.customer_id, s.promise_id) s.*
-         FROM promise_facts s WHERE {facts}
-        ORDER BY s.customer_id, s.promise_id, s.version DESC
-  ) f USING (customer_id, promise_id)
- WHERE p.made_position > 0 AND {made}
-"""
+SETTLED = "s.status <> 'open'"
+SAID = {
+    **last_said("status", "owner"),
+    "settled_at": latest("s.occurred_at", SETTLED),
+    "settled_by": latest("s.actor", SETTLED),
+    "note": latest("s.note", SETTLED),
+}
 SELECT = """
-WITH p AS NOT MATERIALIZED ({source})
+WITH {past} p AS NOT MATERIALIZED (SELECT * FROM promises WHERE made_position > 0)
 SELECT * FROM (
     SELECT p.promise_id AS id, p.version, p.customer_id AS "customer.id",
            {name} AS "customer.name",
@@ -221,11 +228,11 @@ SELECT * FROM (
 
 def select(when: Moment) -> str:
     """Every promise as it was at a moment."""
-    source = LIVE
+    past = ""
     if not when.is_live:
-        made = when.counts("p", "made_at", "made_position")
-        source = PAST.format(facts=when.counts("s"), made=made)
-    return SELECT.format(source=source, name=name_at(when, "p"))
+        counts, there = when.counts("s"), when.counts("t", "made_at", "made_position")
+        past = f"{stood(when, PROMISES, FACTS, SAID, counts=counts, there=there)},"
+    return SELECT.format(past=past, name=name_at(when, "p"))
 
 
 LIST = Listing(

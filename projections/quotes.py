@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from events.values import StoredMoney
+from projections.asking.clocks import Moment
 from projections.asking.rows import fetch, send
 from projections.asking.shape import Shape
 from projections.engine.tables import Connection
@@ -29,18 +30,19 @@ class QuoteShape(Shape):
 QUOTES = """
 SELECT quote_id AS id, opportunity_id, version, occurred_at, given_by, total, currency, valid_until,
        lines
-  FROM quotes WHERE opportunity_id {which} ORDER BY {order}
+  FROM quotes s WHERE opportunity_id {which} ORDER BY {order}
 """
-OF_DEAL = QUOTES.format(which="= %(id)s", order="occurred_at, version")
+OF_DEAL = QUOTES.format(which="= %(id)s AND {facts}", order="occurred_at, version")
 OF_CUSTOMER = QUOTES.format(
     which="IN (SELECT opportunity_id FROM opportunities WHERE customer_id = %(id)s)",
     order="occurred_at DESC, opportunity_id DESC, version DESC",
 )
 
 
-def quotes(conn: Connection, opportunity_id: UUID) -> list[QuoteShape]:
-    """Every quote given for a deal, oldest first."""
-    return fetch(conn, QuoteShape, OF_DEAL, {"id": opportunity_id})
+def quotes(conn: Connection, opportunity_id: UUID, when: Moment) -> list[QuoteShape]:
+    """Every quote that was given for a deal by a moment, oldest first."""
+    of = {**when.values, "id": opportunity_id}
+    return fetch(conn, QuoteShape, OF_DEAL.format(facts=when.counts("s")), of)
 
 
 def send_of_customer(conn: Connection, customer_id: UUID) -> Callable[[], list[QuoteShape]]:

@@ -11,8 +11,9 @@ from pydantic import Field
 
 from events.values import StoredMoney
 from projections.asking.clocks import Moment, Unanswerable
-from projections.asking.listing import AskedAt, By, Pages, Pinned, Question, Where, chosen
+from projections.asking.listing import AskedAt, By, ListedAt, Question, Where, chosen
 from projections.asking.money import Balance, money
+from projections.asking.pages import Pages
 from projections.asking.rows import fetch, maker
 from projections.asking.shape import HeadAt, PageAt, Shape
 from projections.asking.view import View
@@ -30,7 +31,7 @@ InCurrency = Annotated[
 ACCOUNT = "a.customer_id::text || a.currency"
 
 
-class AskReceivables(Pinned):
+class AskReceivables(ListedAt):
     """What may be asked of receivables."""
 
     customer_id: OfCustomer = None
@@ -209,7 +210,7 @@ def _send(
         totals=totals.format(conditions=conditions),
         conditions=conditions,
     )
-    return PAGES.send(conn, f"{kept}{select}", {**when.values, **given}, asked)
+    return PAGES.send(conn, f"{kept}{select}", {**when.values, **given}, asked, when.pin)
 
 
 NOTHING = (Decimal(0), 0)

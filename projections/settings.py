@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, assert_never
@@ -128,15 +128,21 @@ LEFT JOIN LATERAL (
     SELECT name, probability FROM (
         SELECT pipeline, stage, name, probability, position,
                %(in_force)s::timestamptz IS NULL OR occurred_at < %(in_force)s AS is_past
-          FROM stages
+          FROM stages WHERE {{known}}
         UNION ALL
         SELECT *, 0, true FROM (VALUES {_WRITTEN}) AS written (pipeline, stage, name, probability)
     ) every WHERE every.pipeline = o.pipeline AND every.stage = o.stage
      ORDER BY is_past DESC, CASE WHEN is_past THEN -position ELSE position END LIMIT 1
 ) called ON true
 """
-"""To the deals ``o``, the name and the probability of their stage: of its last definition by then,
-or else the first one."""
+
+
+def called_at(when: Moment) -> str:
+    """A join that gives the deals ``o`` the name and the probability of their stage at a moment.
+
+    They are of its last definition by then, or else of the first one.
+    """
+    return CALLED.format(known=replace(when, as_of=None).counts("stages"))
 
 
 @dataclass(frozen=True, slots=True)

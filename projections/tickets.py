@@ -17,6 +17,7 @@ from projections.asking.listing import AskedAt, By, Listing, Question, TurnedAt,
 from projections.asking.parameters import Days, Ids, Time, Word, each
 from projections.asking.rows import fetch
 from projections.asking.shape import HeadAt, Shape
+from projections.asking.sorting import Sorts
 from projections.asking.view import View
 from projections.customers import CustomerRef, name_at
 from projections.engine.model import ReadModel
@@ -98,6 +99,15 @@ class AskTickets(TurnedAt):
     ] = None
     opened_from: Annotated[Time, Where("t.opened_at >= %(opened_from)s")] = None
     opened_to: Annotated[Time, Where("t.opened_at < %(opened_to)s")] = None
+    sort: Annotated[
+        Word,
+        Sorts(
+            *("opened_at", "changed_at", "first_taken_at", "first_reply_at", "resolved_at"),
+            *("closed_at", "number", "subject", "customer.name", "status", "dispatch"),
+            *("technician", "kind", "priority", "product", "score", "minutes", "waits"),
+            *("escalations", "reopenings"),
+        ),
+    ] = None
 
 
 class TicketShape(Shape):

@@ -134,10 +134,14 @@ SELECT FROM timeline_entries
 """
 
 
-def streams_of(conn: Connection, customer_id: UUID) -> list[UUID]:
-    """Every stream that was ever about a customer."""
-    links = "SELECT stream_id FROM timeline_links WHERE customer_id = %s"
-    return [customer_id, *(row[0] for row in conn.execute(links, (customer_id,)))]
+STREAMS = "SELECT stream_id FROM timeline_links l WHERE customer_id = %(id)s AND {links}"
+
+
+def streams_of(conn: Connection, customer_id: UUID, when: Moment) -> list[UUID]:
+    """Every stream that was about a customer by a moment."""
+    sql = STREAMS.format(links=when.counts("l"))
+    values = {**when.values, "id": customer_id}
+    return [customer_id, *(row[0] for row in conn.execute(sql.encode(), values))]
 
 
 def select(when: Moment) -> str:

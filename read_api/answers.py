@@ -77,8 +77,8 @@ def list_answer(
     Args:
         page: an answer with ``items`` and, as ``next``, a cursor.
         more: gives the pages that follow, of the same moment.
-        pin: the parameter by which the next page is one of the very same list: of what was known
-            at the position of this one.
+        pin: the parameter that holds the next page to the position of this one, where the cursor
+            does not.
     """
     is_whole = form != JSON and "limit" not in request.query_params
     link = None

@@ -14,7 +14,8 @@ from pydantic import Field
 from events.ledger import ledger
 from events.ledger.ledger import Stored
 from projections.asking.clocks import Unanswerable
-from projections.asking.listing import By, Paged, Pages, Where, chosen
+from projections.asking.listing import By, Paged, Where, chosen
+from projections.asking.pages import Pages
 from projections.asking.parameters import Time, Word
 from projections.asking.shape import Page, Shape
 from projections.asking.view import View

@@ -25,7 +25,7 @@ from projections import (
     timeline,
 )
 from projections.asking.clocks import Moment
-from projections.asking.listing import AskedAt, Listed, Listing
+from projections.asking.listing import AskedAt, ListedAt, Listing
 from projections.asking.pages import MAX_LIMIT
 from projections.asking.past import past
 from projections.asking.shape import HeadAt, Shape
@@ -52,7 +52,7 @@ class Rest(Shape):
     """Of a list that an answer cuts: how many items it has in all, and the page that follows."""
 
     count: int
-    next: str | None = Field(description="Null as of a moment of which the list cannot be asked.")
+    next: str
 
 
 class CustomerView(Card, HeadAt):
@@ -93,9 +93,8 @@ def add_routes(routes: APIRouter, reader: Reader) -> None:
             raise missing()
         found.rfm = reader.standing(id, view.when)
         for rest in found.more.values():
-            if rest.next is not None:
-                path, _, query = rest.next.partition("?")
-                rest.next = str(request.url.replace(path=path, query=query))
+            path, _, query = rest.next.partition("?")
+            rest.next = str(request.url.replace(path=path, query=query))
         return answer(request, form, found)
 
 
@@ -105,7 +104,7 @@ def _past(view: View, customer_id: UUID, keyring: Keyring) -> CustomerView | Non
     asked = timeline.AskTimeline()
     entries = _send(view, timeline.LIST, asked, view.when, id=customer_id)
     kept = bought(), owed(), entries()
-    streams = timeline.streams_of(view.conn, customer_id)
+    streams = timeline.streams_of(view.conn, customer_id, view.when)
     with past(view.conn, keyring, MODELS, streams, view.when, customer_id, beside=[COMPANY]):
         return _whole(view, customer_id, kept)
 
@@ -126,7 +125,7 @@ def _owed(view: View, customer_id: UUID) -> Callable[[], list[Sums]]:
 
 
 def _send(
-    view: View, listing: Listing[Any, Any], asked: Listed, when: Moment, **of: UUID
+    view: View, listing: Listing[Any, Any], asked: ListedAt, when: Moment, **of: UUID
 ) -> Callable[[], Part]:
     """Ask for the latest items of a list; what is returned waits for them."""
     page = listing.send(view.conn, when, asked, **of)
@@ -142,13 +141,11 @@ def _send(
 
 
 def _link(
-    view: View, listing: Listing[Any, Any], asked: Listed, cursor: str, of: Mapping[str, UUID]
-) -> str | None:
-    """Where a list goes on; None as of a moment of which that list cannot be asked."""
+    view: View, listing: Listing[Any, Any], asked: ListedAt, cursor: str, of: Mapping[str, UUID]
+) -> str:
+    """Where a list goes on, at the same moment."""
     clocks = {"as_of": view.when.as_of and view.when.as_of.isoformat()}
     clocks["known_at"] = None if view.when.known_at is None else str(view.when.known_at)
-    if not view.when.is_live and not isinstance(asked, AskedAt):
-        return None
     given = {**asked.model_dump(mode="json", exclude_defaults=True), **clocks, "cursor": cursor}
     query = urlencode({name: str(v) for name, v in given.items() if v is not None})
     return f"{listing.path.format(**of)}?{query}"
@@ -159,7 +156,7 @@ def _whole(view: View, customer_id: UUID, kept: Kept | None = None) -> CustomerV
     conn, present = view.conn, _present(view.when)
     its: dict[str, Any] = {"customer_id": customer_id, "limit": MAX_LIMIT}
     latest = {**its, "newest_first": True}
-    lists: tuple[tuple[str, Listing[Any, Any], Listed], ...] = (
+    lists: tuple[tuple[str, Listing[Any, Any], ListedAt], ...] = (
         ("opportunities", opportunities.LIST, opportunities.AskOpportunities(**latest)),
         ("promises", promises.LIST, promises.AskPromises(**latest)),
         ("leads", leads.LIST, leads.AskLeads(**latest)),
@@ -196,4 +193,4 @@ def _whole(view: View, customer_id: UUID, kept: Kept | None = None) -> CustomerV
 
 def _present(when: Moment) -> Moment:
     """The same "today", for tables that hold only what counts already."""
-    return Moment(None, None, when.now, when.today, when.zone, when.as_of)
+    return Moment(None, None, when.now, when.today, when.zone, when.as_of, when.pin)

@@ -1,7 +1,6 @@
 """Routes made of declared questions: JSON, CSV and Parquet, pages and their links, refusals."""
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from functools import partial
 from http import HTTPStatus
 from typing import Annotated, Any
@@ -10,9 +9,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 from starlette.exceptions import HTTPException
 
-from events.company import COMPANY
-from projections.asking.listing import Asked, AskedAt, Pinned, Question
-from projections.asking.past import past
+from projections.asking.listing import Asked, Question
 from projections.asking.shape import Page
 from projections.asking.view import View
 from read_api.answers import JSON, answer, form_of, list_answer
@@ -27,28 +24,19 @@ ROWS_AT_ONCE = 5_000
 def add(routes: APIRouter, reader: Reader, question: Question[Any, Any]) -> None:
     """Give the routes one that answers the question."""
     is_list = "next" in question.shape.model_fields
-    pin = "pinned_at" if issubclass(question.asks, Pinned) else None
     is_table = rows_of(question.shape) is not None and (is_list or not question.is_about_one)
 
     def answered(request: Request, asked: Asked, *about: UUID) -> Response:
         asked.check()
         form = form_of(request, is_table=is_table)
         is_file = form != JSON
-        replays = question.replays if _is_past(asked) else ()
-        with (
-            reader.view(
-                caller_of(request), question.needs, asked, past=bool(replays), is_file=is_file
-            ) as view,
-            past(view.conn, reader.keyring, replays, about, view.when, about[0], beside=[COMPANY])
-            if replays
-            else nullcontext(),
-        ):
+        with reader.view(caller_of(request), question.needs, asked, is_file=is_file) as view:
             found = question.answer(view, *about, asked)
             if found is None:
                 raise missing()
             if isinstance(found, Page):
                 more = partial(following, question, view, about, asked)
-                return list_answer(request, form, found, more, pin=pin)
+                return list_answer(request, form, found, more)
             etag = getattr(found, "version", None) if view.when.is_live else None
             return answer(request, form, found, etag=etag)
 
@@ -73,10 +61,6 @@ def add(routes: APIRouter, reader: Reader, question: Question[Any, Any]) -> None
             **NOT_ACCEPTABLE,
         },
     )
-
-
-def _is_past(asked: Asked) -> bool:
-    return isinstance(asked, AskedAt) and not (asked.as_of is None and asked.known_at is None)
 
 
 def following(

@@ -23,8 +23,9 @@ from events.ledger.arrays import register
 from events.ledger.keys import Keyring
 from events.ledger.ledger import SESSION
 from events.texts import tidy
-from projections.asking.clocks import FOREVER, Moment, moment
-from projections.asking.listing import Asked, AskedAt, Pinned
+from projections.asking.clocks import FOREVER, Moment, Pin, moment
+from projections.asking.listing import Asked, AskedAt, ListedAt
+from projections.asking.pages import pin_of
 from projections.asking.view import Caller, View
 from projections.catalog import SEARCH_PATH
 from projections.engine.model import ReadModel
@@ -197,16 +198,20 @@ def _view(
     conn: Connection, caller: Caller, models: Sequence[ReadModel], asked: Asked, reached: int
 ) -> View:
     clocks = asked if isinstance(asked, AskedAt) else AskedAt()
-    when = moment(conn, clocks.as_of, clocks.known_at)
-    pinned_at = asked.pinned_at if isinstance(asked, Pinned) else None
-    wanted = max(asked.min_position or 0, when.known_at or 0, pinned_at or 0)
+    pin = None
+    if isinstance(asked, ListedAt) and asked.cursor is not None and asked.known_at is None:
+        pin = pin_of(asked.cursor)
+    when = moment(conn, clocks.as_of, clocks.known_at, pin)
+    wanted = max(asked.min_position or 0, when.known_at or 0)
     if reached < wanted:
         _refuse_if_halted(conn, models, wanted)
         raise NotThereYet(
             f"position {wanted} is not reached yet; this is {reached}", models, wanted
         )
-    if pinned_at is not None and pinned_at < (reached if when.known_at is None else when.known_at):
-        when = replace(when, known_at=pinned_at)
+    if clocks.known_at is None:
+        when = replace(when, pin=pin or Pin(reached, when.today))
+    if pin is not None and pin.position == reached:
+        when = replace(when, known_at=None)  # nothing happened since
     shown = reached if when.known_at is None else when.known_at
     return View(conn, caller, when, shown, parked_streams(conn, *models))
 

@@ -79,7 +79,7 @@ from events.ticket import (
 )
 from projections.facts.catalog import facts
 from projections.facts.companies import StageFact
-from projections.facts.customers import AccountFact, TagFact
+from projections.facts.customers import AccountFact
 from projections.facts.leads import LeadFact
 from projections.facts.opportunities import DealFact
 from projections.facts.orders import InstalmentFact, LineFact, OrderFact
@@ -172,7 +172,7 @@ ACCOUNTS = FactTable(
     },
 )
 TAGS = FactTable(
-    "tags", ("customer_id", "kind", "tag"), {TagFact: (CustomerTagged, CustomerUntagged)}
+    "tags", ("customer_id", "kind", "tag"), {AccountFact: (CustomerTagged, CustomerUntagged)}
 )
 PIPELINES = FactTable(
     "pipelines",

@@ -3,35 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from types import NoneType
-from typing import Any, Protocol, get_args
+from typing import get_args
 
 from events.values import EARLIEST
 from projections.asking.clocks import Moment
+from projections.asking.pages import Part
 from projections.asking.shape import Shape
+from projections.asking.sorting import kind_of
 
 NOW = Moment(None, None, EARLIEST, EARLIEST.date())
 """A moment at which everything counts, for SQL that is looked at and not run."""
 CLOCKS = frozenset(NOW.values)
 """Values of the moment, which every query may take."""
 PLACEHOLDER = re.compile(r"%\((\w+)\)s")
-
-
-class Part(Protocol):
-    """A part of a list's order."""
-
-    @property
-    def sql(self) -> str:
-        """The expression that is compared."""
-
-    @property
-    def name(self) -> str:
-        """The column with its value."""
-
-    @property
-    def kind(self) -> Any:
-        """The type of its values, if it is named."""
 
 
 def faults_of_order(
@@ -52,6 +38,24 @@ def faults_of_order(
                 f"{name} is ordered by {by.name}, which may be null, and pages lose rows without "
                 f"one: write {by.sql} IS NOT NULL into the query's WHERE where there are none, or "
                 f"order by coalesce({by.sql}, …), a column of the query's."
+            )
+
+
+def faults_of_sorts(
+    name: str, asks: str, shape: type[Shape], columns: Collection[str]
+) -> Iterator[str]:
+    """Why a list could not be sorted as it is declared to be."""
+    if not columns:
+        yield (
+            f"{name} does not say by what it may be sorted: write sort: Annotated[Word, "
+            f'Sorts("{next(iter(shape.model_fields))}")] = None into {asks}.'
+        )
+    for column in columns:
+        if kind_of(shape, column) is None:
+            yield (
+                f"{name} is said to be sorted by {column}, which is no field of {shape.__name__} "
+                "that has an order: name fields with a text, number, amount or time, and a part "
+                "of a part with a dot, as in customer.name."
             )
 
 

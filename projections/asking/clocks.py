@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
-from typing import Any
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 import orjson
@@ -34,6 +34,18 @@ class Unanswerable(ValueError):
         self.field = field
 
 
+class Pin(NamedTuple):
+    """What the first page of a list knew: the pages after it are of the very same list.
+
+    Attributes:
+        position: the ledger's, up to which everything was known.
+        today: the business day.
+    """
+
+    position: int
+    today: date
+
+
 @dataclass(frozen=True, slots=True)
 class Moment:
     """Which events count: those that occurred before ``as_of`` and are known at ``known_at``.
@@ -46,6 +58,7 @@ class Moment:
         today: the business day of ``now``.
         zone: of business days.
         in_force: before when a setting must have been made to be in force; ``as_of`` by default.
+        pin: what the next page is to know; None where ``known_at`` was asked for and says it.
     """
 
     as_of: datetime | None
@@ -54,6 +67,7 @@ class Moment:
     today: date
     zone: tzinfo = UTC
     in_force: datetime | None = None
+    pin: Pin | None = None
 
     @property
     def is_live(self) -> bool:
@@ -87,21 +101,28 @@ class Moment:
         }
 
 
-def moment(conn: Connection, as_of: str | None, known_at: str | None) -> Moment:
+def moment(
+    conn: Connection, as_of: str | None, known_at: str | None, pin: Pin | None = None
+) -> Moment:
     """What a caller means by these two parameters.
 
     Args:
         as_of: an ISO 8601 instant, or a date, whose whole business day is included.
         known_at: a ledger position, or an instant or date of recording.
+        pin: what the first page knew, where this is a later one and ``known_at`` does not say it.
 
     Raises:
         Unanswerable: when either cannot be read, or lies ahead of the ledger.
     """
-    position = None if known_at is None else _position(conn, known_at, time_zone(conn))
+    position = None if pin is None else _reached("cursor", pin.position, conn)
+    if known_at is not None:
+        position = _position(conn, known_at, time_zone(conn))
     zone = time_zone(conn, position)
     until = None if as_of is None else _instant("as_of", as_of, zone)
     if until is not None:
         now = until - timedelta(microseconds=1)
+    elif known_at is None and pin is not None:
+        now = min(datetime.now(UTC), _end(pin.today, zone) - timedelta(microseconds=1))
     elif position is not None:
         now = _recorded_at(conn, position)
     else:
@@ -119,8 +140,7 @@ def time_zone(conn: Connection, known_at: int | None = None) -> ZoneInfo:
 def _instant(field: str, text: str, zone: ZoneInfo) -> datetime:
     try:
         if len(text) == len("2026-01-31"):
-            day = date.fromisoformat(text) + timedelta(days=1)
-            found = datetime.combine(day, time(), zone).astimezone(UTC)
+            found = _end(date.fromisoformat(text), zone)
         else:
             found = datetime.fromisoformat(text)
     except (ValueError, OverflowError):
@@ -136,14 +156,10 @@ def _instant(field: str, text: str, zone: ZoneInfo) -> datetime:
 
 
 def _position(conn: Connection, text: str, zone: ZoneInfo) -> int:
-    head = ledger.head(conn)
     if text.isascii() and text.isdecimal():
-        position = int(text)
-        if position > head:
-            raise Unanswerable("known_at", f"lies ahead of the ledger, which ends at {head}")
-        return position
+        return _reached("known_at", int(text), conn)
     until = _instant("known_at", text, zone)
-    low, high = 0, head
+    low, high = 0, ledger.head(conn)
     while low < high:
         middle = (low + high + 1) // 2
         if _recorded_at(conn, middle) < until:
@@ -151,6 +167,17 @@ def _position(conn: Connection, text: str, zone: ZoneInfo) -> int:
         else:
             high = middle - 1
     return low
+
+
+def _end(day: date, zone: ZoneInfo) -> datetime:
+    return datetime.combine(day + timedelta(days=1), time(), zone).astimezone(UTC)
+
+
+def _reached(field: str, position: int, conn: Connection) -> int:
+    head = ledger.head(conn)
+    if position > head:
+        raise Unanswerable(field, f"lies ahead of the ledger, which ends at {head}")
+    return position
 
 
 def _recorded_at(conn: Connection, position: int) -> datetime:

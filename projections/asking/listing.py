@@ -14,11 +14,12 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from projections.asking.checks import NOW, faults_of_filters, faults_of_order
-from projections.asking.clocks import Moment
-from projections.asking.pages import LIMIT, MAX_LIMIT, closed, opened
-from projections.asking.rows import columns_of, maker, plain
+from projections.asking.checks import NOW, faults_of_filters, faults_of_order, faults_of_sorts
+from projections.asking.clocks import Moment, Unanswerable
+from projections.asking.pages import LIMIT, MAX_LIMIT, Pages, Part
+from projections.asking.parameters import Word
 from projections.asking.shape import CountedPage, Page, PageAt, Shape
+from projections.asking.sorting import SORTED_BY, Column, sorts_of
 from projections.asking.view import View
 from projections.engine.model import ReadModel
 from projections.engine.tables import Connection
@@ -84,7 +85,7 @@ class Paged(BaseModel):
     cursor: Annotated[
         str | None,
         Field(
-            max_length=500,
+            max_length=2_000,
             pattern=r"^[\w-]*$",
             description="The cursor of the next page, from a page's `next`.",
         ),
@@ -96,20 +97,26 @@ class Listed(Asked, Paged):
     """What may be asked of every list."""
 
 
-class Turned(BaseModel):
+class Sorted(Asked):
+    """What may be asked of lists that are tables to look at.
+
+    A list marks with ``Sorts`` by which of its columns.
+    """
+
+    sort: Annotated[Word, Field(description="By a column; with - the other way round.")] = None
+
+
+class Turned(Sorted):
     """What may be asked of lists that begin with what came first."""
 
     newest_first: Annotated[bool, Field(description="The other way round: the latest first.")] = (
         False
     )
 
-
-class Counted(Listed, Turned):
-    """What may be asked of every list that is cheap to count."""
-
-    count: Annotated[bool, Field(description="Also give the number of all items of the list.")] = (
-        False
-    )
+    def check(self) -> None:
+        """See ``Asked``."""
+        if self.newest_first and self.sort is not None:
+            raise Unanswerable("newest_first", f"goes without sort: write sort=-{self.sort}")
 
 
 class ListedAt(Listed, AskedAt):
@@ -120,13 +127,12 @@ class TurnedAt(ListedAt, Turned):
     """What may be asked of such lists about a moment."""
 
 
-class Pinned(ListedAt):
-    """What may be asked of a list whose order changes: each page is of what the first one knew."""
+class Counted(TurnedAt):
+    """What may be asked of every list that is cheap to count."""
 
-    pinned_at: Annotated[
-        int | None,
-        Field(ge=0, le=2**62, description="What the first page knew, from a page's `next`."),
-    ] = None
+    count: Annotated[bool, Field(description="Also give the number of all items of the list.")] = (
+        False
+    )
 
 
 Q = TypeVar("Q", bound=Asked)
@@ -149,8 +155,6 @@ class Question(Generic[Q, A]):
         needs: the read models that it reads.
         answer: called with the view, then the id where the path has one, then what was asked;
             None where there is no such thing.
-        replays: the read models whose rows of the one thing are made anew for a past moment; none
-            where the query itself knows the past.
         reads: the SQL that the answer may run, where it is known before it is asked; the catalog
             holds it against ``needs``.
     """
@@ -163,7 +167,6 @@ class Question(Generic[Q, A]):
     shape: type[A]
     needs: tuple[ReadModel, ...]
     answer: Callable[..., A | None]
-    replays: tuple[ReadModel, ...] = ()
     reads: Callable[[Moment], str] | None = None
 
     @property
@@ -189,66 +192,6 @@ class By(NamedTuple):
     def name(self) -> str:
         """The column."""
         return self.column or self.sql.rpartition(".")[2]
-
-
-@dataclass(frozen=True)
-class Pages(Generic[S]):
-    """How a query's rows are given out page by page.
-
-    Attributes:
-        of: the list; its cursors bear that name.
-        shape: of one item.
-        order: two expressions, of which the second is unique.
-    """
-
-    of: str
-    shape: type[S]
-    order: tuple[By, By]
-    is_descending: bool = False
-
-    def one(
-        self, conn: Connection, select: str, values: Mapping[str, Any], asked: Paged
-    ) -> tuple[list[S], str | None]:
-        """The items of one page, and the cursor of the next one, or None at the end.
-
-        Args:
-            select: the query up to and with a WHERE.
-
-        Raises:
-            Unanswerable: when the cursor is none of this list.
-        """
-        return self.send(conn, select, values, asked)()
-
-    def send(
-        self, conn: Connection, select: str, values: Mapping[str, Any], asked: Paged
-    ) -> Callable[[], tuple[list[S], str | None]]:
-        """Send the query; what is returned waits for the page, as of ``one``.
-
-        Raises:
-            Unanswerable: when the cursor is none of this list.
-        """
-        direction, beyond = ("DESC", "<") if self.is_descending else ("ASC", ">")
-        first, second = self.order
-        given = {**values, "limit": asked.limit + 1}
-        if asked.cursor is not None:
-            fields = self.shape.model_fields
-            kinds = [by.kind or plain(fields[by.name].annotation) for by in self.order]
-            select += f" AND ({first.sql}, {second.sql}) {beyond} (%(first)s, %(second)s)"
-            given["first"], given["second"] = opened(self.of, asked.cursor, kinds)
-        select += f" ORDER BY {first.sql} {direction}, {second.sql} {direction} LIMIT %(limit)s"
-        cursor = conn.execute(select.encode(), given, prepare=conn.prepare_threshold is not None)
-
-        def page() -> tuple[list[S], str | None]:
-            found = cursor.fetchall()
-            columns = columns_of(cursor)
-            make = maker(self.shape, columns, tuple(by.name for by in self.order))
-            more = None
-            if len(found) > asked.limit:
-                last = found[asked.limit - 1]
-                more = closed(self.of, [last[columns.index(by.name)] for by in self.order])
-            return [make(row) for row in found[: asked.limit]], more
-
-        return page
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -285,12 +228,15 @@ class Listing(Generic[L, S]):
             *faults_of_order(self.name, self.shape, self.order, select),
             *faults_of_filters(self.name, {name: where.sql for name, where in wheres.items()}),
         ]
+        if issubclass(self.asks, Sorted):
+            sorts = sorts_of(self.asks)
+            faults += faults_of_sorts(self.name, self.asks.__name__, self.shape, sorts)
         if faults:
             raise TypeError("\n".join(faults))
 
     @property
     def _has_clocks(self) -> bool:
-        return AskedAt in self.asks.__mro__
+        return issubclass(self.asks, AskedAt)
 
     def page(self, view: View, *about: UUID | L) -> Page[S] | None:
         """One page; ``next`` is the cursor of the next one.
@@ -310,11 +256,11 @@ class Listing(Generic[L, S]):
             if found is None:
                 return None
         items, more = self.rows(view.conn, view.when, asked, **of)
-        if self._has_clocks:
-            return PageAt.of(view.head_at, items=items, next=more)
         if isinstance(asked, Counted) and asked.count:
             count = self.count(view.conn, view.when, asked, **of)
-            return CountedPage.of(view.head, items=items, next=more, count=count)
+            return CountedPage.of(view.head_at, items=items, next=more, count=count)
+        if self._has_clocks:
+            return PageAt.of(view.head_at, items=items, next=more)
         return Page.of(view.head, items=items, next=more)
 
     def count(self, conn: Connection, when: Moment, asked: L, **of: Any) -> int:
@@ -340,18 +286,30 @@ class Listing(Generic[L, S]):
         select = " AND ".join([self.select(when), *conditions])
         values = {**when.values, **of, **given}
         is_turned = isinstance(asked, Turned) and asked.newest_first
-        pages = Pages(
-            f"{self.name} turned" if is_turned else self.name,
-            self.shape,
-            self.order,
-            is_descending=self.is_descending or is_turned,
-        )
-        return pages.send(conn, select, values, asked)
+        sort = _sort(asked)
+        name = f"{self.name} turned" if is_turned else self.name
+        if sort is None:
+            is_descending = self.is_descending or is_turned
+            pages = Pages(name, self.shape, self.order, is_descending=is_descending)
+        else:
+            select, pages = self._sorted(select, sort)
+        return pages.send(conn, select, values, asked, when.pin)
+
+    def _sorted(self, select: str, sort: str) -> tuple[str, Pages[S]]:
+        """The query and its pages by one of its columns, then by what is unique in its order."""
+        name, is_descending = sort.removeprefix("-"), sort.startswith("-")
+        of, last = f"{self.name} by {sort}", self.order[1]
+        if name == self.order[0].name:  # which has an index, and is never null
+            return select, Pages(of, self.shape, self.order, is_descending=is_descending)
+        by = Column.of(self.shape, name)
+        order: tuple[Part, Part] = (by, By(f'x."{last.name}"', last.name, last.kind))
+        query = f'SELECT x.*, {by.sql} AS "{SORTED_BY}" FROM ({select}) x WHERE true'
+        return query, Pages(of, self.shape, order, is_descending=is_descending, may_lack=True)
 
     def question(self) -> Question[L, Page[S]]:
         """The list as a question."""
         pages: Any = PageAt if self._has_clocks else Page
-        if Counted in self.asks.__mro__:
+        if issubclass(self.asks, Counted):
             pages = CountedPage
         return Question(
             path=self.path,
@@ -369,6 +327,10 @@ class Listing(Generic[L, S]):
         """The list's SQL with the condition of every parameter."""
         conditions = [where.sql for where in _wheres(self.asks).values()]
         return " AND ".join([self.select(when), *conditions, self.whose or ""])
+
+
+def _sort(asked: Asked) -> str | None:
+    return asked.sort if isinstance(asked, Sorted) else None
 
 
 def chosen(asked: BaseModel) -> tuple[list[str], dict[str, Any]]:

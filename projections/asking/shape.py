@@ -79,11 +79,11 @@ class Page(Head, Generic[T]):
     next: str | None
 
 
-class CountedPage(Page[T], Generic[T]):
+class PageAt(Page[T], HeadAt, Generic[T]):
+    """One page of a list, as it was at a moment."""
+
+
+class CountedPage(PageAt[T], Generic[T]):
     """One page of a list that says how many there are in all, where that is asked."""
 
     count: int | None = None
-
-
-class PageAt(Page[T], HeadAt, Generic[T]):
-    """One page of a list, as it was at a moment."""

@@ -21,14 +21,14 @@ from events.opportunity import (
     QuoteGiven,
     StageMoved,
 )
-from events.values import Money
+from events.values import CustomersTextOrNone, Money
 from projections.engine.tables import Row
 from projections.facts.fact import head, kind
 
 
 @dataclass(slots=True)
 class DealFact(Row):
-    """A fact, never changed: the deal entered this stage, its amount became this."""
+    """A fact, never changed: what one event says of the deal, and nothing of the others."""
 
     deal_id: UUID
     version: int
@@ -46,6 +46,8 @@ class DealFact(Row):
     amount: Decimal | None = None
     currency: str | None = None
     expected_close: date | None = None
+    title: CustomersTextOrNone = None
+    comment: CustomersTextOrNone = None
 
 
 def facts(recorded: Recorded) -> list[DealFact]:
@@ -58,9 +60,10 @@ def facts(recorded: Recorded) -> list[DealFact]:
             fact.pipeline, fact.stage, fact.owner = event.pipeline, event.stage, event.owner
             fact.customer_id, fact.product = event.customer_id, event.product
             fact.expected_close, worth = event.expected_close, event.amount
+            fact.title = event.title
         case OpportunityDetailsChanged():
             fact.product, fact.expected_close = event.product, event.expected_close
-            worth = event.amount
+            fact.title, worth = event.title, event.amount
         case OpportunityHandedOver():
             fact.owner = event.owner
         case CustomerIdentified():
@@ -75,6 +78,7 @@ def facts(recorded: Recorded) -> list[DealFact]:
             fact.stage, worth = event.stage, event.amount
         case OpportunityLost():
             fact.stage, fact.reason = event.stage, event.reason
+            fact.comment = event.comment
         case _:
             assert_never(event)
     if worth is not None:
