@@ -96,6 +96,14 @@ class Opportunity:
             )
         ]
 
+    def follow_customer(
+        self, previous_owner: str, owner: str, reason: str | None
+    ) -> list[OpportunityEvent]:
+        """Go to another rep along with the customer; a closed or somebody else's deal stays."""
+        if self.kind is not StageKind.OPEN or self.owner != previous_owner:
+            return []
+        return self.hand_over(owner, reason)
+
     def identify_customer(self, customer_id: UUID) -> list[OpportunityEvent]:
         """Name the customer.
 

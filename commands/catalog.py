@@ -49,6 +49,7 @@ from commands.lead import (
 )
 from commands.opportunity import (
     ChangeOpportunityDetails,
+    FollowCustomer,
     GiveQuote,
     HandOverOpportunity,
     IdentifyCustomer,
@@ -251,6 +252,7 @@ CATALOG: Mapping[str, Streams[Any, Any]] = {
             "open": OpenOpportunity,
             "change-details": ChangeOpportunityDetails,
             "hand-over": HandOverOpportunity,
+            "follow-customer": FollowCustomer,
             "identify-customer": IdentifyCustomer,
             "move-stage": MoveStage,
             "quote": GiveQuote,

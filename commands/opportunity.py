@@ -80,6 +80,20 @@ class HandOverOpportunity(Command[Opportunity, OpportunityEvent]):
         return opportunity.hand_over(self.owner, self.reason)
 
 
+class FollowCustomer(Command[Opportunity, OpportunityEvent]):
+    """Hand an opportunity over along with its customer, if it is open and still the former owner's.
+
+    A policy does so when a customer is handed over.
+    """
+
+    previous_owner: ActorId
+    owner: ActorId
+    reason: Line | None = None
+
+    def decide(self, opportunity: Opportunity, context: Context, /) -> list[OpportunityEvent]:
+        return opportunity.follow_customer(self.previous_owner, self.owner, self.reason)
+
+
 class IdentifyCustomer(Command[Opportunity, OpportunityEvent]):
     """Name the customer of an opportunity."""
 
