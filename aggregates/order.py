@@ -16,6 +16,7 @@ from events.order import (
     OrderCompleted,
     OrderDisputed,
     OrderEvent,
+    OrderHandedOver,
     OrderHeld,
     OrderLineAdded,
     OrderPlaced,
@@ -124,6 +125,7 @@ class Order:
     status: Status = Status.PLACED
     shipped: bool = False
     completed: bool = False
+    owner: str = ""
     customer_id: UUID | None = None
     currency: str = ""
     ordered: Decimal = NOTHING
@@ -139,6 +141,21 @@ class Order:
     def place(self, details: OrderPlaced) -> list[OrderEvent]:
         """Place the order."""
         return [details]
+
+    def hand_over(self, owner: str, reason: str | None) -> list[OrderEvent]:
+        """Hand the order over to another rep; nothing happens when it is theirs already.
+
+        Raises:
+            OrderIsCancelled: when it was called off.
+        """
+        if self.owner == owner:
+            return []
+        self._refuse_if_cancelled()
+        return [
+            OrderHandedOver(
+                previous_owner=self.owner, owner=owner, reason=reason, customer_id=self.customer_id
+            )
+        ]
 
     def add_line(self, line: PricedLine) -> list[OrderEvent]:
         """Add a line.
@@ -280,11 +297,14 @@ class Order:
         match event:
             case OrderPlaced():
                 return Order(
+                    owner=event.owner,
                     customer_id=event.customer_id,
                     currency=event.total.currency,
                     ordered=event.total.amount,
                     lines=event.lines,
                 )
+            case OrderHandedOver():
+                return replace(self, owner=event.owner)
             case OrderLineAdded():
                 ordered = self.ordered + event.line.total.amount
                 return replace(self, ordered=ordered, lines=(*self.lines, event.line))

@@ -64,6 +64,7 @@ from commands.order import (
     CancelOrder,
     CompleteOrder,
     DisputeOrder,
+    HandOverOrder,
     HoldOrder,
     PlaceOrder,
     PlanPayments,
@@ -271,6 +272,7 @@ CATALOG: Mapping[str, Streams[Any, Any]] = {
         other_currency=OrderInOtherCurrency,
         commands={
             "place": PlaceOrder,
+            "hand-over": HandOverOrder,
             "add-line": AddOrderLine,
             "plan-payments": PlanPayments,
             "ship": ShipOrder,

@@ -6,6 +6,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from aggregates.base import CurrencyDiffers
+from aggregates.company import RegionNotListed
 from aggregates.order import (
     AmountTooLarge,
     Order,
@@ -21,6 +22,7 @@ from aggregates.order import (
 )
 from commands.base import Command, Context, Records, Reference
 from commands.lines import AskedLine, priced
+from events.company import ListName
 from events.order import Instalment, OrderEvent, OrderPlaced
 from events.values import ActorId, Day, Line, Money, Quantity, Text
 
@@ -28,9 +30,11 @@ from events.values import ActorId, Day, Line, Money, Quantity, Text
 class PlaceOrder(Command[Order, OrderEvent]):
     """Place an order; its owner is the actor unless another is named.
 
-    The amount follows from the lines; without lines it is given.
+    The amount follows from the lines; without lines it is given. The region is the order's, for
+    instance where it is delivered, and may be another than the customer's.
     """
 
+    rules = (RegionNotListed,)
     placed: ClassVar = Records(
         OrderPlaced, without=("amount",), derived=("lines", "total", "owner")
     )
@@ -43,6 +47,7 @@ class PlaceOrder(Command[Order, OrderEvent]):
     title: Line | None = None
     owner: ActorId | None = None
     note: Text | None = None
+    region: Line | None = None
 
     @model_validator(mode="after")
     def _has_one_amount(self) -> Self:
@@ -53,9 +58,22 @@ class PlaceOrder(Command[Order, OrderEvent]):
         return self
 
     def decide(self, order: Order, context: Context, /) -> list[OrderEvent]:
+        context.check_listed(ListName.REGIONS, self.region)
         lines, total = priced(self.lines) if self.lines else ((), self.amount)
         owner = self.owner or context.actor.id
         return order.place(self.placed.of(self, lines=lines, total=total, owner=owner))
+
+
+class HandOverOrder(Command[Order, OrderEvent]):
+    """Hand an order over to another rep, who answers for it and its payments from then on."""
+
+    rules = (OrderIsCancelled,)
+
+    owner: ActorId
+    reason: Line | None = None
+
+    def decide(self, order: Order, context: Context, /) -> list[OrderEvent]:
+        return order.hand_over(self.owner, self.reason)
 
 
 class AddOrderLine(Command[Order, OrderEvent]):

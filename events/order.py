@@ -27,7 +27,7 @@ class Instalment(BaseModel):
     amount: StoredMoney
 
 
-class OrderPlaced(Event, type="order.placed", version=2):
+class OrderPlaced(Event, type="order.placed", version=3):
     """The order was placed: its amount is billed."""
 
     customer_id: UUID
@@ -38,6 +38,16 @@ class OrderPlaced(Event, type="order.placed", version=2):
     title: Annotated[str | None, CustomersSince2] = None
     opportunity_id: UUID | None = None
     note: CustomersTextOrNone = None
+    region: str | None = None
+
+
+class OrderHandedOver(Event, type="order.handed-over"):
+    """The order was handed over to another rep."""
+
+    previous_owner: str
+    owner: str
+    reason: CustomersTextOrNone = None
+    customer_id: UUID | None = None
 
 
 class OrderLineAdded(Event, type="order.line-added"):
@@ -112,6 +122,7 @@ class GoodsReturned(Event, type="order.goods-returned", version=2):
 
 OrderEvent = (
     OrderPlaced
+    | OrderHandedOver
     | OrderLineAdded
     | PaymentsPlanned
     | OrderShipped
