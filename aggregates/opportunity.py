@@ -45,6 +45,18 @@ class OpportunityHasCustomer(Refused):
     fields = ("customer_id",)
 
 
+class OpportunityOfAnotherCustomer(Refused):
+    """The opportunity is another customer's; an order names one of its own customer's."""
+
+    fields = ("opportunity_id",)
+
+
+class OpportunityIsLost(Refused):
+    """The opportunity was lost; reopen it before an order names it."""
+
+    fields = ("opportunity_id",)
+
+
 class QuoteExists(Refused):
     """A quote with this id was given already."""
 
@@ -115,6 +127,18 @@ class Opportunity:
         if self.customer_id is not None:
             raise OpportunityHasCustomer
         return [CustomerIdentified(customer_id=customer_id)]
+
+    def admit_order(self, customer_id: UUID) -> None:
+        """Let an order of this customer name the deal; one without a customer is anybody's.
+
+        Raises:
+            OpportunityOfAnotherCustomer: when it is known to be another's.
+            OpportunityIsLost: when it is lost now.
+        """
+        if self.customer_id not in (None, customer_id):
+            raise OpportunityOfAnotherCustomer
+        if self.kind is StageKind.LOST:
+            raise OpportunityIsLost
 
     def move_stage(self, stage: str, pipeline: Pipeline) -> list[OpportunityEvent]:
         """Move to another open stage of the pipeline.

@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from types import NoneType, UnionType
 from typing import (
     Annotated,
@@ -35,15 +36,35 @@ F = TypeVar("F", bound=Event)
 
 
 @dataclass(frozen=True, slots=True)
+class Condition:
+    """What must hold of a stream that a command refers to when the command is recorded.
+
+    What is imported as history needs not meet it.
+
+    Attributes:
+        check: takes the stream's state and the value of a field; refuses by raising.
+        of: that field, beside the reference.
+        rules: by which it may refuse.
+    """
+
+    check: Callable[[Any, Any], None]
+    of: str
+    rules: tuple[type[Refused], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Reference:
     """Marks a field that holds the id of another stream, which must exist.
 
     Attributes:
         currency_of: the field beside it whose amount must be in that stream's currency.
+        condition: what else must hold of the stream; at most one field of a command has one, and
+            none of the items in its lists.
     """
 
     stream_type: str
     currency_of: str | None = None
+    condition: Condition | None = None
 
 
 class Referred(NamedTuple):
@@ -52,12 +73,14 @@ class Referred(NamedTuple):
     Attributes:
         field: where the command names it.
         currency: the one that the stream must be in; None when any will do.
+        check: refuses by the stream's state; None when any will do.
     """
 
     field: str
     stream_type: str
     stream_id: UUID
     currency: str | None
+    check: Callable[[Any], None] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +230,7 @@ class Command(BaseModel, Generic[A, E]):
             and (found := _references(item))
         }
         cls.refers = bool(cls.references or cls.nested)
+        _check_conditions(cls)
         cls.holds_money = tuple(
             name for name, field in cls.model_fields.items() if _holds_money(field.annotation)
         )
@@ -259,7 +283,32 @@ def refuse_no_change(command: Command[Any, Any], besides: Collection[str] = ()) 
 def _referred(place: str, reference: Reference, field: str, values: Mapping[str, Any]) -> Referred:
     amount = values[reference.currency_of] if reference.currency_of else None
     currency = amount.currency if amount is not None else None
-    return Referred(place, reference.stream_type, values[field], currency)
+    check = None
+    if (condition := reference.condition) is not None:
+        check = partial(_check, condition.check, values[condition.of])
+    return Referred(place, reference.stream_type, values[field], currency, check)
+
+
+def _check(check: Callable[[Any, Any], None], value: Any, state: Any) -> None:
+    check(state, value)
+
+
+def _check_conditions(command: type[Command[Any, Any]]) -> None:
+    """See that the condition of a reference can be held against its stream.
+
+    Raises:
+        TypeError: when there are several, or one that names a field that there is not.
+    """
+    held = [one.condition for one in command.all_references() if one.condition is not None]
+    own = [one for one in command.references.values() if one.condition is not None]
+    if len(held) > 1 or len(held) > len(own):
+        raise TypeError(
+            f"{command.__name__} may have a condition on one of its own references: one other "
+            "stream is held against its version under the ledger's lock."
+        )
+    for condition in held:
+        if condition.of not in command.model_fields:
+            raise TypeError(f"{command.__name__} has no field {condition.of!r} for its condition.")
 
 
 def _references(model: type[BaseModel]) -> dict[str, Reference]:

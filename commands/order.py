@@ -7,6 +7,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from aggregates.base import CurrencyDiffers
 from aggregates.company import RegionNotListed
+from aggregates.opportunity import (
+    Opportunity,
+    OpportunityIsLost,
+    OpportunityOfAnotherCustomer,
+)
 from aggregates.order import (
     AmountTooLarge,
     Order,
@@ -20,11 +25,15 @@ from aggregates.order import (
     ReturnedMoreThanOrdered,
     ReturnTooLarge,
 )
-from commands.base import Command, Context, Records, Reference
+from commands.base import Command, Condition, Context, Records, Reference
 from commands.lines import AskedLine, priced
 from events.company import ListName
 from events.order import Instalment, OrderEvent, OrderPlaced
 from events.values import ActorId, Day, Line, Money, Quantity, Text
+
+OF_CUSTOMER = Condition(
+    Opportunity.admit_order, "customer_id", (OpportunityIsLost, OpportunityOfAnotherCustomer)
+)
 
 
 class PlaceOrder(Command[Order, OrderEvent]):
@@ -40,7 +49,7 @@ class PlaceOrder(Command[Order, OrderEvent]):
     )
 
     customer_id: Annotated[UUID, Reference("customer")]
-    opportunity_id: Annotated[UUID | None, Reference("opportunity")] = None
+    opportunity_id: Annotated[UUID | None, Reference("opportunity", condition=OF_CUSTOMER)] = None
     lines: Annotated[tuple[AskedLine, ...], Field(max_length=500)] = ()
     amount: Money | None = None
     number: Line | None = None
