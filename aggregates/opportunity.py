@@ -1,10 +1,11 @@
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import assert_never
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, assert_never
 from uuid import UUID
 
-from aggregates.base import Refused, Unknown
+from aggregates.base import Refused, Unknown, stands, told
 from aggregates.company import Pipeline
 from events.opportunity import (
     CustomerIdentified,
@@ -63,11 +64,15 @@ class QuoteExists(Refused):
     fields = ("quote_id",)
 
 
+BESIDES = frozenset({"pipeline", "stage", "owner", "customer_id"})
+
+
 @dataclass(frozen=True, slots=True)
 class Opportunity:
     """A deal to win.
 
     Attributes:
+        details: title, product, amount and expected close as they stand; of the title the mark.
         stage: the key of the stage in which the deal stands.
         open_stage: of the one in which it stood when it was last open.
     """
@@ -79,19 +84,20 @@ class Opportunity:
     kind: StageKind = StageKind.OPEN
     customer_id: UUID | None = None
     quotes: frozenset[UUID] = frozenset()
+    details: Mapping[str, Any] = field(default_factory=dict)
 
     def open(self, details: OpportunityOpened) -> list[OpportunityEvent]:
         """Open the opportunity."""
         return [details]
 
     def change_details(self, changes: OpportunityDetailsChanged) -> list[OpportunityEvent]:
-        """Change details.
+        """Change details; nothing happens when all of them stand so already.
 
         Raises:
             OpportunityClosed: when it was won or lost.
         """
         self._refuse_if_closed()
-        return [changes]
+        return [] if stands(self.details, told(changes, BESIDES)) else [changes]
 
     def hand_over(self, owner: str, reason: str | None) -> list[OpportunityEvent]:
         """Hand the opportunity over to another rep; nothing happens when it is theirs already.
@@ -212,9 +218,10 @@ class Opportunity:
                     stage=event.stage,
                     open_stage=event.stage,
                     customer_id=event.customer_id,
+                    details=told(event, BESIDES),
                 )
             case OpportunityDetailsChanged():
-                return self
+                return replace(self, details={**self.details, **told(event, BESIDES)})
             case OpportunityHandedOver():
                 return replace(self, owner=event.owner)
             case CustomerIdentified():
@@ -222,9 +229,11 @@ class Opportunity:
             case StageMoved():
                 return replace(self, stage=event.stage, open_stage=event.stage)
             case QuoteGiven():
-                return replace(self, quotes=self.quotes | {event.quote_id})
+                details = {**self.details, "amount": event.total}
+                return replace(self, quotes=self.quotes | {event.quote_id}, details=details)
             case OpportunityWon():
-                return replace(self, stage=event.stage, kind=StageKind.WON)
+                details = {**self.details, **told(event, BESIDES)}
+                return replace(self, stage=event.stage, kind=StageKind.WON, details=details)
             case OpportunityLost():
                 return replace(self, stage=event.stage, kind=StageKind.LOST)
             case OpportunityReopened():

@@ -94,6 +94,7 @@ class Context:
         keyed_hash: of a personal text and the id of its subject: what the state may remember of
             it. Equal for texts that differ in case and spaces only; nobody can tell the text from
             it once the subject's key is deleted.
+        mark_of: likewise, equal for exactly the same text only.
     """
 
     stream_id: UUID
@@ -102,6 +103,17 @@ class Context:
     settings: Company
     fresh_id: Callable[[], UUID]
     keyed_hash: Callable[[str, UUID], str]
+    mark_of: Callable[[str, UUID], str]
+
+    def marked(self, event: F) -> F:
+        """The event with the ``marks`` of its personal texts, by which a repetition is told."""
+        fields = event.__dict__
+        marks = {
+            name: self.mark_of(fields[name], (of and fields[of]) or self.stream_id)
+            for name, of in event.personal.items()
+            if fields[name] is not None
+        }
+        return event.model_copy(update={"marks": marks or None})
 
     def check_listed(self, name: ListName, value: str | None) -> None:
         """Refuse a value that the company's list does not have.
@@ -146,6 +158,11 @@ class Records(Generic[F]):
                 f"{sorted(derived)}, and declares {sorted(self._derived)}"
             )
         return self._event.of(command.__dict__, **derived)
+
+    @property
+    def has_marks(self) -> bool:
+        """Whether the event tells by marks which texts changed."""
+        return "marks" in self._event.model_fields
 
     def check(self, command: type[Command[Any, Any]]) -> None:
         """Compare the fields of the command and of the event.
@@ -207,6 +224,7 @@ class Command(BaseModel, Generic[A, E]):
     references: ClassVar[dict[str, Reference]]
     nested: ClassVar[dict[str, dict[str, Reference]]]
     refers: ClassVar[bool]
+    marks: ClassVar[bool]
     holds_money: ClassVar[tuple[str, ...]]
 
     @classmethod
@@ -217,9 +235,10 @@ class Command(BaseModel, Generic[A, E]):
             TypeError: when an event that it records has other fields.
         """
         super().__pydantic_init_subclass__(**kwargs)
-        for declared in vars(cls).values():
-            if isinstance(declared, Records):
-                declared.check(cls)
+        records = [declared for declared in vars(cls).values() if isinstance(declared, Records)]
+        for declared in records:
+            declared.check(cls)
+        cls.marks = any(declared.has_marks for declared in records)
         cls.references = _references(cls)
         cls.nested = {
             name: found

@@ -44,7 +44,7 @@ class OpenOpportunity(Command[Opportunity, OpportunityEvent]):
         pipeline = context.settings.pipeline(self.pipeline)
         stage = pipeline.open_stage(self.stage) if self.stage else pipeline.first()
         owner = self.owner or context.actor.id
-        return opportunity.open(self.opened.of(self, stage=stage, owner=owner))
+        return opportunity.open(context.marked(self.opened.of(self, stage=stage, owner=owner)))
 
 
 class ChangeOpportunityDetails(Command[Opportunity, OpportunityEvent]):
@@ -65,7 +65,7 @@ class ChangeOpportunityDetails(Command[Opportunity, OpportunityEvent]):
 
     def decide(self, opportunity: Opportunity, context: Context, /) -> list[OpportunityEvent]:
         changes = self.changed.of(self, customer_id=opportunity.customer_id)
-        return opportunity.change_details(changes)
+        return opportunity.change_details(context.marked(changes))
 
 
 class HandOverOpportunity(Command[Opportunity, OpportunityEvent]):

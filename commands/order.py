@@ -28,7 +28,7 @@ from aggregates.order import (
 from commands.base import Command, Condition, Context, Records, Reference
 from commands.lines import AskedLine, priced
 from events.company import ListName
-from events.order import Instalment, OrderEvent, OrderPlaced
+from events.order import Instalment, OrderDisputed, OrderEvent, OrderHeld, OrderPlaced
 from events.values import ActorId, Day, Line, Money, Quantity, Text
 
 OF_CUSTOMER = Condition(
@@ -148,7 +148,8 @@ class HoldOrder(Command[Order, OrderEvent]):
     reason: Line
 
     def decide(self, order: Order, context: Context, /) -> list[OrderEvent]:
-        return order.hold(self.reason)
+        held = OrderHeld(reason=self.reason, customer_id=order.customer_id)
+        return order.hold(context.marked(held))
 
 
 class DisputeOrder(Command[Order, OrderEvent]):
@@ -159,7 +160,8 @@ class DisputeOrder(Command[Order, OrderEvent]):
     reason: Line
 
     def decide(self, order: Order, context: Context, /) -> list[OrderEvent]:
-        return order.dispute(self.reason)
+        disputed = OrderDisputed(reason=self.reason, customer_id=order.customer_id)
+        return order.dispute(context.marked(disputed))
 
 
 class ResolveOrder(Command[Order, OrderEvent]):

@@ -13,6 +13,7 @@ from events.values import (
     CustomersSince2,
     CustomersText,
     CustomersTextOrNone,
+    Marks,
     Quantity,
     StoredMoney,
 )
@@ -68,18 +69,20 @@ class OrderShipped(Event, type="order.shipped"):
     carrier: str | None = None
 
 
-class OrderHeld(Event, type="order.held"):
+class OrderHeld(Event, type="order.held", version=2):
     """The order was put on hold."""
 
     reason: CustomersText
     customer_id: UUID | None = None
+    marks: Marks = None
 
 
-class OrderDisputed(Event, type="order.disputed"):
+class OrderDisputed(Event, type="order.disputed", version=2):
     """The customer disputes what was delivered or billed."""
 
     reason: CustomersText
     customer_id: UUID | None = None
+    marks: Marks = None
 
 
 class OrderResolved(Event, type="order.resolved"):

@@ -70,7 +70,7 @@ LEADS = Table(
 )
 
 
-DETAILS = tuple(LeadDetailsChanged.model_fields)
+DETAILS = tuple(name for name in LeadDetailsChanged.model_fields if name != "marks")
 
 
 def apply(rows: Rows, recorded: Recorded) -> None:

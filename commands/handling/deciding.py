@@ -108,6 +108,7 @@ class Decider:
         done: Done = []
         states: dict[UUID, Known] = {}
         keys = GroupKeys(self._keyring, conn)
+        self._keyring.load(conn, _marked_with(now))
         for request in now:
             try:
                 decided.append(self._decide(request, states, settings.state, keys))
@@ -233,8 +234,14 @@ class Decider:
                 decided.hashed.add(subject)
                 return keys.hash_of(text, subject)
 
+            def mark_of(text: str, subject: UUID) -> str:
+                decided.hashed.add(subject)
+                is_new = known.version == 0 and request.attempts == 0
+                newborn = [subject] if is_new and subject == request.stream_id else []
+                return keys.load([subject], newborn)[subject].mark_of(text)
+
             context = Context(
-                request.stream_id, occurred_at, request.actor, settings, uuid7, keyed_hash
+                request.stream_id, occurred_at, request.actor, settings, uuid7, keyed_hash, mark_of
             )
             events = request.command.decide(known.state, context)
             self._refuse_other_currencies(request, proposal)
@@ -310,6 +317,17 @@ class Decider:
             first = outcome.from_stored(row)
             is_other = bytes(row.body_hash) != request.body_hash
             yield request, outcome.KeyReused(first) if is_other else first
+
+
+def _marked_with(requests: Iterable[Request]) -> set[UUID]:
+    """Customers whose keys texts are marked with; one look-up for all of a group."""
+    return {
+        one.stream_id
+        for request in requests
+        if request.command.marks
+        for one in request.referred
+        if one.stream_type == "customer"
+    }
 
 
 def _appended(d: Decided, verdict: Verdict) -> outcome.Appended:

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 NONCE_BYTES = 12
 TAG_BYTES = 4
 HASH_BYTES = 16
+MARK_BYTES = 8
 CACHED_SECONDS = 60.0
 """How long a deleted key may still be known to a running process."""
 
@@ -77,6 +78,11 @@ class SubjectKey:
         """
         key = hmac.digest(self._secret, b"pledge keyed hash", "sha256")
         return hmac.digest(key, plain(text).encode(), "sha256")[:HASH_BYTES].hex()
+
+    def mark_of(self, text: str) -> str:
+        """A keyed hash likewise, equal for exactly this text only."""
+        key = hmac.digest(self._secret, b"pledge mark", "sha256")
+        return hmac.digest(key, text.encode(), "sha256")[:MARK_BYTES].hex()
 
 
 def plain(text: str) -> str:

@@ -18,7 +18,7 @@ from commands.base import Command, Context
 from commands.catalog import CATALOG, Streams
 from events.company import ListName
 from events.envelope import Actor
-from tests.aggregates.scenario import NOON, keyed_hash
+from tests.aggregates.scenario import NOON, keyed_hash, mark_of
 
 CUSTOMERS = [UUID(int=n + (4 << 76) + (1 << 63)) for n in (0xC1, 0xC2)]
 ORDERS = [UUID(int=n + (4 << 76) + (1 << 63)) for n in (0x01, 0x02)]
@@ -155,6 +155,7 @@ def _life(
             settings=settings,
             fresh_id=lambda: UUID(int=next(numbers)),
             keyed_hash=keyed_hash,
+            mark_of=mark_of,
         )
         try:
             events = command.decide(state, context)
