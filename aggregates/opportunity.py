@@ -72,6 +72,7 @@ class Opportunity:
     """A deal to win.
 
     Attributes:
+        titled_for: the customer that was known when the title was last told: it bears their mark.
         details: title, product, amount and expected close as they stand; of the title the mark.
         stage: the key of the stage in which the deal stands.
         open_stage: of the one in which it stood when it was last open.
@@ -85,19 +86,25 @@ class Opportunity:
     customer_id: UUID | None = None
     quotes: frozenset[UUID] = frozenset()
     details: Mapping[str, Any] = field(default_factory=dict)
+    titled_for: UUID | None = None
 
     def open(self, details: OpportunityOpened) -> list[OpportunityEvent]:
         """Open the opportunity."""
         return [details]
 
-    def change_details(self, changes: OpportunityDetailsChanged) -> list[OpportunityEvent]:
+    def change_details(
+        self, changes: OpportunityDetailsChanged, as_titled: OpportunityDetailsChanged
+    ) -> list[OpportunityEvent]:
         """Change details; nothing happens when all of them stand so already.
+
+        Args:
+            as_titled: the same, with the marks of ``titled_for``.
 
         Raises:
             OpportunityClosed: when it was won or lost.
         """
         self._refuse_if_closed()
-        return [] if stands(self.details, told(changes, BESIDES)) else [changes]
+        return [] if stands(self.details, told(as_titled, BESIDES)) else [changes]
 
     def hand_over(self, owner: str, reason: str | None) -> list[OpportunityEvent]:
         """Hand the opportunity over to another rep; nothing happens when it is theirs already.
@@ -219,9 +226,15 @@ class Opportunity:
                     open_stage=event.stage,
                     customer_id=event.customer_id,
                     details=told(event, BESIDES),
+                    titled_for=event.customer_id,
                 )
             case OpportunityDetailsChanged():
-                return replace(self, details={**self.details, **told(event, BESIDES)})
+                is_titled = event.title is not None
+                return replace(
+                    self,
+                    details={**self.details, **told(event, BESIDES)},
+                    titled_for=event.customer_id if is_titled else self.titled_for,
+                )
             case OpportunityHandedOver():
                 return replace(self, owner=event.owner)
             case CustomerIdentified():

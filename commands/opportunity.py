@@ -64,8 +64,11 @@ class ChangeOpportunityDetails(Command[Opportunity, OpportunityEvent]):
         return self
 
     def decide(self, opportunity: Opportunity, context: Context, /) -> list[OpportunityEvent]:
-        changes = self.changed.of(self, customer_id=opportunity.customer_id)
-        return opportunity.change_details(context.marked(changes))
+        changes, as_titled = (
+            context.marked(self.changed.of(self, customer_id=customer_id))
+            for customer_id in (opportunity.customer_id, opportunity.titled_for)
+        )
+        return opportunity.change_details(changes, as_titled)
 
 
 class HandOverOpportunity(Command[Opportunity, OpportunityEvent]):

@@ -163,6 +163,18 @@ def test_a_contacts_details_that_stand_already_are_no_event(ledger_url: str) -> 
             assert tell(writer, asked).body["version"] == version
 
 
+def test_a_deals_title_is_the_same_once_its_customer_is_known(ledger_url: str) -> None:
+    customer, deal = uuid4(), uuid4()
+    same = [request("opportunities/change-details", {"title": "Looms"}, of=deal) for _ in range(3)]
+    other = request("opportunities/change-details", {"title": "Pumps"}, of=deal)
+    known = request("opportunities/identify-customer", {"customer_id": str(customer)}, of=deal)
+    with writer_on(ledger_url) as writer:
+        tell(writer, request("customers/register", {"name": "Navy"}, of=customer))
+        tell(writer, request("opportunities/open", {"title": "Looms"}, of=deal))
+        asked = (same[0], known, same[1], other, same[2])
+        assert [tell(writer, one).body["version"] for one in asked] == [1, 2, 2, 3, 4]
+
+
 def test_details_that_an_earlier_version_recorded_are_an_event_once_more_and_then_no_more(
     ledger_url: str,
 ) -> None:
