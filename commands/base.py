@@ -113,7 +113,7 @@ class Context:
             for name, of in event.personal.items()
             if fields[name] is not None
         }
-        return event.model_copy(update={"marks": marks or None})
+        return type(event).of(fields, marks=marks or None)
 
     def check_listed(self, name: ListName, value: str | None) -> None:
         """Refuse a value that the company's list does not have.

@@ -234,11 +234,15 @@ class Decider:
                 decided.hashed.add(subject)
                 return keys.hash_of(text, subject)
 
+            marking: dict[UUID, SubjectKey] = {}
+
             def mark_of(text: str, subject: UUID) -> str:
-                decided.hashed.add(subject)
-                is_new = known.version == 0 and request.attempts == 0
-                newborn = [subject] if is_new and subject == request.stream_id else []
-                return keys.load([subject], newborn)[subject].mark_of(text)
+                if subject not in marking:
+                    decided.hashed.add(subject)
+                    is_new = known.version == 0 and request.attempts == 0
+                    newborn = [subject] if is_new and subject == request.stream_id else []
+                    marking.update(keys.load([subject], newborn))
+                return marking[subject].mark_of(text)
 
             context = Context(
                 request.stream_id, occurred_at, request.actor, settings, uuid7, keyed_hash, mark_of
@@ -320,14 +324,15 @@ class Decider:
 
 
 def _marked_with(requests: Iterable[Request]) -> set[UUID]:
-    """Customers whose keys texts are marked with; one look-up for all of a group."""
-    return {
+    """Whose keys texts are marked with, as far as requests tell; one look-up for all of a group."""
+    marking = [request for request in requests if request.command.marks]
+    own = {request.stream_id for request in marking if not request.creates or request.attempts}
+    return own.union(
         one.stream_id
-        for request in requests
-        if request.command.marks
+        for request in marking
         for one in request.referred
         if one.stream_type == "customer"
-    }
+    )
 
 
 def _appended(d: Decided, verdict: Verdict) -> outcome.Appended:

@@ -80,9 +80,11 @@ class SubjectKey:
         return hmac.digest(key, plain(text).encode(), "sha256")[:HASH_BYTES].hex()
 
     def mark_of(self, text: str) -> str:
-        """A keyed hash likewise, equal for exactly this text only."""
-        key = hmac.digest(self._secret, b"pledge mark", "sha256")
-        return hmac.digest(key, text.encode(), "sha256")[:MARK_BYTES].hex()
+        """A keyed hash (BLAKE2b) likewise, equal for exactly this text only."""
+        hashed = hashlib.blake2b(
+            text.encode(), key=self._secret, digest_size=MARK_BYTES, person=b"pledge mark"
+        )
+        return hashed.hexdigest()
 
 
 def plain(text: str) -> str:
