@@ -43,6 +43,7 @@ from events.lead import (
     LeadReturned,
 )
 from events.ledger import codec, following, ledger
+from events.ledger.checkpoints import Overtaken
 from events.ledger.following import AWAY_SECONDS, follow
 from events.ledger.keys import Keyring
 from events.ledger.ledger import Connection, Stored
@@ -253,7 +254,7 @@ class Policies:
         rows = [row for row in ledger.read_streams(conn, [stream_id]) if row.position <= position]
         try:
             self._have_done(conn, policy, rows, attempts)
-        except (psycopg.OperationalError, Undecided):
+        except (psycopg.OperationalError, Overtaken, Undecided):
             raise
         except Exception as error:
             # One event that a policy cannot answer must not keep it from all others.
