@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from events.base import Event
 
 
 class Refused(Exception):
@@ -39,3 +42,25 @@ class CurrencyDiffers(Refused):
     """The amount's currency differs from that of the order or payment."""
 
     fields = ("amount",)
+
+
+def told(event: Event, besides: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """What an event says, by field, without nulls: of a personal text its mark.
+
+    A text of an older event has no mark: it stands as None, and is like no other.
+
+    Args:
+        besides: fields that say something else than what is compared.
+    """
+    fields = event.__dict__
+    marks = fields.get("marks") or {}
+    return {
+        name: marks.get(name) if name in event.personal else value
+        for name, value in fields.items()
+        if value is not None and name != "marks" and name not in besides
+    }
+
+
+def stands(known: Mapping[str, Any], said: Mapping[str, Any]) -> bool:
+    """Whether all that is said is so already."""
+    return all(value is not None and known.get(name) == value for name, value in said.items())

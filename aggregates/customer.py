@@ -2,10 +2,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import assert_never
+from typing import Any, assert_never
 from uuid import UUID
 
-from aggregates.base import Refused, Unknown
+from aggregates.base import Refused, Unknown, stands, told
 from events.customer import (
     ContactAdded,
     ContactChanged,
@@ -75,18 +75,25 @@ class PromiseSettled(Refused):
     fields = ("promise_id",)
 
 
+OWNER = frozenset({"owner"})
+CONTACT = frozenset({"contact_id"})
+
+
 @dataclass(frozen=True, slots=True)
 class Customer:
     """Somebody the company has given its word to, or may.
 
     Attributes:
+        details: by field, as they stand; of personal ones the marks.
+        contacts: by id, likewise the details of each.
         promises: by id, whether each is still open.
         answers: by id of a promise, who answers for it.
     """
 
     owner: str | None = None
     tags: frozenset[str] = frozenset()
-    contacts: frozenset[UUID] = frozenset()
+    details: Mapping[str, Any] = field(default_factory=dict)
+    contacts: Mapping[UUID, Mapping[str, Any]] = field(default_factory=dict)
     promises: Mapping[UUID, bool] = field(default_factory=dict)
     answers: Mapping[UUID, str] = field(default_factory=dict)
 
@@ -95,8 +102,8 @@ class Customer:
         return [details]
 
     def change_details(self, changes: CustomerDetailsChanged) -> list[CustomerEvent]:
-        """Change details."""
-        return [changes]
+        """Change details; nothing happens when all of them stand so already."""
+        return [] if stands(self.details, told(changes)) else [changes]
 
     def add_contact(self, contact: ContactAdded) -> list[CustomerEvent]:
         """Add a contact.
@@ -109,13 +116,14 @@ class Customer:
         return [contact]
 
     def change_contact(self, changes: ContactChanged) -> list[CustomerEvent]:
-        """Change details of a contact.
+        """Change details of a contact; nothing happens when all of them stand so already.
 
         Raises:
             ContactUnknown: when the contact is not one of the customer's.
         """
         self._know(changes.contact_id)
-        return [changes]
+        known = self.contacts[changes.contact_id]
+        return [] if stands(known, told(changes, CONTACT)) else [changes]
 
     def remove_contact(self, contact_id: UUID) -> list[CustomerEvent]:
         """Remove a contact; what was talked about with them stays.
@@ -241,7 +249,11 @@ class Customer:
     def evolve(self, event: CustomerEvent) -> Customer:
         """The customer after the event."""
         match event:
-            case CustomerRegistered() | CustomerClaimed() | CustomerHandedOver():
+            case CustomerRegistered():
+                return replace(self, owner=event.owner, details=told(event, OWNER))
+            case CustomerDetailsChanged():
+                return replace(self, details={**self.details, **told(event)})
+            case CustomerClaimed() | CustomerHandedOver():
                 return replace(self, owner=event.owner)
             case CustomerReleased():
                 return replace(self, owner=None)
@@ -249,8 +261,9 @@ class Customer:
                 return replace(self, tags=self.tags | {event.tag})
             case CustomerUntagged():
                 return replace(self, tags=self.tags - {event.tag})
-            case ContactAdded():
-                return replace(self, contacts=self.contacts | {event.contact_id})
+            case ContactAdded() | ContactChanged():
+                known = {**self.contacts.get(event.contact_id, {}), **told(event, CONTACT)}
+                return replace(self, contacts={**self.contacts, event.contact_id: known})
             case PromiseMade():
                 return replace(
                     self,
@@ -262,8 +275,9 @@ class Customer:
             case PromiseKept() | PromiseBroken() | PromiseWithdrawn():
                 return replace(self, promises={**self.promises, event.promise_id: False})
             case ContactRemoved():
-                return replace(self, contacts=self.contacts - {event.contact_id})
-            case CustomerDetailsChanged() | ContactChanged() | InteractionLogged():
+                left = {i: known for i, known in self.contacts.items() if i != event.contact_id}
+                return replace(self, contacts=left)
+            case InteractionLogged():
                 return self
             case _:
                 assert_never(event)

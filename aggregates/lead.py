@@ -1,11 +1,12 @@
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import assert_never
+from typing import Any, assert_never
 from uuid import UUID
 
-from aggregates.base import Refused, Unknown
+from aggregates.base import Refused, Unknown, stands, told
 from events.lead import (
     LeadCaptured,
     LeadClaimed,
@@ -64,20 +65,31 @@ class Status(StrEnum):
     CONVERTED = "converted"
 
 
+OWNER = frozenset({"owner"})
+
+
 @dataclass(frozen=True, slots=True)
 class Lead:
-    """Somebody who may become a customer, and whose chance it is to win them."""
+    """Somebody who may become a customer, and whose chance it is to win them.
+
+    Attributes:
+        details: by field, as they stand; of personal ones the marks.
+    """
 
     status: Status = Status.OPEN
     owner: str | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
 
     def capture(self, details: LeadCaptured) -> list[LeadEvent]:
         """Capture the lead."""
         return [details]
 
     def change_details(self, changes: LeadDetailsChanged) -> list[LeadEvent]:
-        """Change details, also of a lead that is closed: what was mistyped is corrected."""
-        return [changes]
+        """Change details, also of a lead that is closed: what was mistyped is corrected.
+
+        Nothing happens when all of them stand so already.
+        """
+        return [] if stands(self.details, told(changes)) else [changes]
 
     def hand_over(self, owner: str, reason: str | None) -> list[LeadEvent]:
         """Hand the lead over to a rep, or assign it from the pool.
@@ -179,10 +191,12 @@ class Lead:
     def evolve(self, event: LeadEvent) -> Lead:
         """The lead after the event."""
         match event:
-            case LeadCaptured() | LeadClaimed() | LeadHandedOver():
+            case LeadCaptured():
+                return replace(self, owner=event.owner, details=told(event, OWNER))
+            case LeadClaimed() | LeadHandedOver():
                 return replace(self, owner=event.owner)
             case LeadDetailsChanged():
-                return self
+                return replace(self, details={**self.details, **told(event)})
             case LeadReturned():
                 return replace(self, owner=None)
             case LeadReopened():

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import assert_never
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, assert_never
 from uuid import UUID
 
-from aggregates.base import Refused, Unknown
+from aggregates.base import Refused, Unknown, stands, told
 from aggregates.company import Pipeline
 from events.opportunity import (
     CustomerIdentified,
@@ -45,10 +46,25 @@ class OpportunityHasCustomer(Refused):
     fields = ("customer_id",)
 
 
+class OpportunityOfAnotherCustomer(Refused):
+    """The opportunity is another customer's; an order names one of its own customer's."""
+
+    fields = ("opportunity_id",)
+
+
+class OpportunityIsLost(Refused):
+    """The opportunity was lost; reopen it before an order names it."""
+
+    fields = ("opportunity_id",)
+
+
 class QuoteExists(Refused):
     """A quote with this id was given already."""
 
     fields = ("quote_id",)
+
+
+BESIDES = frozenset({"pipeline", "stage", "owner", "customer_id"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +72,8 @@ class Opportunity:
     """A deal to win.
 
     Attributes:
+        titled_for: the customer that was known when the title was last told: it bears their mark.
+        details: title, product, amount and expected close as they stand; of the title the mark.
         stage: the key of the stage in which the deal stands.
         open_stage: of the one in which it stood when it was last open.
     """
@@ -67,19 +85,26 @@ class Opportunity:
     kind: StageKind = StageKind.OPEN
     customer_id: UUID | None = None
     quotes: frozenset[UUID] = frozenset()
+    details: Mapping[str, Any] = field(default_factory=dict)
+    titled_for: UUID | None = None
 
     def open(self, details: OpportunityOpened) -> list[OpportunityEvent]:
         """Open the opportunity."""
         return [details]
 
-    def change_details(self, changes: OpportunityDetailsChanged) -> list[OpportunityEvent]:
-        """Change details.
+    def change_details(
+        self, changes: OpportunityDetailsChanged, as_titled: OpportunityDetailsChanged
+    ) -> list[OpportunityEvent]:
+        """Change details; nothing happens when all of them stand so already.
+
+        Args:
+            as_titled: the same, with the marks of ``titled_for``.
 
         Raises:
             OpportunityClosed: when it was won or lost.
         """
         self._refuse_if_closed()
-        return [changes]
+        return [] if stands(self.details, told(as_titled, BESIDES)) else [changes]
 
     def hand_over(self, owner: str, reason: str | None) -> list[OpportunityEvent]:
         """Hand the opportunity over to another rep; nothing happens when it is theirs already.
@@ -96,6 +121,14 @@ class Opportunity:
             )
         ]
 
+    def follow_customer(
+        self, previous_owner: str, owner: str, reason: str | None
+    ) -> list[OpportunityEvent]:
+        """Go to another rep along with the customer; a closed or somebody else's deal stays."""
+        if self.kind is not StageKind.OPEN or self.owner != previous_owner:
+            return []
+        return self.hand_over(owner, reason)
+
     def identify_customer(self, customer_id: UUID) -> list[OpportunityEvent]:
         """Name the customer.
 
@@ -107,6 +140,18 @@ class Opportunity:
         if self.customer_id is not None:
             raise OpportunityHasCustomer
         return [CustomerIdentified(customer_id=customer_id)]
+
+    def admit_order(self, customer_id: UUID) -> None:
+        """Let an order of this customer name the deal; one without a customer is anybody's.
+
+        Raises:
+            OpportunityOfAnotherCustomer: when it is known to be another's.
+            OpportunityIsLost: when it is lost now.
+        """
+        if self.customer_id not in (None, customer_id):
+            raise OpportunityOfAnotherCustomer
+        if self.kind is StageKind.LOST:
+            raise OpportunityIsLost
 
     def move_stage(self, stage: str, pipeline: Pipeline) -> list[OpportunityEvent]:
         """Move to another open stage of the pipeline.
@@ -180,9 +225,16 @@ class Opportunity:
                     stage=event.stage,
                     open_stage=event.stage,
                     customer_id=event.customer_id,
+                    details=told(event, BESIDES),
+                    titled_for=event.customer_id,
                 )
             case OpportunityDetailsChanged():
-                return self
+                is_titled = event.title is not None
+                return replace(
+                    self,
+                    details={**self.details, **told(event, BESIDES)},
+                    titled_for=event.customer_id if is_titled else self.titled_for,
+                )
             case OpportunityHandedOver():
                 return replace(self, owner=event.owner)
             case CustomerIdentified():
@@ -190,9 +242,11 @@ class Opportunity:
             case StageMoved():
                 return replace(self, stage=event.stage, open_stage=event.stage)
             case QuoteGiven():
-                return replace(self, quotes=self.quotes | {event.quote_id})
+                details = {**self.details, "amount": event.total}
+                return replace(self, quotes=self.quotes | {event.quote_id}, details=details)
             case OpportunityWon():
-                return replace(self, stage=event.stage, kind=StageKind.WON)
+                details = {**self.details, **told(event, BESIDES)}
+                return replace(self, stage=event.stage, kind=StageKind.WON, details=details)
             case OpportunityLost():
                 return replace(self, stage=event.stage, kind=StageKind.LOST)
             case OpportunityReopened():

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from enum import StrEnum
-from typing import assert_never
+from typing import Any, assert_never
 from uuid import UUID
 
-from aggregates.base import CurrencyDiffers, Refused, Unknown
+from aggregates.base import CurrencyDiffers, Refused, Unknown, stands, told
 from events.lines import PricedLine
 from events.order import (
     GoodsReturned,
@@ -16,6 +16,7 @@ from events.order import (
     OrderCompleted,
     OrderDisputed,
     OrderEvent,
+    OrderHandedOver,
     OrderHeld,
     OrderLineAdded,
     OrderPlaced,
@@ -109,6 +110,9 @@ class Status(StrEnum):
     CANCELLED = "cancelled"
 
 
+CUSTOMER = frozenset({"customer_id"})
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
     """What a customer has bought, and how it is to be paid.
@@ -119,17 +123,22 @@ class Order:
         returned: what of it was given back.
         lines: in the order of their numbers, from 1.
         back: by number of a line, how much of it came back.
+        plan: the payment plan in force.
+        because: why it is on hold or disputed, by its mark.
     """
 
     status: Status = Status.PLACED
     shipped: bool = False
     completed: bool = False
+    owner: str = ""
     customer_id: UUID | None = None
     currency: str = ""
     ordered: Decimal = NOTHING
     returned: Decimal = NOTHING
     lines: tuple[PricedLine, ...] = ()
     back: Mapping[int, Decimal] = field(default_factory=dict)
+    plan: tuple[Instalment, ...] = ()
+    because: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def billed(self) -> Decimal:
@@ -139,6 +148,21 @@ class Order:
     def place(self, details: OrderPlaced) -> list[OrderEvent]:
         """Place the order."""
         return [details]
+
+    def hand_over(self, owner: str, reason: str | None) -> list[OrderEvent]:
+        """Hand the order over to another rep; nothing happens when it is theirs already.
+
+        Raises:
+            OrderIsCancelled: when it was called off.
+        """
+        if self.owner == owner:
+            return []
+        self._refuse_if_cancelled()
+        return [
+            OrderHandedOver(
+                previous_owner=self.owner, owner=owner, reason=reason, customer_id=self.customer_id
+            )
+        ]
 
     def add_line(self, line: PricedLine) -> list[OrderEvent]:
         """Add a line.
@@ -154,7 +178,7 @@ class Order:
         return [OrderLineAdded(line=line)]
 
     def plan_payments(self, instalments: tuple[Instalment, ...]) -> list[OrderEvent]:
-        """Set the payment plan.
+        """Set the payment plan; nothing happens when it is in force already.
 
         Raises:
             OrderIsCancelled: when there is nothing to be paid.
@@ -164,7 +188,7 @@ class Order:
         self._refuse_if_cancelled()
         if sum(self._same_currency(part.amount) for part in instalments) != self.billed:
             raise PlanDoesNotAddUp
-        return [PaymentsPlanned(instalments=instalments)]
+        return [] if instalments == self.plan else [PaymentsPlanned(instalments=instalments)]
 
     def ship(self, carrier: str | None) -> list[OrderEvent]:
         """Mark as shipped; nothing happens when it was shipped already.
@@ -178,23 +202,25 @@ class Order:
             raise OrderOnHold
         return [] if self.shipped else [OrderShipped(carrier=carrier)]
 
-    def hold(self, reason: str) -> list[OrderEvent]:
-        """Put on hold.
+    def hold(self, held: OrderHeld) -> list[OrderEvent]:
+        """Put on hold; nothing happens when it is for the same reason already.
 
         Raises:
             OrderIsCancelled, OrderIsComplete: when nothing is left to wait.
         """
         self._refuse_if_closed()
-        return [OrderHeld(reason=reason, customer_id=self.customer_id)]
+        is_held = self.status is Status.HELD and stands(self.because, told(held, CUSTOMER))
+        return [] if is_held else [held]
 
-    def dispute(self, reason: str) -> list[OrderEvent]:
-        """Mark as disputed, also after completion.
+    def dispute(self, disputed: OrderDisputed) -> list[OrderEvent]:
+        """Mark as disputed, also after completion; nothing happens when the reason is the same.
 
         Raises:
             OrderIsCancelled: when there is nothing to disagree about.
         """
         self._refuse_if_cancelled()
-        return [OrderDisputed(reason=reason, customer_id=self.customer_id)]
+        is_so = self.status is Status.DISPUTED and stands(self.because, told(disputed, CUSTOMER))
+        return [] if is_so else [disputed]
 
     def resolve(self, outcome: str | None) -> list[OrderEvent]:
         """Resolve the dispute or hold.
@@ -280,22 +306,25 @@ class Order:
         match event:
             case OrderPlaced():
                 return Order(
+                    owner=event.owner,
                     customer_id=event.customer_id,
                     currency=event.total.currency,
                     ordered=event.total.amount,
                     lines=event.lines,
                 )
+            case OrderHandedOver():
+                return replace(self, owner=event.owner)
             case OrderLineAdded():
                 ordered = self.ordered + event.line.total.amount
                 return replace(self, ordered=ordered, lines=(*self.lines, event.line))
             case PaymentsPlanned():
-                return self
+                return replace(self, plan=event.instalments)
             case OrderShipped():
                 return replace(self, status=Status.SHIPPED, shipped=True)
             case OrderHeld():
-                return replace(self, status=Status.HELD)
+                return replace(self, status=Status.HELD, because=told(event, CUSTOMER))
             case OrderDisputed():
-                return replace(self, status=Status.DISPUTED)
+                return replace(self, status=Status.DISPUTED, because=told(event, CUSTOMER))
             case OrderResolved():
                 return replace(self, status=Status.RESOLVED)
             case OrderCompleted():

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import assert_never
+from typing import Any, assert_never
 from uuid import UUID
 
-from aggregates.base import Refused, Unknown
+from aggregates.base import Refused, Unknown, stands, told
 from events.ticket import (
     DispatchConfirmed,
     DispatchDeclined,
@@ -85,6 +86,9 @@ class Status(StrEnum):
     CLOSED = "closed"
 
 
+CUSTOMER = frozenset({"customer_id"})
+
+
 @dataclass(frozen=True, slots=True)
 class Ticket:
     """Something that somebody needs of us.
@@ -96,6 +100,8 @@ class Ticket:
         technician: who is to look at it; None while it is undispatched.
         confirmed: whether they have said yes.
         score: the customer's rating of the last resolution; None until it is rated.
+        said: with what words it waits or is resolved, by their mark.
+        rating: the score, and the mark of the words that came with it.
     """
 
     status: Status = Status.OPEN
@@ -106,6 +112,8 @@ class Ticket:
     priority: Priority | None = None
     product: str | None = None
     score: int | None = None
+    said: Mapping[str, Any] = field(default_factory=dict)
+    rating: Mapping[str, Any] = field(default_factory=dict)
 
     def open(self, details: TicketOpened) -> list[TicketEvent]:
         """Open the ticket."""
@@ -158,7 +166,13 @@ class Ticket:
         return [DispatchDeclined(technician=technician, reason=reason, customer_id=customer_id)]
 
     def take(self, technician: str) -> list[TicketEvent]:
-        """Take the ticket oneself, from whomever it is dispatched to."""
+        """Take the ticket oneself, from whomever it is dispatched to.
+
+        Nothing happens when one is at work on it already.
+        """
+        is_theirs = self.technician == technician and self.confirmed
+        if is_theirs and self.status is Status.OPEN:
+            return []
         named = self.dispatch(technician) or self._begun_again()
         return [*named, DispatchConfirmed(technician=technician)]
 
@@ -175,19 +189,23 @@ class Ticket:
         """Log work."""
         return [WorkLogged(minutes=minutes, text=text, customer_id=self.customer_id)]
 
-    def wait(self, reason: str | None) -> list[TicketEvent]:
-        """Mark as waiting for somebody else."""
-        return [*self._begun_again(), TicketWaiting(reason=reason, customer_id=self.customer_id)]
+    def wait(self, waiting: TicketWaiting) -> list[TicketEvent]:
+        """Mark as waiting for somebody else; nothing happens when it waits for the same already."""
+        if self.status is Status.WAITING and _repeats(self.said, told(waiting, CUSTOMER)):
+            return []
+        return [*self._begun_again(), waiting]
 
     def escalate(self, reason: str) -> list[TicketEvent]:
         """Escalate."""
         escalated = TicketEscalated(reason=reason, customer_id=self.customer_id)
         return [*self._begun_again(), escalated]
 
-    def resolve(self, text: str | None) -> list[TicketEvent]:
-        """Resolve, also once more."""
-        resolved = TicketResolved(text=text, customer_id=self.customer_id)
-        return [resolved] if self.status is Status.RESOLVED else [*self._begun_again(), resolved]
+    def resolve(self, resolved: TicketResolved) -> list[TicketEvent]:
+        """Resolve, also once more: in other words, or after a rating."""
+        if self.status is not Status.RESOLVED:
+            return [*self._begun_again(), resolved]
+        is_so = self.score is None and _repeats(self.said, told(resolved, CUSTOMER))
+        return [] if is_so else [resolved]
 
     def close(self) -> list[TicketEvent]:
         """Close the ticket.
@@ -215,15 +233,15 @@ class Ticket:
             raise TicketStillOpen
         return [self._reopened(reason)]
 
-    def rate(self, score: int, text: str | None) -> list[TicketEvent]:
-        """Rate the ticket.
+    def rate(self, rated: TicketRated) -> list[TicketEvent]:
+        """Rate the ticket; nothing happens when it is rated so already.
 
         Raises:
             TicketUnresolved: when there is nothing to think of yet.
         """
         if self.status not in (Status.RESOLVED, Status.CLOSED):
             raise TicketUnresolved
-        return [TicketRated(score=score, text=text, customer_id=self.customer_id)]
+        return [] if _repeats(self.rating, told(rated, CUSTOMER)) else [rated]
 
     def evolve(self, event: TicketEvent) -> Ticket:
         """The ticket after the event."""
@@ -261,11 +279,17 @@ class Ticket:
             case TicketEscalated():
                 return replace(self, status=Status.OPEN)
             case TicketRated():
-                return replace(self, score=event.score)
+                return replace(self, score=event.score, rating=told(event, CUSTOMER))
             case TicketWaiting():
-                return replace(self, status=Status.WAITING)
+                return replace(self, status=Status.WAITING, said=told(event, CUSTOMER))
             case TicketResolved():
-                return replace(self, status=Status.RESOLVED, score=None)
+                return replace(
+                    self,
+                    status=Status.RESOLVED,
+                    score=None,
+                    said=told(event, CUSTOMER),
+                    rating={},
+                )
             case TicketClosed():
                 return replace(self, status=Status.CLOSED)
             case TicketReopened():
@@ -290,3 +314,8 @@ class Ticket:
             raise TicketUndispatched
         if self.technician != technician:
             raise TicketElsewhere
+
+
+def _repeats(known: Mapping[str, Any], said: Mapping[str, Any]) -> bool:
+    """Whether the same is said as was before, no more and no less."""
+    return known.keys() == said.keys() and stands(known, said)

@@ -15,6 +15,7 @@ from analytics import (
     products,
     purchases,
     receipts,
+    regions,
     retention,
     rfm,
     stages,
@@ -27,6 +28,7 @@ from analytics.figure import Figure
 FIGURES: tuple[Figure[Any, Any], ...] = (
     *purchases.FIGURES,
     *products.FIGURES,
+    *regions.FIGURES,
     *cohorts.FIGURES,
     *retention.FIGURES,
     *rfm.FIGURES,

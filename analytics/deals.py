@@ -16,7 +16,7 @@ from pydantic import Field
 from analytics.facts.asking import Session, of_customers, settle_currency
 from analytics.facts.scope import OfSales
 from analytics.figure import Chart, Figure
-from analytics.grouping import DAY_MICROS, mean, month, quarter, spell
+from analytics.grouping import DAY_MICROS, mean, micros, month, quarter, spell
 from analytics.pipelines import choose, define
 from analytics.purchases import ratio
 from events.values import StoredMoney
@@ -310,11 +310,6 @@ def _joined(by: str) -> str:
         "LEFT JOIN (SELECT customer_id, arg_max(region, position) AS region, "
         "arg_max(source, position) AS source FROM accounts GROUP BY 1) account USING (customer_id)"
     )
-
-
-def micros(session: Session[OfSales]) -> int:
-    """The moment, in microseconds since 1970."""
-    return round(session.when.now.timestamp() * 1_000_000)
 
 
 FIGURES: tuple[Figure[Any, Any], ...] = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+from analytics.facts.asking import Session
 from analytics.purchases import ratio
 
 DAY_MICROS = 86_400_000_000
@@ -18,6 +19,11 @@ def month(day: str) -> str:
 def quarter(day: str) -> str:
     """A day's quarter, like 2026-Q1."""
     return f"(year({day}) || '-Q' || quarter({day}))"
+
+
+def micros(session: Session[Any]) -> int:
+    """The moment, in microseconds since 1970."""
+    return round(session.when.now.timestamp() * 1_000_000)
 
 
 def mean(micros: int | None, number: int) -> float | None:

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from analytics.facts.asking import OF_ORDERS, Session, conditions, of_customers, settle_currency
-from analytics.facts.scope import Month, OfSales
+from analytics.facts.scope import Month, OfOrders
 from analytics.figure import Chart, Figure
 from analytics.grouping import month
 from projections.asking.clocks import Unanswerable
@@ -89,7 +89,7 @@ WITHOUT_NOTES = f"SELECT * FROM ({MONEY_OF_ORDERS}) WHERE kind = 'refunded' OR N
 ZERO = Decimal(0)
 
 
-class AskMoves(OfSales, Paged):
+class AskMoves(OfOrders, Paged):
     """What may be asked of what a month's receipts are made of."""
 
     month: Month
@@ -118,7 +118,7 @@ class MoneyMove(Shape):
     refunded: Balance | None
 
 
-def receipts(session: Session[OfSales], _: OfSales) -> list[ReceiptsMonth]:
+def receipts(session: Session[OfOrders], _: OfOrders) -> list[ReceiptsMonth]:
     """By month: what payment plans say is due, and what came in.
 
     What is billed beyond a plan is due with its last part, without a plan on the order's own day; a
@@ -156,7 +156,7 @@ def receipts(session: Session[OfSales], _: OfSales) -> list[ReceiptsMonth]:
     return shown
 
 
-def moves(session: Session[OfSales], asked: AskMoves) -> tuple[list[MoneyMove], str | None]:
+def moves(session: Session[OfOrders], asked: AskMoves) -> tuple[list[MoneyMove], str | None]:
     """What was due, came in or went back in a month, by day.
 
     Raises:
@@ -178,7 +178,7 @@ def moves(session: Session[OfSales], asked: AskMoves) -> tuple[list[MoneyMove], 
     ], more
 
 
-def moved(session: Session[OfSales]) -> str:
+def moved(session: Session[OfOrders]) -> str:
     """What a query begins with: every amount that was due, came in or went back, with its day.
 
     Raises:
@@ -195,7 +195,7 @@ def moved(session: Session[OfSales]) -> str:
     )
 
 
-def _months(known: list[str], scope: OfSales) -> Iterator[str]:
+def _months(known: list[str], scope: OfOrders) -> Iterator[str]:
     """Every month from the first one that is known, or asked for, up to the last."""
     if not known:
         return
@@ -213,7 +213,7 @@ FIGURES: tuple[Figure[Any, Any], ...] = (
         name="receipts",
         operation="receipt_months",
         says="Month by month: what was due, what came in, and how far behind that is.",
-        asks=OfSales,
+        asks=OfOrders,
         row=ReceiptsMonth,
         answer=receipts,
         tables=TABLES,

@@ -8,11 +8,11 @@ from uuid import UUID
 
 from pydantic import Field
 
-from analytics.deals import TABLES, AskDeals, micros, prepare
+from analytics.deals import TABLES, AskDeals, prepare
 from analytics.facts.asking import Session
 from analytics.facts.scope import OfSales
 from analytics.figure import Chart, Figure
-from analytics.grouping import mean, spell
+from analytics.grouping import mean, micros, spell
 from analytics.purchases import ratio
 from projections.asking.listing import Paged
 from projections.asking.shape import Shape

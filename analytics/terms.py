@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from analytics.facts.asking import Session
-from analytics.facts.scope import OfSales
+from analytics.facts.scope import OfOrders
 from analytics.figure import Figure
 from analytics.purchases import ratio
 from analytics.receipts import MONEY_OF_ORDERS, TABLES, moved
@@ -54,7 +54,7 @@ SELECT count(*) FILTER (in_window(settled)) AS settled,
 LATE = "SELECT *, coalesce(settled, $today) - due AS days_late FROM each WHERE is_late"
 
 
-class AskLateOrders(OfSales, Paged):
+class AskLateOrders(OfOrders, Paged):
     """What may be asked of late orders; the window is of the days on which they were due."""
 
 
@@ -86,7 +86,7 @@ class LateOrder(Shape):
     paid: Balance | None
 
 
-def terms(session: Session[OfSales], _: OfSales) -> TermsShape:
+def terms(session: Session[OfOrders], _: OfOrders) -> TermsShape:
     """After how many days orders are paid, how many are late, and days of sales outstanding.
 
     ``days_outstanding`` is what orders still owe at the moment, over what was billed in the window,
@@ -116,7 +116,7 @@ def terms(session: Session[OfSales], _: OfSales) -> TermsShape:
     )
 
 
-def late(session: Session[OfSales], asked: AskLateOrders) -> tuple[list[LateOrder], str | None]:
+def late(session: Session[OfOrders], asked: AskLateOrders) -> tuple[list[LateOrder], str | None]:
     """The orders behind the late ones, by the position of their placing.
 
     Raises:
@@ -145,7 +145,7 @@ FIGURES: tuple[Figure[Any, Any], ...] = (
         name="receipts/terms",
         operation="payment_terms",
         says="How orders are paid: days to pay, late orders, days of sales outstanding.",
-        asks=OfSales,
+        asks=OfOrders,
         row=TermsShape,
         answer=terms,
         tables=TABLES,

@@ -6,10 +6,12 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
+from pydantic import Field
+
 from analytics.facts.asking import Session, of_customers
 from analytics.facts.scope import Group, OfTickets
 from analytics.figure import Chart, Figure
-from analytics.grouping import mean, month, spell
+from analytics.grouping import mean, micros, month, spell
 from analytics.purchases import ratio
 from projections.asking.clocks import Unanswerable
 from projections.asking.listing import Paged
@@ -45,12 +47,21 @@ WITH acts AS (
            count(*) FILTER (kind = 'escalated') AS escalations,
            sum(minutes)::BIGINT AS minutes, arg_max(score, position) AS score
       FROM steps GROUP BY ticket_id
+), spells AS (
+    SELECT ticket_id, status, occurred_at AS since,
+           lead(occurred_at) OVER (PARTITION BY ticket_id ORDER BY position) AS until
+      FROM acts WHERE status IS NOT NULL
+), waited AS (
+    SELECT ticket_id, count(*) AS waits,
+           sum(greatest(coalesce(epoch_us(until), $now::BIGINT) - epoch_us(since), 0))::BIGINT
+               AS wait
+      FROM spells WHERE status = 'waiting' GROUP BY ticket_id
 ), each AS (
     SELECT * REPLACE (nullif(technician, '') AS technician),
            epoch_us(taken_at) - epoch_us(opened_at) AS take,
            epoch_us(replied_at) - epoch_us(opened_at) AS reply,
            epoch_us(resolved_at) - epoch_us(opened_at) AS resolve
-      FROM ticket
+      FROM ticket LEFT JOIN waited USING (ticket_id)
      WHERE opened_at IS NOT NULL AND in_window(business_day(opened_at))
        AND fits(technician, asked().owner) AND fits(product, asked().product)
        {of_customers}
@@ -66,6 +77,8 @@ SELECT {by} AS "group", count(*) AS tickets,
        count(reply) AS replied, sum(reply)::HUGEINT AS reply, median(reply) AS reply_middle,
        count(resolve) AS resolved, sum(resolve)::HUGEINT AS resolve,
        median(resolve) AS resolve_middle,
+       coalesce(sum(waits), 0)::BIGINT AS waits, count(wait) AS waited, sum(wait)::HUGEINT AS wait,
+       median(wait) AS wait_middle,
        count(score) AS rated, sum(score)::BIGINT AS score
   FROM each GROUP BY {grouped} ORDER BY {order}
 """
@@ -110,6 +123,11 @@ class TicketGroup(Shape):
     resolved: int
     resolved_days_mean: float | None
     resolved_days_median: float | None
+    waits: int
+    waited: int = Field(description="Tickets that ever waited.")
+    waited_days: float | None = Field(description="Their days of waiting in all.")
+    waited_days_mean: float | None
+    waited_days_median: float | None
     rated: int
     score_mean: float | None
 
@@ -131,6 +149,8 @@ class TicketBehind(Shape):
     resolved_at: datetime | None
     reopenings: int
     escalations: int
+    waits: int
+    waited_days: float | None
     minutes: int
     score: int | None
 
@@ -140,7 +160,8 @@ def tickets(session: Session[OfTickets], asked: AskTickets) -> list[TicketGroup]
 
     ``backlog`` are those that are not closed at the moment. ``taken`` is a technician's first yes,
     ``replied`` our first answer, ``resolved`` the last time that it was done; days since the
-    opening.
+    opening, time of waiting included. A wait lasts until the next act on the ticket's status, up to
+    the moment if there was none; ``waited`` are days of waiting of each ticket that did.
     """
     by, is_one = asked.by, asked.by == "all"
     query = _each(session) + GROUPS.format(
@@ -161,10 +182,13 @@ def tickets(session: Session[OfTickets], asked: AskTickets) -> list[TicketGroup]
             **_times(row, "taken", "take"),
             **_times(row, "replied", "reply"),
             **_times(row, "resolved", "resolve"),
+            waits=row["waits"],
+            waited_days=spell(row["wait"]),
+            **_times(row, "waited", "wait"),
             rated=row["rated"],
             score_mean=ratio(row["score"], row["rated"]),
         )
-        for row in session.rows(query)
+        for row in session.rows(query, {"now": micros(session)})
     ]
 
 
@@ -172,8 +196,9 @@ def each(
     session: Session[OfTickets], asked: AskTicketsBehind
 ) -> tuple[list[TicketBehind], str | None]:
     """The tickets behind a group, or behind all of them, by id."""
+    values = {"group": asked.group, "now": micros(session)}
     query = f"{_each(session)} SELECT * FROM each WHERE {_by(asked.by)} IS NOT DISTINCT FROM $group"
-    rows, more = session.page(query, "ticket_id", asked, {"group": asked.group})
+    rows, more = session.page(query, "ticket_id", asked, values)
     return [
         TicketBehind.of(
             id=UUID(row["ticket_id"]),
@@ -182,6 +207,8 @@ def each(
             **{name: row[name] for name in ("topic", "priority", "product", "channel")},
             **{name: row[name] for name in ("technician", "opened_at", "taken_at", "replied_at")},
             **{name: row[name] for name in ("resolved_at", "reopenings", "escalations")},
+            waits=row["waits"] or 0,
+            waited_days=spell(row["wait"]),
             minutes=row["minutes"] or 0,
             score=row["score"],
         )

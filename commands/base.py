@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from types import NoneType, UnionType
 from typing import (
     Annotated,
@@ -35,15 +36,35 @@ F = TypeVar("F", bound=Event)
 
 
 @dataclass(frozen=True, slots=True)
+class Condition:
+    """What must hold of a stream that a command refers to when the command is recorded.
+
+    What is imported as history needs not meet it.
+
+    Attributes:
+        check: takes the stream's state and the value of a field; refuses by raising.
+        of: that field, beside the reference.
+        rules: by which it may refuse.
+    """
+
+    check: Callable[[Any, Any], None]
+    of: str
+    rules: tuple[type[Refused], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Reference:
     """Marks a field that holds the id of another stream, which must exist.
 
     Attributes:
         currency_of: the field beside it whose amount must be in that stream's currency.
+        condition: what else must hold of the stream; at most one field of a command has one, and
+            none of the items in its lists.
     """
 
     stream_type: str
     currency_of: str | None = None
+    condition: Condition | None = None
 
 
 class Referred(NamedTuple):
@@ -52,12 +73,14 @@ class Referred(NamedTuple):
     Attributes:
         field: where the command names it.
         currency: the one that the stream must be in; None when any will do.
+        check: refuses by the stream's state; None when any will do.
     """
 
     field: str
     stream_type: str
     stream_id: UUID
     currency: str | None
+    check: Callable[[Any], None] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +94,7 @@ class Context:
         keyed_hash: of a personal text and the id of its subject: what the state may remember of
             it. Equal for texts that differ in case and spaces only; nobody can tell the text from
             it once the subject's key is deleted.
+        mark_of: likewise, equal for exactly the same text only.
     """
 
     stream_id: UUID
@@ -79,6 +103,17 @@ class Context:
     settings: Company
     fresh_id: Callable[[], UUID]
     keyed_hash: Callable[[str, UUID], str]
+    mark_of: Callable[[str, UUID], str]
+
+    def marked(self, event: F) -> F:
+        """The event with the ``marks`` of its personal texts, by which a repetition is told."""
+        fields = event.__dict__
+        marks = {
+            name: self.mark_of(fields[name], (of and fields[of]) or self.stream_id)
+            for name, of in event.personal.items()
+            if fields[name] is not None
+        }
+        return type(event).of(fields, marks=marks or None)
 
     def check_listed(self, name: ListName, value: str | None) -> None:
         """Refuse a value that the company's list does not have.
@@ -123,6 +158,11 @@ class Records(Generic[F]):
                 f"{sorted(derived)}, and declares {sorted(self._derived)}"
             )
         return self._event.of(command.__dict__, **derived)
+
+    @property
+    def has_marks(self) -> bool:
+        """Whether the event tells by marks which texts changed."""
+        return "marks" in self._event.model_fields
 
     def check(self, command: type[Command[Any, Any]]) -> None:
         """Compare the fields of the command and of the event.
@@ -184,6 +224,7 @@ class Command(BaseModel, Generic[A, E]):
     references: ClassVar[dict[str, Reference]]
     nested: ClassVar[dict[str, dict[str, Reference]]]
     refers: ClassVar[bool]
+    marks: ClassVar[bool]
     holds_money: ClassVar[tuple[str, ...]]
 
     @classmethod
@@ -194,9 +235,10 @@ class Command(BaseModel, Generic[A, E]):
             TypeError: when an event that it records has other fields.
         """
         super().__pydantic_init_subclass__(**kwargs)
-        for declared in vars(cls).values():
-            if isinstance(declared, Records):
-                declared.check(cls)
+        records = [declared for declared in vars(cls).values() if isinstance(declared, Records)]
+        for declared in records:
+            declared.check(cls)
+        cls.marks = any(declared.has_marks for declared in records)
         cls.references = _references(cls)
         cls.nested = {
             name: found
@@ -207,6 +249,7 @@ class Command(BaseModel, Generic[A, E]):
             and (found := _references(item))
         }
         cls.refers = bool(cls.references or cls.nested)
+        _check_conditions(cls)
         cls.holds_money = tuple(
             name for name, field in cls.model_fields.items() if _holds_money(field.annotation)
         )
@@ -259,7 +302,32 @@ def refuse_no_change(command: Command[Any, Any], besides: Collection[str] = ()) 
 def _referred(place: str, reference: Reference, field: str, values: Mapping[str, Any]) -> Referred:
     amount = values[reference.currency_of] if reference.currency_of else None
     currency = amount.currency if amount is not None else None
-    return Referred(place, reference.stream_type, values[field], currency)
+    check = None
+    if (condition := reference.condition) is not None:
+        check = partial(_check, condition.check, values[condition.of])
+    return Referred(place, reference.stream_type, values[field], currency, check)
+
+
+def _check(check: Callable[[Any, Any], None], value: Any, state: Any) -> None:
+    check(state, value)
+
+
+def _check_conditions(command: type[Command[Any, Any]]) -> None:
+    """See that the condition of a reference can be held against its stream.
+
+    Raises:
+        TypeError: when there are several, or one that names a field that there is not.
+    """
+    held = [one.condition for one in command.all_references() if one.condition is not None]
+    own = [one for one in command.references.values() if one.condition is not None]
+    if len(held) > 1 or len(held) > len(own):
+        raise TypeError(
+            f"{command.__name__} may have a condition on one of its own references: one other "
+            "stream is held against its version under the ledger's lock."
+        )
+    for condition in held:
+        if condition.of not in command.model_fields:
+            raise TypeError(f"{command.__name__} has no field {condition.of!r} for its condition.")
 
 
 def _references(model: type[BaseModel]) -> dict[str, Reference]:

@@ -49,6 +49,7 @@ from commands.lead import (
 )
 from commands.opportunity import (
     ChangeOpportunityDetails,
+    FollowCustomer,
     GiveQuote,
     HandOverOpportunity,
     IdentifyCustomer,
@@ -63,6 +64,7 @@ from commands.order import (
     CancelOrder,
     CompleteOrder,
     DisputeOrder,
+    HandOverOrder,
     HoldOrder,
     PlaceOrder,
     PlanPayments,
@@ -251,6 +253,7 @@ CATALOG: Mapping[str, Streams[Any, Any]] = {
             "open": OpenOpportunity,
             "change-details": ChangeOpportunityDetails,
             "hand-over": HandOverOpportunity,
+            "follow-customer": FollowCustomer,
             "identify-customer": IdentifyCustomer,
             "move-stage": MoveStage,
             "quote": GiveQuote,
@@ -269,6 +272,7 @@ CATALOG: Mapping[str, Streams[Any, Any]] = {
         other_currency=OrderInOtherCurrency,
         commands={
             "place": PlaceOrder,
+            "hand-over": HandOverOrder,
             "add-line": AddOrderLine,
             "plan-payments": PlanPayments,
             "ship": ShipOrder,

@@ -75,7 +75,7 @@ class RegisterCustomer(Command[Customer, CustomerEvent]):
 
     def decide(self, customer: Customer, context: Context, /) -> list[CustomerEvent]:
         _check_lists(context, self)
-        return customer.register(self.registered.of(self))
+        return customer.register(context.marked(self.registered.of(self)))
 
 
 class ChangeCustomerDetails(Command[Customer, CustomerEvent]):
@@ -106,7 +106,7 @@ class ChangeCustomerDetails(Command[Customer, CustomerEvent]):
 
     def decide(self, customer: Customer, context: Context, /) -> list[CustomerEvent]:
         _check_lists(context, self)
-        return customer.change_details(self.changed.of(self))
+        return customer.change_details(context.marked(self.changed.of(self)))
 
 
 class AddContact(Command[Customer, CustomerEvent]):
@@ -124,7 +124,8 @@ class AddContact(Command[Customer, CustomerEvent]):
 
     def decide(self, customer: Customer, context: Context, /) -> list[CustomerEvent]:
         contact_id = self.contact_id or context.fresh_id()
-        return customer.add_contact(self.added.of(self, contact_id=contact_id))
+        added = self.added.of(self, contact_id=contact_id)
+        return customer.add_contact(context.marked(added))
 
 
 class ChangeContact(Command[Customer, CustomerEvent]):
@@ -146,7 +147,7 @@ class ChangeContact(Command[Customer, CustomerEvent]):
         return self
 
     def decide(self, customer: Customer, context: Context, /) -> list[CustomerEvent]:
-        return customer.change_contact(self.changed.of(self))
+        return customer.change_contact(context.marked(self.changed.of(self)))
 
 
 class RemoveContact(Command[Customer, CustomerEvent]):

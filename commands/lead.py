@@ -45,7 +45,7 @@ class CaptureLead(Command[Lead, LeadEvent]):
     def decide(self, lead: Lead, context: Context, /) -> list[LeadEvent]:
         context.check_listed(ListName.REGIONS, self.region)
         context.check_listed(ListName.SOURCES, self.source)
-        return lead.capture(self.captured.of(self))
+        return lead.capture(context.marked(self.captured.of(self)))
 
 
 class ClaimLead(Command[Lead, LeadEvent]):
@@ -81,7 +81,7 @@ class ChangeLeadDetails(Command[Lead, LeadEvent]):
     def decide(self, lead: Lead, context: Context, /) -> list[LeadEvent]:
         context.check_listed(ListName.REGIONS, self.region)
         context.check_listed(ListName.SOURCES, self.source)
-        return lead.change_details(self.changed.of(self))
+        return lead.change_details(context.marked(self.changed.of(self)))
 
 
 class HandOverLead(Command[Lead, LeadEvent]):

@@ -44,7 +44,7 @@ class OpenOpportunity(Command[Opportunity, OpportunityEvent]):
         pipeline = context.settings.pipeline(self.pipeline)
         stage = pipeline.open_stage(self.stage) if self.stage else pipeline.first()
         owner = self.owner or context.actor.id
-        return opportunity.open(self.opened.of(self, stage=stage, owner=owner))
+        return opportunity.open(context.marked(self.opened.of(self, stage=stage, owner=owner)))
 
 
 class ChangeOpportunityDetails(Command[Opportunity, OpportunityEvent]):
@@ -64,8 +64,11 @@ class ChangeOpportunityDetails(Command[Opportunity, OpportunityEvent]):
         return self
 
     def decide(self, opportunity: Opportunity, context: Context, /) -> list[OpportunityEvent]:
-        changes = self.changed.of(self, customer_id=opportunity.customer_id)
-        return opportunity.change_details(changes)
+        changes, as_titled = (
+            context.marked(self.changed.of(self, customer_id=customer_id))
+            for customer_id in (opportunity.customer_id, opportunity.titled_for)
+        )
+        return opportunity.change_details(changes, as_titled)
 
 
 class HandOverOpportunity(Command[Opportunity, OpportunityEvent]):
@@ -78,6 +81,20 @@ class HandOverOpportunity(Command[Opportunity, OpportunityEvent]):
 
     def decide(self, opportunity: Opportunity, context: Context, /) -> list[OpportunityEvent]:
         return opportunity.hand_over(self.owner, self.reason)
+
+
+class FollowCustomer(Command[Opportunity, OpportunityEvent]):
+    """Hand an opportunity over along with its customer, if it is open and still the former owner's.
+
+    A policy does so when a customer is handed over.
+    """
+
+    previous_owner: ActorId
+    owner: ActorId
+    reason: Line | None = None
+
+    def decide(self, opportunity: Opportunity, context: Context, /) -> list[OpportunityEvent]:
+        return opportunity.follow_customer(self.previous_owner, self.owner, self.reason)
 
 
 class IdentifyCustomer(Command[Opportunity, OpportunityEvent]):

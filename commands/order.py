@@ -6,6 +6,12 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from aggregates.base import CurrencyDiffers
+from aggregates.company import RegionNotListed
+from aggregates.opportunity import (
+    Opportunity,
+    OpportunityIsLost,
+    OpportunityOfAnotherCustomer,
+)
 from aggregates.order import (
     AmountTooLarge,
     Order,
@@ -19,30 +25,38 @@ from aggregates.order import (
     ReturnedMoreThanOrdered,
     ReturnTooLarge,
 )
-from commands.base import Command, Context, Records, Reference
+from commands.base import Command, Condition, Context, Records, Reference
 from commands.lines import AskedLine, priced
-from events.order import Instalment, OrderEvent, OrderPlaced
+from events.company import ListName
+from events.order import Instalment, OrderDisputed, OrderEvent, OrderHeld, OrderPlaced
 from events.values import ActorId, Day, Line, Money, Quantity, Text
+
+OF_CUSTOMER = Condition(
+    Opportunity.admit_order, "customer_id", (OpportunityIsLost, OpportunityOfAnotherCustomer)
+)
 
 
 class PlaceOrder(Command[Order, OrderEvent]):
     """Place an order; its owner is the actor unless another is named.
 
-    The amount follows from the lines; without lines it is given.
+    The amount follows from the lines; without lines it is given. The region is the order's, for
+    instance where it is delivered, and may be another than the customer's.
     """
 
+    rules = (RegionNotListed,)
     placed: ClassVar = Records(
         OrderPlaced, without=("amount",), derived=("lines", "total", "owner")
     )
 
     customer_id: Annotated[UUID, Reference("customer")]
-    opportunity_id: Annotated[UUID | None, Reference("opportunity")] = None
+    opportunity_id: Annotated[UUID | None, Reference("opportunity", condition=OF_CUSTOMER)] = None
     lines: Annotated[tuple[AskedLine, ...], Field(max_length=500)] = ()
     amount: Money | None = None
     number: Line | None = None
     title: Line | None = None
     owner: ActorId | None = None
     note: Text | None = None
+    region: Line | None = None
 
     @model_validator(mode="after")
     def _has_one_amount(self) -> Self:
@@ -53,9 +67,22 @@ class PlaceOrder(Command[Order, OrderEvent]):
         return self
 
     def decide(self, order: Order, context: Context, /) -> list[OrderEvent]:
+        context.check_listed(ListName.REGIONS, self.region)
         lines, total = priced(self.lines) if self.lines else ((), self.amount)
         owner = self.owner or context.actor.id
         return order.place(self.placed.of(self, lines=lines, total=total, owner=owner))
+
+
+class HandOverOrder(Command[Order, OrderEvent]):
+    """Hand an order over to another rep, who answers for it and its payments from then on."""
+
+    rules = (OrderIsCancelled,)
+
+    owner: ActorId
+    reason: Line | None = None
+
+    def decide(self, order: Order, context: Context, /) -> list[OrderEvent]:
+        return order.hand_over(self.owner, self.reason)
 
 
 class AddOrderLine(Command[Order, OrderEvent]):
@@ -121,7 +148,8 @@ class HoldOrder(Command[Order, OrderEvent]):
     reason: Line
 
     def decide(self, order: Order, context: Context, /) -> list[OrderEvent]:
-        return order.hold(self.reason)
+        held = OrderHeld(reason=self.reason, customer_id=order.customer_id)
+        return order.hold(context.marked(held))
 
 
 class DisputeOrder(Command[Order, OrderEvent]):
@@ -132,7 +160,8 @@ class DisputeOrder(Command[Order, OrderEvent]):
     reason: Line
 
     def decide(self, order: Order, context: Context, /) -> list[OrderEvent]:
-        return order.dispute(self.reason)
+        disputed = OrderDisputed(reason=self.reason, customer_id=order.customer_id)
+        return order.dispute(context.marked(disputed))
 
 
 class ResolveOrder(Command[Order, OrderEvent]):

@@ -6,13 +6,15 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import partial, reduce
 from typing import Any, NamedTuple
 from uuid import UUID, uuid5
 
 import psycopg
 import structlog
 
+from aggregates.opportunity import Opportunity
+from commands import remembered
 from commands.base import Command
 from commands.catalog import CATALOG, NAME_OF
 from commands.customer import AddContact, RegisterCustomer
@@ -27,9 +29,10 @@ from commands.handling.outcome import (
 )
 from commands.handling.request import Request
 from commands.handling.writer import Writer
-from commands.opportunity import IdentifyCustomer, OpenOpportunity
+from commands.opportunity import FollowCustomer, IdentifyCustomer, OpenOpportunity
 from events.base import ERASED
-from events.envelope import Actor, Recorded
+from events.customer import CustomerHandedOver
+from events.envelope import HISTORY, Actor, Recorded
 from events.lead import (
     LeadCaptured,
     LeadClaimed,
@@ -40,10 +43,13 @@ from events.lead import (
     LeadReturned,
 )
 from events.ledger import codec, following, ledger
+from events.ledger.checkpoints import Overtaken
 from events.ledger.following import AWAY_SECONDS, follow
 from events.ledger.keys import Keyring
 from events.ledger.ledger import Connection, Stored
 from events.ledger.locks import Lock
+from events.opportunity import OpportunityHandedOver, OpportunityOpened
+from events.values import StageKind
 
 log = structlog.get_logger()
 
@@ -52,8 +58,6 @@ SHAPE = "1"
 WAY_OUT = "see what is to be done by hand, then run: pledge policies resume"
 BATCH = 500
 POLL_SECONDS = 0.05
-SILENT = frozenset({"import", "library"})
-"""History that others bring along: what should follow has happened, or will never."""
 
 PARK = """
 INSERT INTO progress.parked_policies
@@ -74,10 +78,15 @@ UPDATE progress.parked_policies SET retried_by = %s WHERE position = %s RETURNIN
 
 
 class Wish(NamedTuple):
-    """A command that a policy wants done, and to which stream."""
+    """A command that a policy wants done, and to which stream.
+
+    Attributes:
+        mark: tells it from the policy's other wishes at the same event; by default its place does.
+    """
 
     command: Command[Any, Any]
     stream_id: UUID
+    mark: str | None = None
 
     @property
     def name(self) -> str:
@@ -85,11 +94,13 @@ class Wish(NamedTuple):
         return NAME_OF[type(self.command)]
 
 
-Policy = Callable[[Sequence[Recorded]], list[Wish]]
-"""Takes a stream up to the event that it answers, opened."""
+Deal = Sequence[Recorded]
+"""A deal's events so far, their personal fields still sealed."""
+Policy = Callable[[Sequence[Recorded], Callable[[], Sequence[Deal]]], list[Wish]]
+"""Takes a stream up to the event that it answers, opened; recalls the deals of that customer."""
 
 
-def open_a_deal_when_a_lead_converts(history: Sequence[Recorded]) -> list[Wish]:
+def open_a_deal_when_a_lead_converts(history: Sequence[Recorded], _: object) -> list[Wish]:
     """The customer, unless known already, then the person as their contact, then the deal."""
     lead, owner, budget = None, None, None
     for recorded in history:
@@ -141,8 +152,41 @@ def open_a_deal_when_a_lead_converts(history: Sequence[Recorded]) -> list[Wish]:
     return [*wishes, Wish(opened, cause.event.opportunity_id)]
 
 
+def hand_open_deals_over_with_their_customer(
+    history: Sequence[Recorded], deals: Callable[[], Sequence[Deal]]
+) -> list[Wish]:
+    """The customer's open deals that the former owner held follow; nothing else changes."""
+    cause = history[-1]
+    assert isinstance(cause.event, CustomerHandedOver)
+    before, reason = cause.event.previous_owner, cause.event.reason
+    follow = FollowCustomer(
+        previous_owner=before,
+        owner=cause.event.owner,
+        reason=None if reason == ERASED else reason,
+    )
+    return [
+        Wish(follow, deal[0].stream_id, str(deal[0].stream_id))
+        for deal in deals()
+        if _was_held(deal, before, cause.position)
+    ]
+
+
+def _was_held(deal: Deal, owner: str, position: int) -> bool:
+    """Whether an open deal is a rep's, and was before the position or became so by a policy.
+
+    A policy may answer the hand-over before last while the last one is on record already.
+    """
+    events: list[Any] = [recorded.event for recorded in deal]
+    state = reduce(Opportunity.evolve, events, Opportunity())
+    if state.kind is not StageKind.OPEN or state.owner != owner:
+        return False
+    since = [r for r in deal if isinstance(r.event, OpportunityOpened | OpportunityHandedOver)][-1]
+    return since.position < position or since.actor_kind == "policy"
+
+
 POLICIES: Mapping[str, tuple[Policy, ...]] = {
     LeadConverted.event_type: (open_a_deal_when_a_lead_converts,),
+    CustomerHandedOver.event_type: (hand_open_deals_over_with_their_customer,),
 }
 """By the type of the event that they answer."""
 BY_NAME = {policy.__name__: policy for answering in POLICIES.values() for policy in answering}
@@ -181,6 +225,7 @@ class Policies:
     def begin(self, conn: Connection) -> None:
         """Go on from the checkpoint; the very first leader begins at the ledger's end."""
         following.take_up(conn, NAME, SHAPE, WAY_OUT)
+        remembered.catch_up(conn, ledger.head(conn))
 
     def step(self, conn: Connection) -> int:
         """Take the next events; how many.
@@ -192,7 +237,7 @@ class Policies:
 
     def _answer(self, conn: Connection, rows: Sequence[Stored]) -> None:
         for row in rows:
-            if row.type in POLICIES and row.actor_kind not in SILENT:
+            if row.type in POLICIES and row.actor_kind not in HISTORY:
                 for policy in POLICIES[row.type]:
                     self._follow(conn, policy, row.stream_id, row.position, attempts=0)
 
@@ -209,7 +254,7 @@ class Policies:
         rows = [row for row in ledger.read_streams(conn, [stream_id]) if row.position <= position]
         try:
             self._have_done(conn, policy, rows, attempts)
-        except (psycopg.OperationalError, Undecided):
+        except (psycopg.OperationalError, Overtaken, Undecided):
             raise
         except Exception as error:
             # One event that a policy cannot answer must not keep it from all others.
@@ -222,7 +267,8 @@ class Policies:
     ) -> None:
         history = codec.decode_all(conn, self._keyring, rows)
         cause, name = history[-1], policy.__name__
-        for place, wish in enumerate(policy(history)):
+        deals = partial(self._deals, conn, cause)
+        for place, wish in enumerate(policy(history, deals)):
             refusal = self._refusal(wish, name, cause, place, attempts)
             if refusal is not None:
                 rule, detail = refusal
@@ -231,6 +277,15 @@ class Policies:
                 log.error("a policy's command was refused", policy=name, rule=rule)
                 return
         conn.execute(DONE, (name, cause.event_id))
+
+    def _deals(self, conn: Connection, cause: Recorded) -> list[Deal]:
+        """The deals that were known to be of the customer, the stream of the cause, before it."""
+        ids = remembered.deals_of(conn, cause.stream_id, cause.position)
+        events: dict[UUID, list[Recorded]] = {deal_id: [] for deal_id in ids}
+        rows = ledger.read_streams(conn, ids)
+        for recorded in codec.decode_all(conn, self._keyring, rows, personal=False):
+            events[recorded.stream_id].append(recorded)
+        return list(events.values())
 
     def _refusal(
         self, wish: Wish, policy: str, cause: Recorded, place: int, attempts: int
@@ -277,7 +332,7 @@ def retry(conn: Connection, position: int, actor: str) -> list[str]:
 
 def _request(wish: Wish, policy: str, cause: Recorded, place: int, attempt: int) -> Request:
     raw = wish.command.model_dump_json(exclude_none=True)
-    command_id = uuid5(cause.event_id, f"{policy} {place} {attempt}")
+    command_id = uuid5(cause.event_id, f"{policy} {wish.mark or place} {attempt}")
     return Request(
         name=wish.name,
         streams=CATALOG[wish.name.partition("/")[0]],

@@ -18,7 +18,16 @@ from aggregates.ticket import (
 )
 from commands.base import Command, Context, Records, Reference
 from events.customer import Channel
-from events.ticket import Priority, TicketClassified, TicketEvent, TicketKind, TicketOpened
+from events.ticket import (
+    Priority,
+    TicketClassified,
+    TicketEvent,
+    TicketKind,
+    TicketOpened,
+    TicketRated,
+    TicketResolved,
+    TicketWaiting,
+)
 from events.values import ActorId, Line, Text
 
 Minutes = Annotated[int, Field(ge=1, le=100_000, strict=True)]
@@ -146,7 +155,8 @@ class LetTicketWait(Command[Ticket, TicketEvent]):
     reason: Line | None = None
 
     def decide(self, ticket: Ticket, context: Context, /) -> list[TicketEvent]:
-        return ticket.wait(self.reason)
+        waiting = TicketWaiting(reason=self.reason, customer_id=ticket.customer_id)
+        return ticket.wait(context.marked(waiting))
 
 
 class EscalateTicket(Command[Ticket, TicketEvent]):
@@ -164,7 +174,8 @@ class ResolveTicket(Command[Ticket, TicketEvent]):
     text: Text | None = None
 
     def decide(self, ticket: Ticket, context: Context, /) -> list[TicketEvent]:
-        return ticket.resolve(self.text)
+        resolved = TicketResolved(text=self.text, customer_id=ticket.customer_id)
+        return ticket.resolve(context.marked(resolved))
 
 
 class CloseTicket(Command[Ticket, TicketEvent]):
@@ -196,4 +207,5 @@ class RateTicket(Command[Ticket, TicketEvent]):
     text: Text | None = None
 
     def decide(self, ticket: Ticket, context: Context, /) -> list[TicketEvent]:
-        return ticket.rate(self.score, self.text)
+        rated = TicketRated(score=self.score, text=self.text, customer_id=ticket.customer_id)
+        return ticket.rate(context.marked(rated))

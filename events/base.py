@@ -123,6 +123,10 @@ class Event(BaseModel):
             object.__setattr__(fact, attribute, value)
         return fact
 
+    def shown(self) -> dict[str, Any]:
+        """What it says, as JSON has it: without nulls, and without the marks of its texts."""
+        return self.model_dump(mode="json", exclude_none=True, exclude={"marks"})
+
     def __init_subclass__(cls, *, type: str | None = None, version: int = 1) -> None:
         """Accept the class keywords that the registry reads."""
         super().__init_subclass__()

@@ -6,7 +6,14 @@ from typing import Annotated
 from uuid import UUID
 
 from events.base import Event, Personal
-from events.values import AsWritten, PersonalSince2, PersonalText, PersonalTextOrNone, StoredMoney
+from events.values import (
+    AsWritten,
+    Marks,
+    PersonalSince2,
+    PersonalText,
+    PersonalTextOrNone,
+    StoredMoney,
+)
 
 
 class CustomerKind(StrEnum):
@@ -30,7 +37,7 @@ class Channel(StrEnum):
     OTHER = "other"
 
 
-class CustomerRegistered(Event, type="customer.registered"):
+class CustomerRegistered(Event, type="customer.registered", version=2):
     """The customer was registered."""
 
     name: PersonalText
@@ -48,9 +55,10 @@ class CustomerRegistered(Event, type="customer.registered"):
     employees: int | None = None
     annual_revenue: StoredMoney | None = None
     owner: str | None = None
+    marks: Marks = None
 
 
-class CustomerDetailsChanged(Event, type="customer.details-changed"):
+class CustomerDetailsChanged(Event, type="customer.details-changed", version=2):
     """The details that are given changed; the others stay as they were."""
 
     name: PersonalTextOrNone = None
@@ -67,9 +75,10 @@ class CustomerDetailsChanged(Event, type="customer.details-changed"):
     founded: int | None = None
     employees: int | None = None
     annual_revenue: StoredMoney | None = None
+    marks: Marks = None
 
 
-class ContactAdded(Event, type="customer.contact-added"):
+class ContactAdded(Event, type="customer.contact-added", version=2):
     """A contact person was added to the customer."""
 
     contact_id: UUID
@@ -78,9 +87,10 @@ class ContactAdded(Event, type="customer.contact-added"):
     phone: Annotated[str | None, Personal(of="contact_id")] = None
     title: str | None = None
     role: str | None = None
+    marks: Marks = None
 
 
-class ContactChanged(Event, type="customer.contact-changed"):
+class ContactChanged(Event, type="customer.contact-changed", version=2):
     """Details of a contact person were changed; a null means that the detail stayed as it was."""
 
     contact_id: UUID
@@ -89,6 +99,7 @@ class ContactChanged(Event, type="customer.contact-changed"):
     phone: Annotated[str | None, Personal(of="contact_id")] = None
     title: str | None = None
     role: str | None = None
+    marks: Marks = None
 
 
 class ContactRemoved(Event, type="customer.contact-removed"):

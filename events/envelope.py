@@ -8,6 +8,10 @@ from uuid import UUID
 
 from events.base import Event
 
+HISTORY = frozenset({"import", "library"})
+"""Kinds of actors that bring history along: what should follow has happened, or will never, and a
+rule of today need not have been one then."""
+
 
 class Actor(NamedTuple):
     """The actor of a command: ``kind`` is user, service, policy or import."""

@@ -4,10 +4,10 @@ from typing import Annotated
 from uuid import UUID
 
 from events.base import Event
-from events.values import PersonalSince2, PersonalText, PersonalTextOrNone, StoredMoney
+from events.values import Marks, PersonalSince2, PersonalText, PersonalTextOrNone, StoredMoney
 
 
-class LeadCaptured(Event, type="lead.captured", version=2):
+class LeadCaptured(Event, type="lead.captured", version=3):
     """A lead was captured: somebody showed interest. Without an owner it is in the pool."""
 
     name: PersonalText
@@ -20,6 +20,7 @@ class LeadCaptured(Event, type="lead.captured", version=2):
     region: str | None = None
     industry: str | None = None
     owner: str | None = None
+    marks: Marks = None
 
 
 class LeadClaimed(Event, type="lead.claimed"):
@@ -58,7 +59,7 @@ class LeadConverted(Event, type="lead.converted", version=2):
     new_opportunity: bool
 
 
-class LeadDetailsChanged(Event, type="lead.details-changed"):
+class LeadDetailsChanged(Event, type="lead.details-changed", version=2):
     """Details of the lead were changed; a null means that the detail stayed as it was."""
 
     name: PersonalTextOrNone = None
@@ -70,6 +71,7 @@ class LeadDetailsChanged(Event, type="lead.details-changed"):
     campaign: str | None = None
     region: str | None = None
     industry: str | None = None
+    marks: Marks = None
 
 
 class LeadHandedOver(Event, type="lead.handed-over"):

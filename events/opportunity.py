@@ -6,10 +6,10 @@ from uuid import UUID
 
 from events.base import Event
 from events.lines import PricedLine
-from events.values import CustomersSince2, CustomersTextOrNone, StoredMoney
+from events.values import CustomersSince2, CustomersTextOrNone, Marks, StoredMoney
 
 
-class OpportunityOpened(Event, type="opportunity.opened", version=2):
+class OpportunityOpened(Event, type="opportunity.opened", version=3):
     """A deal was opened, for a customer who may still be unknown."""
 
     title: Annotated[str, CustomersSince2]
@@ -20,6 +20,7 @@ class OpportunityOpened(Event, type="opportunity.opened", version=2):
     product: str | None = None
     amount: StoredMoney | None = None
     expected_close: date | None = None
+    marks: Marks = None
 
 
 class CustomerIdentified(Event, type="opportunity.customer-identified"):
@@ -68,7 +69,7 @@ class OpportunityReopened(Event, type="opportunity.reopened", version=2):
     customer_id: UUID | None = None
 
 
-class OpportunityDetailsChanged(Event, type="opportunity.details-changed"):
+class OpportunityDetailsChanged(Event, type="opportunity.details-changed", version=2):
     """Details of the deal were changed; a null means that the detail stayed as it was."""
 
     title: CustomersTextOrNone = None
@@ -76,6 +77,7 @@ class OpportunityDetailsChanged(Event, type="opportunity.details-changed"):
     amount: StoredMoney | None = None
     expected_close: date | None = None
     customer_id: UUID | None = None
+    marks: Marks = None
 
 
 class OpportunityHandedOver(Event, type="opportunity.handed-over"):

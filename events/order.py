@@ -13,6 +13,7 @@ from events.values import (
     CustomersSince2,
     CustomersText,
     CustomersTextOrNone,
+    Marks,
     Quantity,
     StoredMoney,
 )
@@ -27,7 +28,7 @@ class Instalment(BaseModel):
     amount: StoredMoney
 
 
-class OrderPlaced(Event, type="order.placed", version=2):
+class OrderPlaced(Event, type="order.placed", version=3):
     """The order was placed: its amount is billed."""
 
     customer_id: UUID
@@ -38,6 +39,16 @@ class OrderPlaced(Event, type="order.placed", version=2):
     title: Annotated[str | None, CustomersSince2] = None
     opportunity_id: UUID | None = None
     note: CustomersTextOrNone = None
+    region: str | None = None
+
+
+class OrderHandedOver(Event, type="order.handed-over"):
+    """The order was handed over to another rep."""
+
+    previous_owner: str
+    owner: str
+    reason: CustomersTextOrNone = None
+    customer_id: UUID | None = None
 
 
 class OrderLineAdded(Event, type="order.line-added"):
@@ -58,18 +69,20 @@ class OrderShipped(Event, type="order.shipped"):
     carrier: str | None = None
 
 
-class OrderHeld(Event, type="order.held"):
+class OrderHeld(Event, type="order.held", version=2):
     """The order was put on hold."""
 
     reason: CustomersText
     customer_id: UUID | None = None
+    marks: Marks = None
 
 
-class OrderDisputed(Event, type="order.disputed"):
+class OrderDisputed(Event, type="order.disputed", version=2):
     """The customer disputes what was delivered or billed."""
 
     reason: CustomersText
     customer_id: UUID | None = None
+    marks: Marks = None
 
 
 class OrderResolved(Event, type="order.resolved"):
@@ -112,6 +125,7 @@ class GoodsReturned(Event, type="order.goods-returned", version=2):
 
 OrderEvent = (
     OrderPlaced
+    | OrderHandedOver
     | OrderLineAdded
     | PaymentsPlanned
     | OrderShipped

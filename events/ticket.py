@@ -6,7 +6,7 @@ from uuid import UUID
 
 from events.base import Event
 from events.customer import Channel
-from events.values import AsWritten, CustomersSince2, CustomersText, CustomersTextOrNone
+from events.values import AsWritten, CustomersSince2, CustomersText, CustomersTextOrNone, Marks
 
 
 class TicketKind(StrEnum):
@@ -102,11 +102,12 @@ class WorkLogged(Event, type="ticket.work-logged"):
     customer_id: UUID | None = None
 
 
-class TicketWaiting(Event, type="ticket.waiting", version=2):
+class TicketWaiting(Event, type="ticket.waiting", version=3):
     """The ticket waits for somebody else."""
 
     reason: Annotated[str | None, CustomersSince2] = None
     customer_id: UUID | None = None
+    marks: Marks = None
 
 
 class TicketEscalated(Event, type="ticket.escalated", version=2):
@@ -116,11 +117,12 @@ class TicketEscalated(Event, type="ticket.escalated", version=2):
     customer_id: UUID | None = None
 
 
-class TicketResolved(Event, type="ticket.resolved"):
+class TicketResolved(Event, type="ticket.resolved", version=2):
     """The ticket was resolved; the customer may still disagree."""
 
     text: CustomersTextOrNone = None
     customer_id: UUID | None = None
+    marks: Marks = None
 
 
 class TicketClosed(Event, type="ticket.closed"):
@@ -134,12 +136,13 @@ class TicketReopened(Event, type="ticket.reopened", version=2):
     customer_id: UUID | None = None
 
 
-class TicketRated(Event, type="ticket.rated"):
+class TicketRated(Event, type="ticket.rated", version=2):
     """The customer rated the ticket, from 1 (bad) to 5 (good)."""
 
     score: int
     text: CustomersTextOrNone = None
     customer_id: UUID | None = None
+    marks: Marks = None
 
 
 TicketEvent = (

@@ -28,6 +28,19 @@ def _a_stage_was_known_by_its_name(payload: Payload) -> Payload:
 UPCASTERS: dict[tuple[str, int], Callable[[Payload], Payload]] = {
     ("lead.converted", 1): _every_conversion_opened_a_deal,
     ("order.goods-returned", 1): _as_it_was,
+    **{
+        (name, 1): _as_it_was  # without marks
+        for name in (
+            *("customer.registered", "customer.details-changed"),
+            *("customer.contact-added", "customer.contact-changed", "lead.details-changed"),
+            *("opportunity.details-changed", "order.held", "order.disputed"),
+            *("ticket.resolved", "ticket.rated"),
+        )
+    },
+    **{
+        (name, 2): _as_it_was
+        for name in ("lead.captured", "opportunity.opened", "order.placed", "ticket.waiting")
+    },
     ("company.pipeline-defined", 1): _a_stage_was_known_by_its_name,
     **{
         (name, 1): _as_it_was
@@ -39,6 +52,11 @@ UPCASTERS: dict[tuple[str, int], Callable[[Payload], Payload]] = {
         )
     },
 }
+
+
+def reads_as_it_was(name: str, version: int, current: int) -> bool:
+    """Whether a payload of this version is one of the current version too."""
+    return all(UPCASTERS.get((name, v)) is _as_it_was for v in range(version, current))
 
 
 def upcast(name: str, version: int, current: int, payload: Payload) -> Payload:

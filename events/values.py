@@ -217,6 +217,11 @@ CustomersSince2 = Personal(of="customer_id", since=2)
 """Likewise, about the customer that the event names, else about the stream's own subject."""
 
 
+Marks = dict[str, str] | None
+"""By personal field, a keyed hash of exactly its text: it tells whether a text changed, not what it
+is. Older events have none."""
+
+
 LARGEST = 10**15
 """Every amount of money is less."""
 

@@ -52,7 +52,7 @@ def write_events(
             warn(f"left out: {poison}")
         for recorded in batch.events:
             line = recorded._asdict()
-            line["data"] = line.pop("event").model_dump(mode="json", exclude_none=True)
+            line["data"] = line.pop("event").shown()
             out.write(orjson.dumps(line, option=orjson.OPT_UTC_Z) + b"\n")
         position = rows[-1].position
         count += len(batch.events)

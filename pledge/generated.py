@@ -171,6 +171,8 @@ def _value(name: str, kind: Any) -> Any:
     arguments = [argument for argument in get_args(kind) if argument is not type(None)]
     if get_origin(kind) in (Union, types.UnionType):
         return _value(name, arguments[0])
+    if get_origin(kind) is dict:
+        return {"field": hashlib.sha256(name.encode()).hexdigest()[:16]}
     if get_origin(kind) is tuple:
         return (_value(name, arguments[0]),)
     if kind is Money:

@@ -23,6 +23,7 @@ from projections import (
     tickets,
     timeline,
     turnover,
+    waits,
 )
 from projections.asking.clocks import Moment
 from projections.asking.listing import Question
@@ -55,6 +56,7 @@ QUESTIONS: tuple[Question[Any, Any], ...] = (
     *receivables.QUESTIONS,
     *turnover.QUESTIONS,
     *payments.QUESTIONS,
+    *waits.QUESTIONS,
     *tickets.QUESTIONS,
     *settings.QUESTIONS,
 )

@@ -20,11 +20,14 @@ from projections.engine.tables import Connection
 BILLED = "CASE {0}.status WHEN 'cancelled' THEN 0 ELSE {0}.amount - {0}.returned END AS billed"
 LIVE = f"SELECT o.*, {BILLED.format('o')} FROM orders o WHERE o.placed_position > 0"
 PAST = f"""
-SELECT o.order_id, stood.version, o.customer_id, o.owner, o.opportunity_id, o.number, o.title,
-       o.note, stood.status, stood.amount, {BILLED.format("stood")}, o.currency, o.placed_at
+SELECT o.order_id, stood.version, o.customer_id, stood.owner, o.opportunity_id, o.region, o.number,
+       o.title, o.note, stood.status, stood.amount, {BILLED.format("stood")}, o.currency,
+       o.placed_at
   FROM orders o CROSS JOIN LATERAL (
        SELECT (array_agg(s.status ORDER BY s.version DESC)
                  FILTER (WHERE s.status IS NOT NULL))[1] AS status,
+              (array_agg(s.owner ORDER BY s.version DESC)
+                 FILTER (WHERE s.owner IS NOT NULL))[1] AS owner,
               coalesce(sum(s.amount), 0) AS amount, coalesce(sum(s.returned), 0) AS returned,
               max(s.version) AS version
          FROM order_facts s WHERE s.order_id = o.order_id AND {{facts}}

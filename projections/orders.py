@@ -11,7 +11,7 @@ from uuid import UUID
 from pydantic import Field
 
 from events.envelope import Recorded
-from events.order import OrderEvent, OrderPlaced
+from events.order import OrderEvent, OrderHandedOver, OrderPlaced
 from events.values import StoredMoney
 from projections import accounts, customers, payments
 from projections.asking.clocks import Moment
@@ -40,6 +40,7 @@ class OrderRow(Row):
     customer_id: UUID | None = None
     owner: str | None = None
     opportunity_id: UUID | None = None
+    region: str | None = None
     number: str | None = None
     title: str | None = None
     note: str | None = None
@@ -80,10 +81,12 @@ def _apply(rows: Rows, recorded: Recorded, event: OrderEvent) -> None:
     order.version, order.position = recorded.version, recorded.position
     if isinstance(event, OrderPlaced):
         order.customer_id, order.owner = event.customer_id, event.owner
-        order.opportunity_id = event.opportunity_id
+        order.opportunity_id, order.region = event.opportunity_id, event.region
         order.number, order.title, order.note = event.number, event.title, event.note
         order.amount, order.currency = Decimal(0), event.total.currency
         order.placed_at, order.placed_position = recorded.occurred_at, recorded.position
+    if isinstance(event, OrderHandedOver):
+        order.owner = event.owner
     for fact in facts(recorded):
         match fact:
             case OrderFact():
@@ -122,6 +125,7 @@ class AskOrders(TurnedAt):
     status: Annotated[Status | None, Where("o.status = %(status)s")] = None
     number: Annotated[Word, Where("o.number = %(number)s")] = None
     opportunity_id: Annotated[UUID | None, Where("o.opportunity_id = %(opportunity_id)s")] = None
+    region: Annotated[Word, Where("o.region = %(region)s")] = None
     currency: Annotated[Word, Where("o.currency = %(currency)s")] = None
     amount_from: Annotated[Amount, Where("o.amount >= %(amount_from)s")] = None
     amount_to: Annotated[Amount, Where("o.amount < %(amount_to)s")] = None
@@ -147,6 +151,7 @@ class OrderShape(Shape):
     customer: CustomerRef
     owner: str | None
     opportunity_id: UUID | None
+    region: str | None = Field(description="The order's own, beside that of its customer.")
     status: str = Field(examples=list(get_args(Status)))
     amount: StoredMoney = Field(description="What was ordered.")
     billed: Balance = Field(
@@ -169,6 +174,7 @@ class OrderFactShape(Shape):
 
     version: int
     status: str
+    owner: str
     amount: StoredMoney
     billed: Balance
     occurred_at: datetime
@@ -202,7 +208,7 @@ class OrderDetail(OrderShape, HeadAt):
 
 SELECT = """
 SELECT o.order_id AS id, o.version, o.number, o.title, o.note, o.customer_id AS "customer.id",
-       {name} AS "customer.name", o.owner, o.opportunity_id, o.status, o.amount, o.billed,
+       {name} AS "customer.name", o.owner, o.opportunity_id, o.region, o.status, o.amount, o.billed,
        paid.credited, paid.received, paid.refunded,
        CASE o.status WHEN 'cancelled' THEN 0 ELSE o.amount END - paid.received AS difference,
        o.billed - paid.credited - paid.received + paid.refunded AS balance, o.currency, o.placed_at
@@ -218,7 +224,7 @@ SELECT jsonb_build_object(
   FROM order_lines s WHERE order_id = %(id)s AND {facts} ORDER BY version, number
 """
 HISTORY_OF = """
-SELECT version, status, amount, returned, occurred_at, recorded_at, actor, reason, position
+SELECT version, status, owner, amount, returned, occurred_at, recorded_at, actor, reason, position
   FROM order_facts s WHERE order_id = %(id)s AND {facts} ORDER BY version
 """
 PAID_FOR = """
@@ -238,6 +244,7 @@ class _Fact(Shape):
 
     version: int
     status: str | None
+    owner: str | None
     amount: Decimal | None
     returned: Decimal | None
     occurred_at: datetime
@@ -268,10 +275,10 @@ def order(view: View, order_id: UUID, _: AskedAt) -> OrderDetail | None:
 
 def _history(facts: list[_Fact], currency: str) -> list[OrderFactShape]:
     """What became of the order, event by event, with what it then was."""
-    status, amount, returned = "placed", Decimal(0), Decimal(0)
+    status, owner, amount, returned = "placed", "", Decimal(0), Decimal(0)
     history = []
     for fact in facts:
-        status = fact.status or status
+        status, owner = fact.status or status, fact.owner or owner
         amount += fact.amount or 0
         returned += fact.returned or 0
         billed = Decimal(0) if status == "cancelled" else amount - returned
@@ -279,6 +286,7 @@ def _history(facts: list[_Fact], currency: str) -> list[OrderFactShape]:
             OrderFactShape.of(
                 fact,
                 status=status,
+                owner=owner,
                 amount=money(amount, currency),
                 billed=balance(billed, currency),
             )

@@ -80,7 +80,7 @@ def apply(rows: Rows, recorded: Recorded) -> None:
             recorded.stream_type,
             recorded.type,
             recorded.actor,
-            event.model_dump(mode="json", exclude_none=True),
+            event.shown(),
         ),
     )
     customer_id = None

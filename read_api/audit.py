@@ -191,9 +191,7 @@ def _as_they_are(_: View, items: list[S]) -> list[S]:
 def _readable(reader: Reader, view: View, stored: list[_Stored]) -> list[RecordedShape]:
     rows = [Stored(**row.__dict__) for row in stored]
     batch = readable(view.conn, reader.keyring, rows)
-    plain = {
-        one.position: one.event.model_dump(mode="json", exclude_none=True) for one in batch.events
-    }
+    plain = {one.position: one.event.shown() for one in batch.events}
     return [
         RecordedShape.of(row, data=plain.get(row.position), **_unreadable(batch, row.position))
         for row in stored

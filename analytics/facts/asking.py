@@ -32,7 +32,7 @@ SQL_TYPES = {
 }
 Q = TypeVar("Q", bound=Scope)
 
-SCOPED = ("owner", "region", "channel", "product", "tag", "currency")
+SCOPED = ("owner", "region", "order_region", "channel", "product", "tag", "currency")
 OF_CUSTOMERS = {
     "region": "SELECT customer_id FROM accounts GROUP BY 1 "
     "HAVING arg_max(region, position) = asked().region",
@@ -43,7 +43,10 @@ OF_CUSTOMERS = {
 }
 """By what is asked for, the customers of whom it is true."""
 OF_ORDERS = {
-    "owner": "owner = asked().owner",
+    "owner": "order_id IN (SELECT order_id FROM (SELECT order_id, owner, position FROM purchases "
+    "UNION ALL SELECT order_id, owner, position FROM purchase_changes WHERE kind = 'handed-over') "
+    "GROUP BY 1 HAVING arg_max(owner, position) = asked().owner)",
+    "order_region": "region = asked().order_region",
     "product": "order_id IN (SELECT order_id FROM purchase_lines WHERE product = asked().product)",
 }
 """By what is asked for, the orders of which it is true."""
@@ -279,7 +282,7 @@ SELECT *, in_window(day) AS in_window
          WHERE {" AND ".join(chosen)})
 """
     # What of a credit note is for no order is of no one rep's or product's orders either.
-    is_of_orders = scope.owner is not None or scope.product is not None
+    is_of_orders = bool(conditions(OF_ORDERS, scope))
     if scope.basis != "net" or not has_notes or is_of_orders or scope.currency is None:
         return f"CREATE TEMP VIEW kept AS {select}"
     return f"CREATE TEMP VIEW sold AS {select}; {CREDITED}"

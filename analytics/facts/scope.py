@@ -124,10 +124,20 @@ class OfTickets(Windowed, OfCustomers):
 
 
 class OfSales(Windowed, OfMoney):
-    """Which deals and receipts."""
+    """Which deals."""
 
 
-class OfPurchases(OfSales):
+class OfOrders(OfSales):
+    """Which orders, and what was paid for them.
+
+    Attributes:
+        order_region: of the order, beside that of its customer.
+    """
+
+    order_region: Word = None
+
+
+class OfPurchases(OfOrders):
     """Which purchases, and what counts as one.
 
     Attributes:
@@ -148,6 +158,8 @@ class OfPurchases(OfSales):
 class OfLives(OfMoney):
     """Which purchases a model knows: a customer's days of purchase from the first one on."""
 
+    order_region: Word = None
+
     basis: Annotated[
         Basis,
         Field(description="Which amount counts: ordered, received, or net of returns and credit."),
@@ -159,7 +171,7 @@ class OfLives(OfMoney):
         return OfPurchases(merge_by_day=True, **asked)
 
 
-FAMILIES = (OfLeads, OfTickets, OfSales, OfPurchases, OfLives)
+FAMILIES = (OfLeads, OfTickets, OfSales, OfOrders, OfPurchases, OfLives)
 _PARAMETERS: dict[type[BaseModel], type[Shape]] = {}
 ALSO_TOLD = frozenset({"pipeline", "by"})
 """Parameters of single figures that answers repeat among those of their family."""

@@ -50,6 +50,7 @@ from events.opportunity import (
 from events.order import (
     GoodsReturned,
     OrderCancelled,
+    OrderHandedOver,
     OrderLineAdded,
     OrderPlaced,
     PaymentsPlanned,
@@ -88,14 +89,14 @@ from projections.facts.tickets import TicketFact
 
 PURCHASES = FactTable(
     "purchases",
-    ("order_id", "customer_id", "owner", "amount", "currency"),
+    ("order_id", "customer_id", "owner", "amount", "currency", "region"),
     {OrderFact: (OrderPlaced,)},
 )
 CHANGES = FactTable(
     "purchase_changes",
-    ("order_id", "kind", "amount", "currency", "payment_id"),
+    ("order_id", "kind", "amount", "currency", "payment_id", "owner"),
     {
-        OrderFact: (OrderLineAdded, OrderCancelled, GoodsReturned),
+        OrderFact: (OrderHandedOver, OrderLineAdded, OrderCancelled, GoodsReturned),
         PaymentFact: (PaymentAllocated, AllocationReleased, PaymentRefunded),
     },
 )

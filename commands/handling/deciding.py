@@ -51,8 +51,9 @@ class Plan:
 
     @property
     def streams(self) -> set[UUID]:
-        """Whose state is unknown while the plan is under way."""
-        return {d.request.stream_id for d in self.decided}
+        """Whose state is unknown while the plan is under way, or is not to change before."""
+        held = {one.stream_id for d in self.decided if (one := d.request.held_against) is not None}
+        return {d.request.stream_id for d in self.decided} | held
 
     def append(self, conn: Connection) -> Appending:
         """Send the group on its way into the ledger.
@@ -95,6 +96,8 @@ class Decider:
         request of this group: it is decided when the truth is known; so does a repeat of a key that
         an earlier request of this group bears. A request that begins a stream
         waits when an earlier one refers to it, so that what was missing then was missing in truth.
+        A request that is held against another stream waits for earlier requests of that stream, and
+        later ones of that stream for it.
 
         Raises:
             psycopg.Error: when the database fails; nothing was written.
@@ -105,6 +108,7 @@ class Decider:
         done: Done = []
         states: dict[UUID, Known] = {}
         keys = GroupKeys(self._keyring, conn)
+        self._keyring.load(conn, _marked_with(now))
         for request in now:
             try:
                 decided.append(self._decide(request, states, settings.state, keys))
@@ -164,6 +168,7 @@ class Decider:
         begun: set[UUID] = set()
         waiting: set[UUID] = set(busy)
         mentioned: set[UUID] = set()
+        changed: set[UUID] = set()
         settings_change = COMPANY in busy
         keys: set[tuple[str, str]] = set()
         now: list[Request] = []
@@ -181,14 +186,18 @@ class Decider:
                 refers = {referred.stream_id for referred in request.referred}
                 wait = not (refers.isdisjoint(begun) and refers.isdisjoint(waiting))
                 mentioned |= refers
-            if wait:
+            held = request.held_against
+            if wait or (held is not None and held.stream_id in changed):
                 waiting.add(stream_id)
+                if held is not None:
+                    waiting.add(held.stream_id)
                 later.append(request)
                 continue
             if stream_id == COMPANY:
                 settings_change = True
             if request.creates and stream_id not in self._memory.fixed:
                 begun.add(stream_id)
+            changed.add(stream_id)
             now.append(request)
         place = {request.stream_id: n for n, request in reversed(list(enumerate(now)))}
         now.sort(key=lambda request: place[request.stream_id])
@@ -225,11 +234,22 @@ class Decider:
                 decided.hashed.add(subject)
                 return keys.hash_of(text, subject)
 
+            marking: dict[UUID, SubjectKey] = {}
+
+            def mark_of(text: str, subject: UUID) -> str:
+                if subject not in marking:
+                    decided.hashed.add(subject)
+                    is_new = known.version == 0 and request.attempts == 0
+                    newborn = [subject] if is_new and subject == request.stream_id else []
+                    marking.update(keys.load([subject], newborn))
+                return marking[subject].mark_of(text)
+
             context = Context(
-                request.stream_id, occurred_at, request.actor, settings, uuid7, keyed_hash
+                request.stream_id, occurred_at, request.actor, settings, uuid7, keyed_hash, mark_of
             )
             events = request.command.decide(known.state, context)
             self._refuse_other_currencies(request, proposal)
+            self._refuse_by_another(request, proposal)
         except Refused as refusal:
             proposal.verdict = "refused"
             proposal.rule = refusal.rule
@@ -255,11 +275,11 @@ class Decider:
                 raise streams.exists
         elif known.version == 0 and streams.creates is not None:
             raise streams.unknown
-        for field, stream_type, target, _ in request.referred:
+        for field, stream_type, target, *_ in request.referred:
             there = self._memory.fixed.get(target)
             if there is None or there.stream_type != stream_type:
                 proposal.fields = (field,)
-                proposal.absent = target if there is None else None
+                proposal.rests_on = (target, 0) if there is None else None
                 raise BY_TYPE[stream_type].unknown
 
     def _refuse_other_currencies(self, request: Request, proposal: Proposal) -> None:
@@ -268,13 +288,29 @@ class Decider:
         A stream's currency never changes after its first event, so the append need not check it
         again under the ledger's lock.
         """
-        for field, stream_type, target, currency in request.referred:
+        for field, stream_type, target, currency, _ in request.referred:
             rule = BY_TYPE[stream_type].other_currency
             if currency is None or rule is None:
                 continue
             if currency != self._memory.fixed[target].currency:
                 proposal.fields = (field,)
                 raise rule
+
+    def _refuse_by_another(self, request: Request, proposal: Proposal) -> None:
+        """Ask the stream that the request is held against, as it stands.
+
+        The append confirms under the ledger's lock that it still stands so.
+        """
+        held = request.held_against
+        if held is None or held.check is None:
+            return
+        known = self._memory.known[held.stream_id]
+        proposal.rests_on = held.stream_id, known.version
+        try:
+            held.check(known.state)
+        except Refused:
+            proposal.fields = (held.field,)
+            raise
 
     def _repeated(
         self, conn: Connection, repeats: list[Request]
@@ -285,6 +321,18 @@ class Decider:
             first = outcome.from_stored(row)
             is_other = bytes(row.body_hash) != request.body_hash
             yield request, outcome.KeyReused(first) if is_other else first
+
+
+def _marked_with(requests: Iterable[Request]) -> set[UUID]:
+    """Whose keys texts are marked with, as far as requests tell; one look-up for all of a group."""
+    marking = [request for request in requests if request.command.marks]
+    own = {request.stream_id for request in marking if not request.creates or request.attempts}
+    return own.union(
+        one.stream_id
+        for request in marking
+        for one in request.referred
+        if one.stream_type == "customer"
+    )
 
 
 def _appended(d: Decided, verdict: Verdict) -> outcome.Appended:

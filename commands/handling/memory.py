@@ -69,8 +69,10 @@ class Memory:
         self.settings = None
 
     def mistrust(self, request: Request) -> None:
-        """Drop the state of a request's stream."""
+        """Drop the state of a request's stream, and of the one that it is held against."""
         self.known.pop(request.stream_id, None)
+        if request.held_against is not None:
+            self.known.pop(request.held_against.stream_id, None)
         if request.stream_id == COMPANY:
             self.settings = None
 
@@ -97,6 +99,7 @@ class Memory:
         begun: set[UUID] = set()
         mentioned: set[UUID] = set()
         compared: set[UUID] = set()
+        held: set[UUID] = set()
         for request in requests:
             if request.creates and request.attempts == 0:
                 begun.add(request.stream_id)
@@ -105,8 +108,12 @@ class Memory:
             for referred in request.referred:
                 of_any = referred.currency is None
                 (mentioned if of_any else compared).add(referred.stream_id)
+            if request.held_against is not None:
+                held.add(request.held_against.stream_id)
+        for stream in held & self.known.keys():
+            self._note(stream, self.known[stream])
         compared = {stream for stream in compared if not self._is_whole(stream)}
-        streams = {stream for stream in streams if stream not in self.known} | compared
+        streams = {stream for stream in streams | held if stream not in self.known} | compared
         if self.settings is None:
             streams.add(COMPANY)
         loaded = _fold(ledger.load(conn, streams)) if streams else {}
@@ -115,7 +122,7 @@ class Memory:
         for stream_id, known in loaded.items():
             self._note(stream_id, known)
         # A stream of which loading found nothing does not exist; the append confirms that.
-        mentioned = {s for s in mentioned if s not in self.fixed and s not in compared}
+        mentioned = {s for s in mentioned if s not in self.fixed and s not in compared | held}
         if mentioned:
             found = ledger.stream_types(conn, mentioned)
             self.fixed.update((stream_id, Fixed(name)) for stream_id, name in found.items())

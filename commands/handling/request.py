@@ -9,7 +9,7 @@ from uuid import UUID
 
 from commands.base import Command, Referred
 from commands.catalog import Streams
-from events.envelope import Actor
+from events.envelope import HISTORY, Actor
 
 
 @dataclass(slots=True)
@@ -22,6 +22,7 @@ class Request:
         body_hash: of the raw body and path; tells a repeat from another use of the key.
         if_match: the stream version that the caller decided on.
         referred: the streams that the command refers to.
+        held_against: the one of them whose state may refuse it; none for what is imported.
         attempts: how often it was decided on a guess that proved wrong, or sent without an answer;
             from the first on nothing is guessed any more.
     """
@@ -42,8 +43,12 @@ class Request:
 
     creates: bool = field(init=False)
     referred: tuple[Referred, ...] = field(init=False)
+    held_against: Referred | None = field(init=False)
 
     def __post_init__(self) -> None:
         """Note whether the command begins its stream, and the streams that it refers to."""
         self.creates = self.name.rpartition("/")[2] == self.streams.creates
         self.referred = tuple(self.command.referred()) if self.command.refers else ()
+        self.held_against = next(
+            (one for one in self.referred if one.check and self.actor.kind not in HISTORY), None
+        )

@@ -218,7 +218,8 @@ def _rules(entry: Entry) -> list[type[Refused]]:
     others = command.all_references()
     absent = [BY_TYPE[other.stream_type].unknown for other in others]
     differing = [BY_TYPE[other.stream_type].other_currency for other in others if other.currency_of]
-    referring = dict.fromkeys(rule for rule in (*absent, *differing) if rule is not None)
+    unmet = [rule for other in others if other.condition for rule in other.condition.rules]
+    referring = dict.fromkeys(rule for rule in (*absent, *differing, *unmet) if rule is not None)
     return [*there, *command.rules, *referring]
 
 

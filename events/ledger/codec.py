@@ -15,7 +15,7 @@ from events.envelope import Recorded
 from events.ledger.keys import Keyring, SubjectKey
 from events.ledger.ledger import Stored
 from events.texts import in_each, is_tidy_within, tidy
-from events.upcasters import upcast
+from events.upcasters import reads_as_it_was, upcast
 
 KEYED = ("customer.", "lead.")
 """Streams whose first event has always been encrypted with a key of the stream's own."""
@@ -59,12 +59,13 @@ def decoder(name: str, schema_version: int) -> Callable[[bytes], Event]:
     """
     cls = class_of(name)
     validate: Callable[[bytes], Event] = cls.__pydantic_validator__.validate_json
-    if schema_version == cls.schema_version:
+    current = cls.schema_version
+    if schema_version <= current and reads_as_it_was(name, schema_version, current):
         return lambda payload: validate(_tidied(payload))
 
     def decode(payload: bytes) -> Event:
         stored = orjson.loads(_tidied(payload))
-        return validate(orjson.dumps(upcast(name, schema_version, cls.schema_version, stored)))
+        return validate(orjson.dumps(upcast(name, schema_version, current, stored)))
 
     return decode
 

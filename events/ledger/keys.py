@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 NONCE_BYTES = 12
 TAG_BYTES = 4
 HASH_BYTES = 16
+MARK_BYTES = 8
 CACHED_SECONDS = 60.0
 """How long a deleted key may still be known to a running process."""
 
@@ -82,6 +83,13 @@ class SubjectKey:
         """
         key = hmac.digest(self._secret, b"pledge keyed hash", "sha256")
         return hmac.digest(key, plain(text).encode(), "sha256")[:HASH_BYTES].hex()
+
+    def mark_of(self, text: str) -> str:
+        """A keyed hash (BLAKE2b) likewise, equal for exactly this text only."""
+        hashed = hashlib.blake2b(
+            text.encode(), key=self._secret, digest_size=MARK_BYTES, person=b"pledge mark"
+        )
+        return hashed.hexdigest()
 
 
 def plain(text: str) -> str:

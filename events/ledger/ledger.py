@@ -35,7 +35,7 @@ APPEND_OIDS = [2950, 20] + [
     kind.oid
     for kind in (
         *(Texts, UUIDs, UUIDs, UUIDs, Texts, Texts, Texts, Blobs, Texts, UUIDs, BigInts, BigInts),
-        *(Instants, Texts, Texts, Texts, Texts, Bools, UUIDs, Ints, Ints),
+        *(Instants, Texts, Texts, Texts, Texts, Bools, UUIDs, BigInts, Ints, Ints),
         *(Ints, UUIDs, Texts, Ints, Blobs, BigInts),
         *(UUIDs, Blobs),
     )
@@ -109,7 +109,8 @@ class Proposal:
         expected: the stream version it was decided at; None leaves it to the unique constraint.
         verdict: appended (perhaps no events), refused, or precondition (confirm, never store).
         no_such_stream: whether it is refused because its own stream does not exist.
-        absent: the stream whose absence a refusal rests on.
+        rests_on: another stream that the decision rests on, and the version that it had; 0 where
+            it rests on the stream's absence.
     """
 
     command: str
@@ -128,7 +129,7 @@ class Proposal:
     detail: str | None = None
     fields: tuple[str, ...] = ()
     no_such_stream: bool = False
-    absent: UUID | None = None
+    rests_on: tuple[UUID, int] | None = None
     events: list[NewEvent] = field(default_factory=list)
 
 
@@ -299,7 +300,8 @@ def _parameters(
         Texts([p.detail for p in proposals]),
         Texts([" ".join(p.fields) or None for p in proposals]),
         Bools([p.no_such_stream if p.verdict == "refused" else None for p in proposals]),
-        UUIDs([p.absent for p in proposals]),
+        UUIDs([p.rests_on and p.rests_on[0] for p in proposals]),
+        BigInts([p.rests_on and p.rests_on[1] for p in proposals]),
         Ints(before),
         Ints(numbers),
         Ints(owners),

@@ -18,6 +18,7 @@ from events.order import (
     OrderCompleted,
     OrderDisputed,
     OrderEvent,
+    OrderHandedOver,
     OrderHeld,
     OrderLineAdded,
     OrderPlaced,
@@ -53,6 +54,7 @@ class OrderFact(Row):
     currency: str | None = None
     customer_id: UUID | None = None
     owner: str | None = None
+    region: str | None = None
     reason: CustomersTextOrNone = None
 
 
@@ -97,7 +99,10 @@ def facts(recorded: Recorded) -> list[OrderFact | LineFact | InstalmentFact]:
         case OrderPlaced():
             fact.status, fact.customer_id, fact.owner = "placed", event.customer_id, event.owner
             fact.amount, fact.currency = event.total.amount, event.total.currency
+            fact.region = event.region
             return [fact, *_lines(recorded, event.lines)]
+        case OrderHandedOver():
+            fact.owner, fact.reason = event.owner, event.reason
         case OrderLineAdded():
             fact.amount, fact.currency = event.line.total.amount, event.line.total.currency
             return [fact, *_lines(recorded, (event.line,))]

@@ -36,6 +36,11 @@ def keyed_hash(text: str, subject: UUID) -> str:
     return SubjectKey(subject.bytes * 2).hash_of(text)
 
 
+def mark_of(text: str, subject: UUID) -> str:
+    """A mark that a decision gets, with the same key."""
+    return SubjectKey(subject.bytes * 2).mark_of(text)
+
+
 def eur(amount: str) -> Money:
     return Money.model_validate({"amount": amount, "currency": "EUR"})
 
@@ -60,7 +65,13 @@ def context(
         settings=settings or Company(),
         fresh_id=lambda: fresh(next(numbers)),
         keyed_hash=keyed_hash,
+        mark_of=mark_of,
     )
+
+
+def marked(event: Event, asked: Context) -> Event:
+    """The event as a command of today records it."""
+    return asked.marked(event) if "marks" in type(event).model_fields else event
 
 
 def fold(streams: Streams[Any, Any], events: Iterable[Event]) -> Any:
@@ -73,9 +84,11 @@ class Decision:
 
     events: list[Event] | None
     refusal: Refused | None
+    context: Context
 
     def then(self, *expected: Event) -> None:
-        """Exactly these events, and the ledger's bytes of them read back as the same."""
+        """Exactly these events, marked; the bytes of the expected ones read back as the same."""
+        expected = tuple(marked(event, self.context) for event in expected)
         if self.refusal is not None:
             pytest.fail(f"refused: {self.refusal.rule}: {self.refusal.detail}")
         if self.events != list(expected):
@@ -116,12 +129,13 @@ class Given:
         on: UUID | None = None,
     ) -> Decision:
         streams = streams_of(type(command))
-        state = fold(streams, self.events)
+        asked = context(streams, by, at, on, self.settings)
+        state = fold(streams, (marked(event, asked) for event in self.events))
         try:
-            decided = command.decide(state, context(streams, by, at, on, self.settings))
+            decided = command.decide(state, asked)
         except Refused as refusal:
-            return Decision(None, refusal)
-        return Decision(decided, None)
+            return Decision(None, refusal, asked)
+        return Decision(decided, None, asked)
 
 
 def given(*events: Event) -> Given:

@@ -9,10 +9,12 @@ from uuid import UUID
 import pytest
 from pydantic import ValidationError
 
+from aggregates.company import RegionNotListed
 from aggregates.customer import ContactUnknown
 from aggregates.lead import LeadClosed, LeadNotDisqualified, LeadNotQualified
 from aggregates.opportunity import OpportunityClosed
 from aggregates.order import (
+    OrderIsCancelled,
     OrderLineUnknown,
     ProductNotOrdered,
     ReturnedMoreThanOrdered,
@@ -22,9 +24,10 @@ from aggregates.ticket import TicketHasCustomer
 from commands.customer import ChangeContact, LogInteraction, RemoveContact
 from commands.lead import ChangeLeadDetails, ConvertLead, HandOverLead, QualifyLead, ReopenLead
 from commands.lines import AskedLine, priced
-from commands.opportunity import ChangeOpportunityDetails, HandOverOpportunity
-from commands.order import ReturnedPart, ReturnGoods
+from commands.opportunity import ChangeOpportunityDetails, FollowCustomer, HandOverOpportunity
+from commands.order import HandOverOrder, PlaceOrder, ReturnedPart, ReturnGoods
 from commands.ticket import IdentifyTicketCustomer
+from events.company import ListDefined, ListName
 from events.customer import ContactAdded, ContactChanged, ContactRemoved, CustomerRegistered
 from events.lead import (
     LeadCaptured,
@@ -41,7 +44,15 @@ from events.opportunity import (
     OpportunityLost,
     OpportunityOpened,
 )
-from events.order import GoodsReturned, OrderLineAdded, OrderPlaced, ReturnedLine
+from events.order import (
+    GoodsReturned,
+    OrderCancelled,
+    OrderCompleted,
+    OrderHandedOver,
+    OrderLineAdded,
+    OrderPlaced,
+    ReturnedLine,
+)
 from events.ticket import TicketCustomerIdentified, TicketOpened
 from tests.aggregates.scenario import eur, given
 
@@ -98,6 +109,39 @@ def test_a_deal_is_handed_over_while_it_is_open() -> None:
     )
     given(opened).when(HandOverOpportunity(owner="ada")).nothing()
     given(opened, lost).when(HandOverOpportunity(owner="bob")).refused(OpportunityClosed)
+
+
+def test_a_deal_follows_its_customer_while_it_is_open_and_the_former_owners() -> None:
+    follow = FollowCustomer(previous_owner="ada", owner="bob", reason="left")
+    given(opened).when(follow).then(
+        OpportunityHandedOver(previous_owner="ada", owner="bob", reason="left", customer_id=ANN)
+    )
+    elsewhere = OpportunityHandedOver(previous_owner="ada", owner="eve", customer_id=ANN)
+    given(opened, elsewhere).when(follow).nothing()
+    given(opened, lost).when(follow).nothing()
+    given(opened).when(FollowCustomer(previous_owner="ada", owner="ada")).nothing()
+
+
+def test_an_order_is_handed_over_also_after_it_is_complete_until_it_is_cancelled() -> None:
+    placed = OrderPlaced(customer_id=ANN, owner="ada", total=eur("9"))
+    handed = OrderHandedOver(previous_owner="ada", owner="bob", reason="left", customer_id=ANN)
+    ask = HandOverOrder(owner="bob", reason="left")
+    given(placed).when(ask).then(handed)
+    given(placed, OrderCompleted()).when(ask).then(handed)
+    given(placed, handed).when(ask).nothing()
+    given(placed, handed).when(HandOverOrder(owner="cyd")).then(
+        OrderHandedOver(previous_owner="bob", owner="cyd", customer_id=ANN)
+    )
+    given(placed, OrderCancelled(reason="-")).when(ask).refused(OrderIsCancelled)
+
+
+def test_an_order_has_a_region_of_the_companys_list() -> None:
+    place = PlaceOrder(customer_id=ANN, amount=eur("9"), region="north")
+    placed = OrderPlaced(customer_id=ANN, owner="ada", total=eur("9"), region="north")
+    given().when(place).then(placed)
+    listed = given().under(ListDefined(name=ListName.REGIONS, values=("north",)))
+    listed.when(place).then(placed)
+    listed.when(place.model_copy(update={"region": "south"})).refused(RegionNotListed)
 
 
 def test_a_contact_is_changed_and_removed() -> None:

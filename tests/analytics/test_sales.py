@@ -492,6 +492,13 @@ def folded(events: list[Recorded]) -> dict[UUID, Deal]:
     return found
 
 
+def acts_on_status(recorded: Recorded) -> bool:
+    """Whether a wait ends with it."""
+    others = ("ticket.opened", "ticket.waiting", "ticket.resolved", "ticket.closed")
+    event: Any = recorded.event
+    return recorded.type in BACK_TO_WORK.union(others) or getattr(event, "inbound", False)
+
+
 class Oracle:
     """What the answers must be."""
 
@@ -504,6 +511,7 @@ class Oracle:
             if recorded.position <= asked.get("known_at", 2**60)
             and (until is None or recorded.occurred_at < until)
         ]
+        self.until = until
         self.start, self.end = asked.get("from"), asked.get("to")
         self.owner = asked.get("owner")
         self.deals = {
@@ -635,7 +643,7 @@ class Oracle:
                 streams[recorded.stream_id].append(recorded)
         backlog, reopenings, scores = 0, 0, []
         spells: dict[str, list[timedelta]] = defaultdict(list)
-        number = 0
+        number = self.waits = 0
         for events in streams.values():
             if not any(r.type == "ticket.opened" for r in events):
                 continue
@@ -668,8 +676,19 @@ class Oracle:
             spells["taken"] += [min(taken) - began] if taken else []
             spells["replied"] += [min(answered) - began] if answered else []
             spells["resolved"] += [max(done) - began] if done else []
+            begun = [r for r in events if acts_on_status(r)]
+            ended = [*(r.occurred_at for r in begun[1:]), self.until]
+            waits = [
+                end and max(end - r.occurred_at, timedelta(0))
+                for r, end in zip(begun, ended, strict=True)
+                if r.type == "ticket.waiting"
+            ]
+            self.waits += len(waits)
+            if waits:
+                spells["waited"].append(sum(filter(None, waits), timedelta(0)))
             given = [r.event.score for r in events if r.type == "ticket.rated"]
             scores += given[-1:]
+        self.waited = days(spells["waited"])
         return (
             number,
             backlog,
@@ -750,6 +769,9 @@ def compare(company: World, question: dict[str, Any]) -> None:
     names = ("tickets", "backlog", "reopenings", "taken", "replied", "resolved")
     spells = [f"{of}_days_{kind}" for of in names[3:] for kind in ("mean", "median")]
     assert tuple(row[name] for name in (*names, *spells, "score_mean")) == oracle.tickets()
+    assert row["waits"] == oracle.waits
+    if "as_of" in question:  # without it, what waits goes on waiting
+        assert (row["waited_days_mean"], row["waited_days_median"]) == oracle.waited
     each = company.every("/analytics/deals", **params, kind="open")
     groups = company.get("/analytics/deals/open", **params)["items"]
     assert Counter(deal["stage"] for deal in each) == {g["group"]: g["deals"] for g in groups}

@@ -86,6 +86,7 @@ class Stream:
 class World:
     """Every stream's state at one position of the ledger."""
 
+    keyring: Keyring
     streams: dict[UUID, Stream] = field(default_factory=dict)
 
     def settings(self) -> Company:
@@ -97,6 +98,10 @@ class World:
         for event in events:
             stream.state = stream.state.evolve(event)
             stream.version += 1
+
+    def mark_of(self, text: str, subject: UUID) -> str:
+        key = self.keyring.get(subject)
+        return key.mark_of(text) if key else "of a command that was not carried out"
 
     def verdict(self, asked: Request, fresh: Iterator[UUID]) -> list[Event] | Refused:
         """What follows from a request here and now: events, or the first rule that says no."""
@@ -125,6 +130,7 @@ class World:
                 self.settings(),
                 lambda: next(fresh),
                 keyed_hash,
+                self.mark_of,
             )
             return asked.command.decide(state, context)
         except Refused as refusal:
@@ -157,7 +163,7 @@ class History:
         rows = ledger.read(conn, since, 100_000)
         self.events = codec.decode_all(conn, keyring, rows)
         company = codec.decode_all(conn, keyring, ledger.read_streams(conn, [COMPANY]))
-        self.before = World()
+        self.before = World(keyring)
         self.before.evolve("company", COMPANY, [r.event for r in company if r.position <= since])
         if self.before.streams[COMPANY].version == 0:
             del self.before.streams[COMPANY]
@@ -213,7 +219,8 @@ class History:
     def _replay(self) -> None:
         requests = {told.request.command_id: told.request for told in self.told}
         world = World(
-            {i: Stream(s.stream_type, s.version, s.state) for i, s in self.before.streams.items()}
+            self.before.keyring,
+            {i: Stream(s.stream_type, s.version, s.state) for i, s in self.before.streams.items()},
         )
         by_position = {event.position: event for event in self.events}
         for outcome in self.outcomes:

@@ -303,10 +303,10 @@ def test_an_event_that_a_policy_fails_on_keeps_no_other_waiting(
 ) -> None:
     sentence = policies.open_a_deal_when_a_lead_converts
 
-    def fails_at_bad_luck(history: Any) -> list[policies.Wish]:
+    def fails_at_bad_luck(history: Any, deals: Any) -> list[policies.Wish]:
         if history[0].event.company == "Bad Luck":
             raise RuntimeError("no luck")
-        return sentence(history)
+        return sentence(history, deals)
 
     fails_at_bad_luck.__name__ = sentence.__name__
     monkeypatch.setattr(policies, "POLICIES", {"lead.converted": (fails_at_bad_luck,)})
@@ -322,7 +322,7 @@ def test_an_event_that_a_policy_fails_on_keeps_no_other_waiting(
 def test_what_is_parked_of_a_failure_holds_no_personal_text(
     ledger_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def writes_too_much(_: Any) -> list[policies.Wish]:
+    def writes_too_much(*_: Any) -> list[policies.Wish]:
         return [policies.Wish(RegisterCustomer(name="Grace Hopper " * 100), uuid4())]
 
     monkeypatch.setattr(policies, "POLICIES", {"lead.converted": (writes_too_much,)})
@@ -359,8 +359,8 @@ def test_a_refused_command_is_parked_and_tried_again_when_an_operator_asks(
     missing = uuid4()
     sentence = policies.open_a_deal_when_a_lead_converts
 
-    def with_a_missing_customer(history: Any) -> list[policies.Wish]:
-        *before, deal = sentence(history)
+    def with_a_missing_customer(history: Any, deals: Any) -> list[policies.Wish]:
+        *before, deal = sentence(history, deals)
         command = deal.command.model_copy(update={"customer_id": missing})
         return [*before, deal._replace(command=command)]
 

@@ -18,12 +18,13 @@ from commands.base import Command, Context
 from commands.catalog import CATALOG, Streams
 from events.company import ListName
 from events.envelope import Actor
-from tests.aggregates.scenario import NOON, keyed_hash
+from tests.aggregates.scenario import NOON, keyed_hash, mark_of
 
 CUSTOMERS = [UUID(int=n + (4 << 76) + (1 << 63)) for n in (0xC1, 0xC2)]
 ORDERS = [UUID(int=n + (4 << 76) + (1 << 63)) for n in (0x01, 0x02)]
 DOLLAR_ORDER = UUID(int=0x03 + (4 << 76) + (1 << 63))
-DEAL = UUID(int=0xD1 + (4 << 76) + (1 << 63))
+DEAL, OF_A_LEAD = (UUID(int=n + (4 << 76) + (1 << 63)) for n in (0xD1, 0xD2))
+"""Deals without a customer; the second may get one, when a lead is converted into it."""
 THINGS = [UUID(int=n + (4 << 76) + (1 << 63)) for n in (0xE1, 0xE2)]
 """Contacts, promises, quotes: what lives inside one stream."""
 ACTORS = ("ada", "ben")
@@ -55,6 +56,7 @@ POOL: dict[str, list[Any]] = {
     "allocations": ALLOCATIONS,
     "customer_id": CUSTOMERS,
     "opportunity_id": [DEAL],
+    "ConvertLead.opportunity_id": [OF_A_LEAD],
     "order_id": ORDERS,
     "owner": ACTORS,
     "promised_by": ACTORS,
@@ -153,6 +155,7 @@ def _life(
             settings=settings,
             fresh_id=lambda: UUID(int=next(numbers)),
             keyed_hash=keyed_hash,
+            mark_of=mark_of,
         )
         try:
             events = command.decide(state, context)
@@ -191,8 +194,9 @@ def asked_at_random(
 def _value(cls: type[Command[Any, Any]], field: str, dice: Random) -> Any:
     schema, defined = _schema(cls, field)
     is_closed = "enum" in defined.get(schema.get("$ref", "").rpartition("/")[2], schema)
-    if field in POOL and not is_closed:
-        return dice.choice(POOL[field])
+    pool = POOL.get(f"{cls.__name__}.{field}", POOL.get(field))
+    if pool is not None and not is_closed:
+        return dice.choice(pool)
     return _by_type(schema, defined, dice)
 
 

@@ -65,6 +65,7 @@ BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
     int: st.integers(-(2**53), 2**53),
     int | None: st.none() | st.integers(-(2**53), 2**53),
     str | None: st.none() | TEXTS,
+    dict[str, str] | None: st.none() | st.dictionaries(TEXTS, TEXTS, max_size=2),
     UUID: IDS,
     UUID | None: st.none() | IDS,
     Money: amounts(),

@@ -116,21 +116,29 @@ def test_a_refusal_says_whether_its_stream_existed(
     assert outcome.no_such_stream is no_such_stream
 
 
-def test_a_process_of_the_version_before_still_appends(service: Connection) -> None:
+@pytest.mark.parametrize(("lacking", "told"), [((2,), False), ((2, 0), None)])
+def test_a_process_of_a_version_before_still_appends(
+    service: Connection, lacking: tuple[int, ...], told: bool | None
+) -> None:
+    """It does not send another stream's version, or not whether a stream existed either."""
     stream, place = uuid4(), ledger.APPEND_OIDS.index(Bools.oid)
-    group = [propose(stream, events=2), refuse(stream, 2, key="k")]
+    group = [propose(stream, events=2), refuse(stream, 2, key="k", rests_on=(uuid4(), 0))]
+    there = uuid4()
+    append(service, [propose(there)])
+    group.append(refuse(uuid4(), rests_on=(there, 0)))  # a conflict, and nothing is written
     parameters = ledger._parameters(group, (), None)
     oids = [*ledger.APPEND_OIDS]
-    del parameters[place], oids[place]
+    for after in lacking:
+        del parameters[place + after], oids[place + after]
     call = ", ".join(f"${n + 1}" for n in range(len(oids)))
     service.pgconn.exec_params(
         f"SELECT * FROM ledger.append({call})".encode(), parameters, oids, [1] * len(oids)
     )
     outcome = ledger.outcomes(service, [("ada", "k")])["ada", "k"]
     assert (outcome.status, outcome.rule, outcome.fields) == ("refused", "PumpRuns", ["a", "b"])
-    assert (outcome.version, outcome.after, outcome.no_such_stream) == (2, 2, None)
-    assert append(service, [propose(stream, 2)]) == [Verdict("appended", 3, 3, 3)]
-    assert counts(service) == (3, 3)
+    assert (outcome.version, outcome.after, outcome.no_such_stream) == (2, 3, told)
+    assert append(service, [propose(stream, 2)]) == [Verdict("appended", 3, 4, 4)]
+    assert counts(service) == (4, 4)
 
 
 def test_another_version_than_expected_is_a_conflict(service: Connection) -> None:
@@ -234,7 +242,7 @@ def test_a_precondition_on_an_old_version_is_a_conflict(service: Connection) -> 
 
 
 def test_a_refusal_for_want_of_a_stream_stands_while_it_is_absent(service: Connection) -> None:
-    assert statuses(append(service, [refuse(uuid4(), absent=uuid4())])) == ["refused"]
+    assert statuses(append(service, [refuse(uuid4(), rests_on=(uuid4(), 0))])) == ["refused"]
 
 
 def test_a_refusal_for_want_of_a_stream_that_came_meanwhile_is_a_conflict(
@@ -242,8 +250,35 @@ def test_a_refusal_for_want_of_a_stream_that_came_meanwhile_is_a_conflict(
 ) -> None:
     customer = uuid4()
     append(service, [propose(customer)])
-    assert statuses(append(service, [refuse(uuid4(), absent=customer)])) == ["conflict"]
+    assert statuses(append(service, [refuse(uuid4(), rests_on=(customer, 0))])) == ["conflict"]
     assert counts(service) == (1, 1)
+
+
+def test_a_decision_that_rests_on_another_stream_stands_while_that_has_its_version(
+    service: Connection,
+) -> None:
+    deal = uuid4()
+    append(service, [propose(deal, events=2)])
+    asked = [propose(uuid4(), rests_on=(deal, 2)), refuse(uuid4(), rests_on=(deal, 2))]
+    assert statuses(append(service, asked)) == ["appended", "refused"]
+    assert counts(service) == (3, 3)
+
+
+@pytest.mark.parametrize("at", [0, 1, 3])
+def test_a_decision_on_another_version_of_another_stream_is_a_conflict(
+    service: Connection, at: int
+) -> None:
+    deal = uuid4()
+    append(service, [propose(deal, events=2)])
+    asked = [
+        propose(uuid4(), rests_on=(deal, at)),
+        refuse(uuid4(), rests_on=(deal, at)),
+        propose(uuid4(), rests_on=(deal, 2)),
+        propose(uuid4()),
+    ]
+    expected = ["conflict", "conflict", "appended", "appended"]
+    assert statuses(append(service, asked)) == expected
+    assert counts(service) == (4, 3)
 
 
 def test_a_group_decided_under_old_settings_is_stale(service: Connection) -> None:

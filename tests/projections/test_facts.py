@@ -153,7 +153,7 @@ SAME = {
     ),
     "purchases": (
         "view_orders.order_facts WHERE kind = 'placed'",
-        "order_id::text, customer_id::text, owner, amount, currency",
+        "order_id::text, customer_id::text, owner, amount, currency, region",
     ),
     "deals": (
         "view_opportunities.deal_facts",
@@ -178,7 +178,8 @@ def company(new_world: Any) -> Any:
         made.do("customers/register", ANN, at, name="Ann", owner="ada")
         line = {"product": "Pump", "quantity": "2.50", "unit_price": eur("10"), "discount": "12.5"}
         other = {"product": "Hose", "quantity": "1", "unit_price": eur("3.10")}
-        made.do("orders/place", ORDER, at, customer_id=ANN, owner="ada", lines=[line, other])
+        order = {"customer_id": ANN, "owner": "ada", "region": "north"}
+        made.do("orders/place", ORDER, at, **order, lines=[line, other])
         made.do("orders/add-line", ORDER, day("2026-03-03"), line=other)
         parts = [{"due": f"2026-0{m}-01", "amount": eur("14.04")} for m in (4, 5)]
         made.do("orders/plan-payments", ORDER, day("2026-03-03"), instalments=parts)

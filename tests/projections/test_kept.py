@@ -39,6 +39,7 @@ DEALS = [UUID(int=n) for n in range(401, 406)]
 ZONES = ("Asia/Shanghai", "America/Los_Angeles", "Pacific/Kiritimati")
 WORDS = (
     *("place", "place", "place", "add-line", "plan", "plan", "return", "cancel", "zone"),
+    "hand over",
     *("receive", "receive", "receive", "note", "allocate", "allocate", "release", "refund"),
     *("deal opens", "deal opens", "deal moves", "deal is quoted"),
     *("deal is won", "deal is lost", "deal reopens"),
@@ -144,6 +145,8 @@ class Company:
             case "return":
                 if self.try_("orders/return", order, amount=money, reason="r"):
                     self.billed[order] -= tens
+            case "hand over":
+                self.try_("orders/hand-over", order, owner=dice.choice("xyz"))
             case "cancel":
                 self.try_("orders/cancel", order, reason="r")
             case "receive":

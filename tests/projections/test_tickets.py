@@ -258,3 +258,86 @@ def test_a_wait_that_ended_before_it_began_took_no_time(company: World) -> None:
     company.project()
     [wait] = company.get(f"/tickets/{ticket}")["waiting"]
     assert wait["days"] == 0.0
+
+
+def two_that_wait(company: World) -> tuple[UUID, UUID]:
+    """Parts: 3 days, then 2 and still; nobody at home: 1 day; no reason: none, entered late."""
+    one, other = UUID(int=903), UUID(int=904)
+    for ticket, command, at, data in (
+        (one, "open", "2026-03-01", {"subject": "-", "number": "T-9"}),
+        (one, "wait", "2026-03-02", {"reason": "parts"}),
+        (one, "reply", "2026-03-05", {"text": "it came", "inbound": True}),
+        (one, "wait", "2026-03-06", {"reason": "nobody is at home"}),
+        (one, "wait", "2026-03-07", {"reason": "parts"}),
+        (other, "open", "2026-03-01", {"subject": "-"}),
+        (other, "wait", "2026-03-05", {}),
+        (other, "resolve", "2026-03-04", {"text": "entered late"}),
+    ):
+        company.do(f"tickets/{command}", ticket, day(at), **data)
+    company.project()
+    company.write_facts()
+    return one, other
+
+
+def test_time_of_waiting_is_told_by_its_reason_with_the_waits_behind_it(company: World) -> None:
+    one, other = two_that_wait(company)
+    then = {"as_of": "2026-03-09T12:00:00Z"}
+    by_reason = company.get("/tickets/waits/by-reason", **then)["items"]
+    assert [tuple(row.values()) for row in by_reason] == [
+        ("parts", 1, 2, 1, 5.0, 2.5, 2.5),
+        ("nobody is at home", 1, 1, 0, 1.0, 1.0, 1.0),
+        (None, 1, 1, 0, 0.0, 0.0, 0.0),
+    ]
+    each = company.every("/tickets/waits", reason="parts", **then)
+    assert [(w["ticket_id"], w["number"], w["days"], w["until"]) for w in each] == [
+        (str(one), "T-9", 3.0, day("2026-03-05")),
+        (str(one), "T-9", 2.0, None),
+    ]
+    assert len(company.get("/tickets/waits", over="true", **then)["items"]) == 3
+    [late] = company.get("/tickets/waits", ticket_id=str(other))["items"]
+    assert (late["reason"], late["days"], late["until"]) == (None, 0.0, day("2026-03-04"))
+
+
+@pytest.mark.parametrize(
+    ("asked", "parts"),
+    [
+        ({"as_of": "2026-03-03T12:00:00Z"}, (1, 1.0)),
+        ({"as_of": "2026-03-06T12:00:00Z"}, (1, 3.0)),
+        ({"as_of": "2026-03-09T12:00:00Z", "known_at": "4"}, (1, 3.0)),
+        ({"as_of": "2026-03-09T12:00:00Z", "known_at": "2"}, (1, 7.0)),
+        ({"as_of": "2026-03-09T12:00:00Z", "since_from": "2026-03-06T00:00:00Z"}, (1, 2.0)),
+        ({"as_of": "2026-03-09T12:00:00Z", "since_to": "2026-03-06T00:00:00Z"}, (1, 3.0)),
+    ],
+)
+def test_time_of_waiting_is_that_of_the_moment(
+    company: World, asked: dict[str, str], parts: tuple[int, float]
+) -> None:
+    two_that_wait(company)
+    rows = company.get("/tickets/waits/by-reason", **asked)["items"]
+    [found] = [row for row in rows if row["reason"] == "parts"]
+    assert (found["waits"], found["days"]) == parts
+
+
+def test_ticket_figures_have_the_days_of_waiting(company: World) -> None:
+    two_that_wait(company)
+    for clocks, all_, each in (
+        ({"as_of": "2026-03-09T12:00:00Z"}, (4, 2, 6.0, 3.0, 3.0), [(3, 6.0), (1, 0.0)]),
+        ({"as_of": "2026-03-03T12:00:00Z"}, (1, 1, 1.0, 1.0, 1.0), [(1, 1.0), (0, None)]),
+        ({"as_of": "2026-03-01"}, (0, 0, None, None, None), [(0, None), (0, None)]),
+    ):
+        [row] = company.get("/analytics/tickets", **clocks)["items"]
+        names = ("waits", "waited", "waited_days", "waited_days_mean", "waited_days_median")
+        assert tuple(row[name] for name in names) == all_
+        found = company.get("/analytics/tickets/list", **clocks)["items"]
+        assert [(ticket["waits"], ticket["waited_days"]) for ticket in found] == each
+
+
+def test_what_a_forgotten_customer_was_waited_for_is_gone(company: World) -> None:
+    company.do("customers/register", ANN, day("2026-03-01"), name="Ann")
+    company.do("tickets/open", ONE, day("2026-03-01"), subject="-", customer_id=ANN)
+    company.do("tickets/wait", ONE, day("2026-03-02"), reason="Ann is ill")
+    with company.superuser() as conn:
+        conn.execute("DELETE FROM vault.keys WHERE subject = %s", (ANN,))
+    company.project()
+    [row] = company.get("/tickets/waits/by-reason")["items"]
+    assert row["reason"] == ERASED

@@ -58,6 +58,7 @@ def fill_in(made: World, more: int = 0) -> None:
     made.do("payments/allocate", payment, AT, allocations=[to_order])
     wish = {"channel": "call", "kind": "complaint", "priority": "urgent", "subject": "-"}
     made.do("tickets/open", ticket, AT, customer_id=ann, **wish)
+    made.do("tickets/wait", ticket, AT, reason="parts")
 
 
 def settle_in(made: World) -> None:
