@@ -74,7 +74,6 @@ LEADS = Table(
     indexes=("(captured_at, lead_id)", "(owner, status)", "(customer_id)", "(position)"),
 )
 FACTS = Table("lead_facts", LeadFact, key=("lead_id", "version"), facts=True)
-DETAILS = tuple(name for name in LeadDetailsChanged.model_fields if name != "marks")
 
 
 def apply(rows: Rows, recorded: Recorded) -> None:

@@ -24,6 +24,7 @@ from projections.asking.listing import (
 from projections.asking.parameters import Time, Word
 from projections.asking.rows import fetch
 from projections.asking.shape import HeadAt, Shape
+from projections.asking.sorting import Sorts
 from projections.asking.view import View
 
 DAYS = "round(({0} / 86400)::numeric, 6)::float8"
@@ -62,6 +63,7 @@ class AskWaits(OfWaits, TurnedAt):
 
     reason: Annotated[Word, Where("w.reason = %(reason)s")] = None
     over: Annotated[bool | None, Where("(w.until IS NOT NULL) = %(over)s")] = None
+    sort: Annotated[Word, Sorts("since", "until", "number", "reason", "actor")] = None
 
 
 class WaitOfTicket(Shape):

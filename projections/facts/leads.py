@@ -55,7 +55,7 @@ class LeadFact(Row):
     opportunity_id: UUID | None = None
 
 
-DETAILS = tuple(LeadDetailsChanged.model_fields)
+DETAILS = tuple(name for name in LeadDetailsChanged.model_fields if name != "marks")
 
 
 def facts(recorded: Recorded) -> list[LeadFact]:
