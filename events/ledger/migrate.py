@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 
 from events.ledger.locks import Lock
+from events.ledger.sessions import Session, watchful
 
 BOOK = """
 CREATE SCHEMA IF NOT EXISTS ledger;
@@ -54,7 +55,7 @@ def migrate(conninfo: str) -> list[str]:
         )
         if entry.name.endswith(".sql")
     }
-    with psycopg.connect(conninfo, application_name="pledge migrate") as conn:
+    with Session.connect(watchful(conninfo, "", "pledge migrate")) as conn:
         if _is_up_to_date(conn, ours):
             return []
         conn.execute(f"SELECT pg_advisory_xact_lock({Lock.MIGRATE})")
