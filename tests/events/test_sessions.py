@@ -50,13 +50,20 @@ def test_a_statement_on_a_hung_server_ends_and_its_session_with_it(proxy: Proxy)
 
 
 def test_a_cursor_on_a_hung_server_ends_too(proxy: Proxy) -> None:
-    with ledger.connect(proxy.url) as conn:
-        cursor = conn.cursor(name="rows")
-        with pytest.raises(Silent), conn.transaction(), cursor:
-            cursor.execute("SELECT * FROM generate_series(1, 100000)")
-            cursor.fetchmany(10)
-            proxy.freeze()
-            cursor.fetchmany(10)
+    with pytest.raises(Silent):
+        read_until_frozen(proxy)
+
+
+def read_until_frozen(proxy: Proxy) -> None:
+    with (
+        ledger.connect(proxy.url) as conn,
+        conn.transaction(),
+        conn.cursor(name="rows") as cursor,
+    ):
+        cursor.execute("SELECT * FROM generate_series(1, 100000)")
+        assert len(cursor.fetchmany(10)) == 10
+        proxy.freeze()
+        cursor.fetchmany(10)
 
 
 def test_a_query_ends_on_the_server_when_its_client_is_gone(ledger_url: str) -> None:
