@@ -63,8 +63,11 @@ class Parts:
 
 
 @contextmanager
-def parts(settings: Settings) -> Iterator[Parts]:
+def parts(settings: Settings, *, supervised: bool = False) -> Iterator[Parts]:
     """A migrated database and its master key; the embedded database runs as long as the block.
+
+    Args:
+        supervised: whether this process starts the embedded database again when it dies.
 
     Raises:
         Misconfigured: when the database cannot be reached or the key cannot be used.
@@ -72,7 +75,7 @@ def parts(settings: Settings) -> Iterator[Parts]:
         OtherVersion: when the database was made by another version.
         WrongMasterKey: when the ledger was begun with another key.
     """
-    with _database(settings) as conninfo:
+    with _database(settings, supervised=supervised) as conninfo:
         try:
             migrate(conninfo)
         except psycopg.errors.InsufficientPrivilege as error:
@@ -91,7 +94,7 @@ def parts(settings: Settings) -> Iterator[Parts]:
 
 
 @contextmanager
-def _database(settings: Settings) -> Iterator[str]:
+def _database(settings: Settings, *, supervised: bool) -> Iterator[str]:
     if settings.database_url is not None:
         yield settings.database_url
         return
@@ -102,7 +105,7 @@ def _database(settings: Settings) -> Iterator[str]:
             f"The folder {settings.home} cannot be made ({error.strerror}). "
             "Give Pledge another one: PLEDGE_HOME=FOLDER"
         ) from error
-    with postgres(settings.home) as url:
+    with postgres(settings.home, supervised=supervised) as url:
         yield create_database(url, "pledge")
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+import psutil
 import psycopg
 import pytest
 
@@ -21,7 +25,7 @@ from events.ledger import ledger, sessions
 from events.ledger.keys import Keyring
 from tests.commands.making import ask, capture, request, types_of
 from tests.commands.proxy import Proxy
-from tests.end_to_end.running import READY_SECONDS
+from tests.end_to_end.running import READY_SECONDS, Service
 from tests.projections.world import MASTER, World, world
 
 BOUND_SECONDS = 10
@@ -128,3 +132,57 @@ def test_every_part_bounds_its_waiting_and_goes_on(
         assert company.get("/leads", min_position=head)["position"] >= head
         assert deals() == 2
         assert not company.differing()
+
+
+@pytest.mark.slow(40)
+def test_the_embedded_server_may_hang_be_killed_and_be_kept_from_starting(folder: Path) -> None:
+    with Service(folder / "home") as service:
+        done = service.made("/leads", {"name": "Grace Hopper"})
+        conf = service.home / "postgres" / "postgresql.conf"
+
+        def post(key: str) -> int:
+            headers = {"X-Actor": "ada", "Idempotency-Key": key}
+            body = {"name": "Ada Byron"}
+            return service.client.post("/leads", json=body, headers=headers).status_code
+
+        def is_ready() -> bool:
+            with bounded():
+                return service.client.get("/health/ready").status_code == 200
+
+        with bounded(), stopped(service):
+            assert post("hung") == 503
+        until(lambda: post("hung") == 201, "commands do not go on")
+        until(is_ready, "it is not ready again")
+
+        aside = conf.rename(conf.with_suffix(".aside"))
+        os.kill(server(service).pid, signal.SIGKILL)
+        until(lambda: not is_ready(), "nobody says that the database is away")
+        with bounded():
+            assert post("away") == 503
+        aside.rename(conf)
+        until(is_ready, "nobody starts the database again")
+        assert post("away") in (200, 201)
+        shown = service.get("/leads", min_position=service.position())["items"]
+        assert {item["id"] for item in shown} >= {done["id"]}
+        assert len(shown) == 3
+        assert "a server ended and is started again" in service.said()
+        assert "Traceback" not in service.said()
+
+
+def server(service: Service) -> psutil.Process:
+    file = service.home / "postgres" / "postmaster.pid"
+    return psutil.Process(int(file.read_text().partition("\n")[0]))
+
+
+@contextmanager
+def stopped(service: Service) -> Iterator[None]:
+    """Inside, every process of the embedded PostgreSQL is stopped."""
+    processes = [server(service), *server(service).children()]
+    for process in processes:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.resume()

@@ -232,9 +232,7 @@ class Killer:
 
     def mend(self, victim: str) -> None:
         """Do what an operator would do after such a death."""
-        if victim == "database":
-            assert self.service.stop() == 0, self.service.said()
-        if victim in ("api", "database"):
+        if victim == "api":
             assert self.service.process is not None
             self.service.process.wait(STOP_SECONDS)
             self.service.start()
