@@ -13,7 +13,7 @@ from pathlib import Path
 import psycopg
 
 from analytics.facts.store import Store
-from commands.handling.writer import Writer
+from commands.handling.writer import PATIENCE_SECONDS, Writer
 from events.ledger import ledger
 from events.ledger.arrays import register
 from events.ledger.keys import Keyring
@@ -53,7 +53,7 @@ class Parts:
         All it does are look-ups by key, yet on tables that were empty when a plan was made
         PostgreSQL would go on scanning them; and it would plan anew for every group's size.
         """
-        conn = ledger.connect(self.conninfo, "pledge writer")
+        conn = ledger.connect(self.conninfo, "pledge writer", limit=PATIENCE_SECONDS)
         conn.execute(WRITER_SESSION)
         return conn
 

@@ -36,6 +36,8 @@ from read_api.standing import Scoreboard, Standing
 ANONYMOUS = "anonymous"
 RECONNECT_SECONDS = 2.0
 """After so long, attempts to connect begin anew, for psycopg doubles the pause after each."""
+LIVE_SECONDS = 8.0
+"""The most that a statement of a live question takes; on top of the wait for a session."""
 WAIT_SECONDS = 5.0
 """How long a query waits for ``min_position`` before it answers 503."""
 POSITIONS = "SELECT name, position, halted IS NOT NULL FROM progress.readers"
@@ -82,7 +84,7 @@ class Reader:
         self.aside = ThreadPoolExecutor(1, "watch")
         options = f"{SESSION} -c search_path={SEARCH_PATH.replace(' ', '')},public"
         common = watchful(conninfo, options, "pledge read")
-        self._live = _pool(common, _configure, min_size=1, max_size=size, timeout=5)
+        self._live = _pool(common, _configure_live, min_size=1, max_size=size, timeout=5)
         self._files = _pool(common, _configure, min_size=0, max_size=2, timeout=8)
         self._past = _pool(common, _configure_past, min_size=0, max_size=2, timeout=8)
 
@@ -234,7 +236,9 @@ def _refuse_if_halted(conn: Connection, models: Sequence[ReadModel], wanted: int
                 )
 
 
-def _pool(conninfo: str, configure: Callable[[Connection], None], **size: Any) -> ConnectionPool:
+def _pool(
+    conninfo: str, configure: Callable[[Session], None], **size: Any
+) -> ConnectionPool[Session]:
     return ConnectionPool(
         conninfo,
         connection_class=Session,
@@ -263,6 +267,11 @@ def _configure(conn: Connection) -> None:
     register(conn.adapters)
     conn.isolation_level = IsolationLevel.REPEATABLE_READ
     conn.read_only = True
+
+
+def _configure_live(conn: Session) -> None:
+    _configure(conn)
+    conn.limit = LIVE_SECONDS
 
 
 def _configure_past(conn: Connection) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -174,13 +175,17 @@ class StoredOutcome(NamedTuple):
     types: list[str] | None
 
 
-def connect(conninfo: str, name: str = "pledge") -> Connection:
+def connect(conninfo: str, name: str = "pledge", *, limit: float = math.inf) -> Connection:
     """An autocommit session with the service's rights only.
+
+    Args:
+        limit: the most seconds that a statement may take.
 
     Raises:
         psycopg.OperationalError: when the database cannot be reached, or later does not answer.
     """
     conn = Session.connect(watchful(conninfo, SESSION, name), autocommit=True)
+    conn.limit = limit
     register(conn.adapters)
     return conn
 

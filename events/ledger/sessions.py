@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from typing import Any
 
 import psycopg
@@ -37,7 +39,12 @@ class Session(psycopg.Connection[Any]):
 
     A stopped server looks alive, for its kernel acknowledges every packet. A statement may take as
     long as it needs while the server accepts new sessions.
+
+    Attributes:
+        limit: the most seconds of a statement all the same, for sessions that callers wait for.
     """
+
+    limit: float = math.inf
 
     def wait(
         self, gen: PQGen[RV], interval: float = LOOK_SECONDS, timeout: float | None = None
@@ -45,15 +52,17 @@ class Session(psycopg.Connection[Any]):
         """Run a statement to its end, as psycopg does.
 
         Raises:
-            Silent: when the server does not answer; the session is closed.
+            Silent: when the server does not answer, or not within the limit; the session is closed.
         """
         if timeout is not None:
             return super().wait(gen, interval, timeout)
+        until = time.monotonic() + self.limit
         while True:
+            left = until - time.monotonic()
             try:
-                return super().wait(gen, interval, SILENCE_SECONDS)
+                return super().wait(gen, interval, min(SILENCE_SECONDS, left))
             except errors._WaitTimeout:  # noqa: SLF001 - as Connection.wait documents
-                if not self._is_answered():
+                if left <= SILENCE_SECONDS or not self._is_answered():
                     self.close()
                     raise Silent("the database does not answer any more") from None
 

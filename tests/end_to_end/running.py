@@ -11,12 +11,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Self
 
 import httpx2
 import orjson
+import psutil
 
 from commands.http.routes import takes
 
@@ -116,6 +117,11 @@ class Service:
                 told = answer.text
             time.sleep(0.05)
         raise AssertionError(f"not ready after {seconds} seconds: {told}\n{self.said()}")
+
+    def postmaster(self) -> int:
+        """The first process of its embedded PostgreSQL."""
+        file = self.home / "postgres" / "postmaster.pid"
+        return int(file.read_text().partition("\n")[0])
 
     def stop(self, kind: signal.Signals = signal.SIGTERM) -> int:
         """Ask it to end; its exit code."""
@@ -267,16 +273,28 @@ class Deployment(Service):
     def _told(self) -> Any:
         return orjson.loads((self.home / "stack.json").read_bytes())
 
-    def postmaster(self) -> int:
-        file = self.home / "postgres" / "postmaster.pid"
-        return int(file.read_text().partition("\n")[0])
-
     def database(self) -> str:
         return f"postgresql://postgres@/pledge?host={self.home / 'postgres'}"
 
     def bootstrap(self) -> str:
         """Where its Kafka is."""
         return str(self._told()["kafka"])
+
+
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """Inside, a process and those that it started are stopped: they hang, and then go on."""
+    first = psutil.Process(pid)
+    processes = [first, *first.children()]
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.suspend()
+    try:
+        yield
+    finally:
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.resume()
 
 
 def run(env: dict[str, str], *arguments: str | Path) -> subprocess.CompletedProcess[str]:

@@ -7,12 +7,11 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
-import psutil
 import psycopg
 import pytest
 
@@ -25,7 +24,7 @@ from events.ledger import ledger, sessions
 from events.ledger.keys import Keyring
 from tests.commands.making import ask, capture, request, types_of
 from tests.commands.proxy import Proxy
-from tests.end_to_end.running import READY_SECONDS, Service
+from tests.end_to_end.running import READY_SECONDS, Service, stopped
 from tests.projections.world import MASTER, World, world
 
 BOUND_SECONDS = 10
@@ -149,13 +148,13 @@ def test_the_embedded_server_may_hang_be_killed_and_be_kept_from_starting(folder
             with bounded():
                 return service.client.get("/health/ready").status_code == 200
 
-        with bounded(), stopped(service):
+        with bounded(), stopped(service.postmaster()):
             assert post("hung") == 503
         until(lambda: post("hung") == 201, "commands do not go on")
         until(is_ready, "it is not ready again")
 
         aside = conf.rename(conf.with_suffix(".aside"))
-        os.kill(server(service).pid, signal.SIGKILL)
+        os.kill(service.postmaster(), signal.SIGKILL)
         until(lambda: not is_ready(), "nobody says that the database is away")
         with bounded():
             assert post("away") == 503
@@ -167,22 +166,3 @@ def test_the_embedded_server_may_hang_be_killed_and_be_kept_from_starting(folder
         assert len(shown) == 3
         assert "a server ended and is started again" in service.said()
         assert "Traceback" not in service.said()
-
-
-def server(service: Service) -> psutil.Process:
-    file = service.home / "postgres" / "postmaster.pid"
-    return psutil.Process(int(file.read_text().partition("\n")[0]))
-
-
-@contextmanager
-def stopped(service: Service) -> Iterator[None]:
-    """Inside, every process of the embedded PostgreSQL is stopped."""
-    processes = [server(service), *server(service).children()]
-    for process in processes:
-        process.suspend()
-    try:
-        yield
-    finally:
-        for process in processes:
-            with suppress(psutil.NoSuchProcess):
-                process.resume()

@@ -37,6 +37,14 @@ def test_a_statement_may_take_its_time_while_the_server_answers(proxy: Proxy) ->
         assert [row[0] for row in rows] == [1, 2, 3, 4, 5, 6]
 
 
+def test_a_statement_of_a_session_with_a_limit_ends_on_a_living_server_too(proxy: Proxy) -> None:
+    with ledger.connect(proxy.url, limit=0.5) as conn:
+        assert conn.execute("SELECT pg_sleep(0.3), 7").fetchone() == ("", 7)
+        with pytest.raises(Silent):
+            conn.execute(LONG.encode())
+        assert conn.closed
+
+
 def test_a_statement_on_a_hung_server_ends_and_its_session_with_it(proxy: Proxy) -> None:
     with ledger.connect(proxy.url) as conn:
         conn.execute("SELECT 1")
