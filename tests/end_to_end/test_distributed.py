@@ -116,9 +116,7 @@ class Breaking:
     def _kill(self, victim: str) -> None:
         with suppress(ProcessLookupError, FileNotFoundError, psutil.NoSuchProcess):
             if victim == "postgres":
-                how = self._chance.choice(
-                    [signal.SIGINT, signal.SIGKILL]
-                )  # a fast shutdown, or not
+                how = self._chance.choice([signal.SIGINT, signal.SIGKILL])
                 os.kill(self._deployment.postmaster(), how)
             elif victim == "hung":
                 seconds = self._chance.uniform(1, LONGEST_HANG_SECONDS)
