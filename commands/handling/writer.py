@@ -17,11 +17,12 @@ import psycopg
 import structlog
 
 from commands.handling.deciding import Decider, Plan
-from commands.handling.outcome import Failed, Outcome, Unknown
+from commands.handling.outcome import Failed, Outcome, Outdated, Unknown
 from commands.handling.request import Request
 from events.ledger import sessions
 from events.ledger.keys import Keyring
 from events.ledger.ledger import Appending, Connection, Verdict
+from events.ledger.steps import OTHER_VERSION
 
 log = structlog.get_logger()
 
@@ -315,8 +316,14 @@ class Writer:
 
     def _bisect(self, group: list[Request], error: Exception) -> None:
         if len(group) == 1:
-            log.error("a command could not be recorded", command=group[0].name, exc_info=error)
-            self._settled[id(group[0])] = Failed()
+            [request] = group
+            if isinstance(error, OTHER_VERSION):
+                why = str(error).partition("\n")[0]
+                log.error("the ledger is of a later version", command=request.name, why=why)
+                self._settled[id(request)] = Outdated(why)
+            else:
+                log.error("a command could not be recorded", command=request.name, exc_info=error)
+                self._settled[id(request)] = Failed()
             return
         middle = len(group) // 2
         self._settle_all(group[:middle])

@@ -11,6 +11,8 @@ from psycopg import errors
 from psycopg.abc import RV, PQGen
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from events.ledger.steps import newest
+
 SILENCE_SECONDS = 3.0
 """How long a statement runs before the server is asked whether it answers anybody."""
 PROBE_SECONDS = 2
@@ -88,10 +90,10 @@ def watchful(conninfo: str, options: str, name: str) -> str:
 
     Args:
         options: of the session, as ``-c name=value``.
-        name: the application's, which PostgreSQL shows.
+        name: the application's; PostgreSQL shows it, and behind it the newest step that this
+            version knows.
     """
     given = conninfo_to_dict(conninfo)
     limits: dict[str, Any] = {key: value for key, value in REACHING.items() if key not in given}
-    return make_conninfo(
-        conninfo, options=f"{options} {WATCHFUL}".strip(), application_name=name, **limits
-    )
+    session = {"options": f"{options} {WATCHFUL}".strip(), "application_name": f"{name} {newest()}"}
+    return make_conninfo(conninfo, **session, **limits)

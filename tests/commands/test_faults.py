@@ -44,7 +44,7 @@ from tests.commands.proxy import Proxy
 
 TERMINATE = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
- WHERE datname = current_database() AND application_name = 'pledge'
+ WHERE datname = current_database() AND application_name ~ '^pledge \\d{4}$'
 """
 
 
@@ -290,6 +290,51 @@ def told_at_last(
         time.sleep(0.05)
 
 
+LATER_EVENT = """
+INSERT INTO ledger.events
+SELECT position + 1, gen_random_uuid(), stream_type, stream_id, version + 1, occurred_at,
+       recorded_at, actor, actor_kind, gen_random_uuid(), gen_random_uuid(), NULL,
+       %(type)s, %(version)s, '{}'
+  FROM ledger.events ORDER BY position DESC LIMIT 1
+"""
+
+
+@pytest.mark.parametrize(("kind", "version"), [("lead.vanished", 1), ("lead.claimed", 99)])
+def test_a_stream_with_an_event_of_a_later_version_is_left_to_that(
+    ledger_url: str, kind: str, version: int
+) -> None:
+    lead, other = uuid4(), uuid4()
+    with writer_on(ledger_url) as writer:
+        handle(writer, [capture(other), capture(lead)])
+        with psycopg.connect(ledger_url) as conn:
+            conn.execute(LATER_EVENT, {"type": kind, "version": version})
+    with writer_on(ledger_url) as writer:
+        outdated, claimed = handle(writer, [claim(lead), claim(other)])
+    assert (outdated.status, claimed.status) == (503, 200)
+    assert outdated.body["type"] == "/problems/other-version"
+    assert kind in outdated.body["detail"]
+    assert count_outcomes(ledger_url) == 3
+
+
+def test_a_ledger_that_lost_the_append_of_this_version_says_so(ledger_url: str) -> None:
+    with writer_on(ledger_url) as writer:
+        tell(writer, capture(uuid4()))
+        with psycopg.connect(ledger_url) as conn:
+            conn.execute(DROP_APPENDS)
+        answers = handle(writer, [capture(uuid4()) for _ in range(3)])
+        assert {answer.status for answer in answers} == {503}
+        assert "ledger.append" in answers[0].body["detail"]
+
+
+DROP_APPENDS = """
+DO $$ DECLARE f regprocedure; BEGIN
+    FOR f IN SELECT oid FROM pg_proc WHERE proname = 'append' LOOP
+        EXECUTE 'DROP FUNCTION ' || f;
+    END LOOP;
+END $$
+"""
+
+
 def nul_key(lead: UUID) -> Request:
     return claim(lead, key="\0 refused by the database")
 
@@ -369,7 +414,7 @@ def test_an_unreadable_stream_fails_alone(ledger_url: str) -> None:
         conn.execute(
             """INSERT INTO ledger.events SELECT position + 1, %s, stream_type, %s, version,
                occurred_at, recorded_at, actor, actor_kind, command_id, correlation_id,
-               causation_id, 'lead.abducted', 1, payload FROM ledger.events""",
+               causation_id, type, 1, '{"name": 7}' FROM ledger.events""",
             (uuid4(), broken),
         )
     with writer_on(ledger_url) as writer:

@@ -52,15 +52,31 @@ def environment(home: Path, database_url: str | None = None, **settings: str) ->
 
 
 class Service:
-    """``pledge serve`` on a port of its own; started, stopped, killed and started again at will."""
+    """``pledge serve`` on a port of its own; started, stopped, killed and started again at will.
+
+    Args:
+        code: the checkout that is run.
+        part: which of the product's processes, if not the whole product.
+    """
 
     def __init__(
-        self, home: Path, database_url: str | None = None, *, demo: bool = False, port: int = 0
+        self,
+        home: Path,
+        database_url: str | None = None,
+        *,
+        demo: bool = False,
+        port: int = 0,
+        code: Path = CHECKED_OUT,
+        part: str = "serve",
     ) -> None:
         self.home = home
+        self._code = code
+        self._part = part
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.env = environment(home, database_url, port=str(self.port), demo=str(int(demo)))
+        if code != CHECKED_OUT:
+            self.env["PYTHONPATH"] = str(code)  # for the processes that it starts
         self.process: subprocess.Popen[bytes] | None = None
         self.client = httpx2.Client(base_url=self.url, timeout=60, trust_env=False)
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
@@ -80,12 +96,12 @@ class Service:
 
     def command(self) -> list[str]:
         """What is run."""
-        return ["serve"]
+        return [self._part]
 
     def start(self, *, wait: bool = True) -> Self:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "pledge.cli", *self.command()],
-            cwd=CHECKED_OUT,
+            cwd=self._code,
             env=self.env,
             stdin=subprocess.DEVNULL,
             stdout=self._log,

@@ -61,7 +61,7 @@ def test_sessions_that_died_while_nobody_asked_are_not_felt(company: World) -> N
     with company.superuser() as conn:
         ended = conn.execute(
             "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
-            "WHERE datname = current_database() AND application_name = 'pledge read'"
+            "WHERE datname = current_database() AND application_name ~ '^pledge read \\d{4}$'"
         ).fetchall()
     assert ended
     for _ in range(len(ended) + 1):
