@@ -23,6 +23,7 @@ from commands.handling.outcome import (
     Conflict,
     Failed,
     KeyReused,
+    Outdated,
     Refused,
     TooLarge,
     Unknown,
@@ -307,7 +308,7 @@ class Policies:
                     refusal = rule, detail
                 case TooLarge():
                     refusal = "TooLarge", "The command would append more than the ledger takes."
-                case Failed() | Unknown() | Conflict():
+                case Failed() | Outdated() | Unknown() | Conflict():
                     raise Undecided(f"{wish.name} is neither appended nor refused")
         return refusal
 

@@ -14,7 +14,11 @@ ERASED = "[erased]"
 """What a personal field reads as once its subject's key is gone."""
 
 
-class UnknownEventType(LookupError):
+class LaterVersion(LookupError):
+    """The ledger holds an event that only a later version of the code can read."""
+
+
+class UnknownEventType(LaterVersion):
     """The ledger holds an event that this version of the code has no class for."""
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from events.base import LaterVersion
+
 Payload = dict[str, Any]
 
 
@@ -63,10 +65,11 @@ def upcast(name: str, version: int, current: int, payload: Payload) -> Payload:
     """The payload in its current shape.
 
     Raises:
+        LaterVersion: when ``version`` is above ``current``.
         LookupError: when a step from ``version`` to ``current`` is missing.
     """
     if version > current:
-        raise LookupError(f"{name} version {version} is newer than this code's {current}")
+        raise LaterVersion(f"{name} version {version} is newer than this code's {current}")
     while version < current:
         step = UPCASTERS.get((name, version))
         if step is None:

@@ -16,7 +16,6 @@ import stat
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -31,16 +30,20 @@ from urllib.parse import quote, urlsplit
 import psycopg
 from psycopg import errors, pq, sql
 
+from pledge.supervising import at_work, is_at_work, kept_running, undisturbed
+
 MAJOR = "18"
 ACCOUNT = "pgserver"
 SHARED = Path("/var/lib/pledge")
 ELSEWHERE = "postgres-is-elsewhere.txt"
 SOCKET = ".s.PGSQL.5432"
+LOG = "postgres.log"
 SOCKET_BYTES = 100  # the shortest limit is macOS's: 103
 RECOVERY_SECONDS = 300
 ORPHAN_SECONDS = 20
 STOP_SECONDS = 60
 LOG_LINES = 15
+LAST_BYTES = 400
 SETTINGS = {
     "listen_addresses": "",
     "max_connections": "200",
@@ -56,13 +59,16 @@ class EmbeddedPostgresFailed(RuntimeError):
 
 
 @contextmanager
-def postgres(home: Path) -> Iterator[str]:
+def postgres(home: Path, *, supervised: bool = False) -> Iterator[str]:
     """A running PostgreSQL with its data below `home`, shared by all processes that ask for it.
 
     Yields the libpq URL of the superuser's database `postgres`, over a Unix socket. The server is
     started if need be, and stopped when the last of its users leaves; one that a killed user left
     behind is taken over. For root it runs as an account of its own; when `home` is closed to that
     account, the data lie in a folder of /var/lib/pledge that a note in `home` names.
+
+    Args:
+        supervised: whether a thread of this process starts the server again when it dies.
 
     Raises:
         EmbeddedPostgresFailed: `home` cannot be used, or PostgreSQL cannot be started in it.
@@ -80,7 +86,21 @@ def postgres(home: Path) -> Iterator[str]:
                 cluster.prepare()
                 leaving.callback(cluster.stop_if_last, users)
                 cluster.start()
+        if supervised:
+            leaving.enter_context(_supervised(home, cluster))
         yield cluster.url
+
+
+@contextmanager
+def _supervised(home: Path, cluster: _Cluster) -> Iterator[None]:
+    def start() -> None:
+        with _explained(home), _lock_file(home / "postgres.lock") as starting:
+            fcntl.flock(starting, fcntl.LOCK_EX)
+            cluster.start()
+
+    failures = (EmbeddedPostgresFailed, OSError)
+    with kept_running("PostgreSQL", cluster.lives, start, cluster.last_words, failures):
+        yield
 
 
 def create_database(url: str, name: str) -> str:
@@ -147,6 +167,20 @@ class _Cluster:
                 )
             time.sleep(0.02)
 
+    def lives(self) -> bool:
+        """Whether the server's first process is there, answering or not."""
+        with suppress(OSError, ValueError):
+            pid = self._pid()
+            return sys.platform != "linux" or is_at_work(pid, "postgres", self.data)
+        return False
+
+    def last_words(self) -> str:
+        """The end of its log."""
+        with suppress(OSError), (self.data / LOG).open("rb") as log:
+            log.seek(-min(log.seek(0, os.SEEK_END), LAST_BYTES), os.SEEK_END)
+            return log.read().decode(errors="replace").strip()
+        return ""
+
     def stop_if_last(self, users: IO[bytes]) -> None:
         try:
             fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -179,9 +213,9 @@ class _Cluster:
         """Start the server; its paths are relative because pg_ctl passes them to a shell."""
         if self.sockets != self.data:
             self._own_folder(self.sockets)
-        log = self.data / "postgres.log"
+        log = self.data / LOG
         old = log.stat().st_size if log.exists() else 0
-        with _undisturbed():
+        with undisturbed():
             printed = self._run(
                 *("pg_ctl", "start", "-w", "-t", str(RECOVERY_SECONDS), "-D", self.data.name),
                 *("-l", f"{self.data.name}/{log.name}", "-o", f"-k {self.sockets} -p 5432"),
@@ -199,32 +233,24 @@ class _Cluster:
 
     def _postmaster(self) -> int | None:
         """The process id of the running server; what names a dead or another one is removed."""
-        file = self.data / "postmaster.pid"
         with suppress(FileNotFoundError, ValueError, ProcessLookupError, PermissionError):
-            pid = abs(int(file.read_text().partition("\n")[0]))
-            os.kill(pid, 0)
-            if sys.platform != "linux" or pid in self._processes():
+            pid = self._pid()
+            if sys.platform != "linux" or is_at_work(pid, "postgres", self.data):
                 return pid
-        for stale in (file, self.sockets / f"{SOCKET}.lock"):
+        for stale in (self.data / "postmaster.pid", self.sockets / f"{SOCKET}.lock"):
             stale.unlink(missing_ok=True)
         return None
 
-    def _processes(self) -> list[int]:
-        """The server processes that work in the data folder, or in a deleted one of its name."""
-        found = []
-        for process in Path("/proc").glob("[0-9]*"):
-            with suppress(OSError):
-                folder = (process / "cwd").readlink()
-                if (process / "comm").read_text() == "postgres\n" and (
-                    str(folder) == f"{self.data} (deleted)" or folder.samefile(self.data)
-                ):
-                    found.append(int(process.name))
-        return found
+    def _pid(self) -> int:
+        """The process that the server's file names, which is there."""
+        pid = abs(int((self.data / "postmaster.pid").read_text().partition("\n")[0]))
+        os.kill(pid, 0)
+        return pid
 
     def _end_processes(self) -> None:
         """End what outlived its server: its shared memory would keep the next one from starting."""
         deadline = time.monotonic() + ORPHAN_SECONDS
-        while (left := self._processes()) and time.monotonic() < deadline:
+        while (left := at_work("postgres", self.data)) and time.monotonic() < deadline:
             for pid in left:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGQUIT)
@@ -352,26 +378,6 @@ def _shared_folder(prefix: str) -> Path:
 
 def _open_to_all(folder: Path) -> bool:
     return all(path.stat().st_mode & stat.S_IXOTH for path in (folder, *folder.parents))
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Put SIGINT and SIGTERM off: a server half started could be neither stopped nor forgotten."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    came: list[int] = []
-    kept = {
-        number: signal.signal(number, lambda number, _: came.append(number))
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield
-    finally:
-        for number, handler in kept.items():
-            signal.signal(number, handler)
-        if came:
-            signal.raise_signal(came[0])
 
 
 def _lock_file(path: Path) -> IO[bytes]:

@@ -51,7 +51,7 @@ def serve(settings: Settings, console: Console) -> None:
         if settings.database_url is None
         else "[dim]·[/] connecting to PostgreSQL"
     )
-    with parts(settings) as found:
+    with parts(settings, supervised=True) as found:
         if settings.demo:
             fill_if_empty(found, console)
         reader = Reader(found.conninfo, found.keyring(), facts=facts(settings))
@@ -71,7 +71,7 @@ def serve_commands(settings: Settings, console: Console) -> None:
         Misconfigured: as ``serve``.
     """
     _make_ready(settings)
-    with parts(settings) as found, _deciding(found) as writer:
+    with parts(settings, supervised=True) as found, _deciding(found) as writer:
         reader = Reader(found.conninfo, found.keyring(), size=1)
         places = (("/commands", "what can be asked"), ("/docs", "the API, to read and to try"))
         _serve_http(settings, app.commands_only(writer, reader), console, places)
@@ -84,7 +84,7 @@ def serve_questions(settings: Settings, console: Console) -> None:
         Misconfigured: as ``serve``.
     """
     _make_ready(settings)
-    with parts(settings) as found:
+    with parts(settings, supervised=True) as found:
         reader = Reader(found.conninfo, found.keyring(), facts=facts(settings))
         _serve_http(settings, app.questions_only(reader), console, PLACES)
 

@@ -118,7 +118,6 @@ class Stack:
     kafka: Cluster
     members: list[Member]
     environment: dict[str, str]
-    leaving: ExitStack
     told: Any = None
 
     def log_of(self, name: str) -> Path:
@@ -126,12 +125,7 @@ class Stack:
         return self.home / "logs" / f"{name.replace(' ', '-')}.log"
 
     def look_after(self) -> None:
-        """Start again whatever died."""
-        try:
-            psycopg.connect(self.conninfo, connect_timeout=2).close()
-        except psycopg.OperationalError:
-            # Entered once more, it is started if need be; the last one to leave stops it.
-            self.leaving.enter_context(postgres(self.home))
+        """Start again whatever died; PostgreSQL has a thread that does so."""
         for number, node in enumerate(self.kafka.nodes):
             if node.poll() is not None:
                 self.kafka.start(number)
@@ -171,7 +165,7 @@ def stack(
     home = settings.home.expanduser().resolve()
     with ExitStack() as leaving:
         console.print("[dim]·[/] starting PostgreSQL")
-        conninfo = create_database(leaving.enter_context(postgres(home)), "pledge")
+        conninfo = create_database(leaving.enter_context(postgres(home, supervised=True)), "pledge")
         own = settings.model_copy(update={"home": home, "database_url": conninfo})
         with parts(own) as found:  # migrates, and makes the master key
             if settings.demo:
@@ -185,7 +179,7 @@ def stack(
             "PLEDGE_KAFKA_BOOTSTRAP": kafka.bootstrap,
             "PLEDGE_HOST": settings.host,
         }
-        made = Stack(home, conninfo, kafka, members(settings, projections), environment, leaving)
+        made = Stack(home, conninfo, kafka, members(settings, projections), environment)
         (home / "logs").mkdir(exist_ok=True)
         leaving.callback(_end_all, made.members)
         for member in made.members:

@@ -56,7 +56,9 @@ class Parts:
         All it does are look-ups by key, yet on tables that were empty when a plan was made
         PostgreSQL would go on scanning them; and it would plan anew for every group's size.
         """
-        conn = ledger.connect(self.conninfo, "pledge writer")
+        from commands.handling.writer import PATIENCE_SECONDS
+
+        conn = ledger.connect(self.conninfo, "pledge writer", limit=PATIENCE_SECONDS)
         conn.execute(WRITER_SESSION)
         return conn
 
@@ -68,8 +70,11 @@ class Parts:
 
 
 @contextmanager
-def parts(settings: Settings) -> Iterator[Parts]:
+def parts(settings: Settings, *, supervised: bool = False) -> Iterator[Parts]:
     """A migrated database and its master key; the embedded database runs as long as the block.
+
+    Args:
+        supervised: whether this process starts the embedded database again when it dies.
 
     Raises:
         Misconfigured: when the database cannot be reached or the key cannot be used.
@@ -77,7 +82,7 @@ def parts(settings: Settings) -> Iterator[Parts]:
         OtherVersion: when the database was made by another version.
         WrongMasterKey: when the ledger was begun with another key.
     """
-    with database(settings) as conninfo:
+    with database(settings, supervised=supervised) as conninfo:
         try:
             migrate(conninfo)
         except psycopg.errors.InsufficientPrivilege as error:
@@ -96,7 +101,7 @@ def parts(settings: Settings) -> Iterator[Parts]:
 
 
 @contextmanager
-def database(settings: Settings) -> Iterator[str]:
+def database(settings: Settings, *, supervised: bool = False) -> Iterator[str]:
     """The database as it is; the embedded one runs as long as the block.
 
     Raises:
@@ -113,7 +118,7 @@ def database(settings: Settings) -> Iterator[str]:
             f"The folder {settings.home} cannot be made ({error.strerror}). "
             "Give Pledge another one: PLEDGE_HOME=FOLDER"
         ) from error
-    with postgres(settings.home) as url:
+    with postgres(settings.home, supervised=supervised) as url:
         yield create_database(url, "pledge")
 
 

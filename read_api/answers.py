@@ -9,6 +9,7 @@ from tempfile import SpooledTemporaryFile
 from typing import IO, Any, get_args
 
 import orjson
+import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import StreamingResponse
@@ -18,6 +19,7 @@ from starlette.exceptions import HTTPException
 
 from analytics.facts.engine import SpillFull, TooLarge
 from analytics.facts.store import Damaged
+from events.ledger.steps import OTHER_VERSION
 from projections.asking.clocks import Unanswerable
 from projections.asking.shape import Shape
 from projections.engine.folding import Poison
@@ -32,6 +34,8 @@ from read_api.files import (
     unrolled,
 )
 from read_api.reading import NotThereYet
+
+log = structlog.get_logger()
 
 PROBLEM = "application/problem+json"
 JSON = "application/json"
@@ -262,6 +266,18 @@ def handle_problems(app: FastAPI) -> None:
     async def away(_: Request, __: Exception) -> Response:
         detail = "The database does not answer. Try again."
         return problem(HTTPStatus.SERVICE_UNAVAILABLE, "database-away", detail)
+
+    async def other_version(_: Request, error: Exception) -> Response:
+        why = str(error).partition("\n")[0]
+        log.error("the ledger is of another version", why=why)
+        detail = (
+            f"The ledger is of another version of Pledge than this process: {why}. Ask a process "
+            "of that version."
+        )
+        return problem(HTTPStatus.SERVICE_UNAVAILABLE, "other-version", detail)
+
+    for kind in OTHER_VERSION:
+        app.add_exception_handler(kind, other_version)
 
     @app.exception_handler(Exception)
     async def unexpected(_: Request, __: Exception) -> Response:

@@ -13,7 +13,6 @@ from uuid import UUID
 
 from fastapi import Request
 from psycopg import IsolationLevel
-from psycopg.conninfo import make_conninfo
 from psycopg.errors import InvalidSchemaName, UndefinedTable
 from psycopg_pool import ConnectionPool
 
@@ -22,6 +21,7 @@ from events.ledger import checkpoints, ledger
 from events.ledger.arrays import register
 from events.ledger.keys import Keyring
 from events.ledger.ledger import SESSION
+from events.ledger.sessions import Session, watchful
 from events.texts import tidy
 from projections.asking.clocks import FOREVER, Moment, Pin, moment
 from projections.asking.listing import Asked, AskedAt, ListedAt
@@ -35,6 +35,10 @@ from projections.engine.tables import Connection
 from read_api.standing import Scoreboard, Standing
 
 ANONYMOUS = "anonymous"
+RECONNECT_SECONDS = 2.0
+"""After so long, attempts to connect begin anew, for psycopg doubles the pause after each."""
+LIVE_SECONDS = 8.0
+"""The most that a statement of a live question takes; on top of the wait for a session."""
 WAIT_SECONDS = 5.0
 """How long a query waits for ``min_position`` before it answers 503."""
 POSITIONS = "SELECT name, position, halted IS NOT NULL FROM progress.readers"
@@ -80,10 +84,10 @@ class Reader:
         self._standing = None if facts is None else Scoreboard(facts)
         self.aside = ThreadPoolExecutor(1, "watch")
         options = f"{SESSION} -c search_path={SEARCH_PATH.replace(' ', '')},public"
-        common = make_conninfo(conninfo, options=options, application_name="pledge read")
-        self._live = _pool(common, _configure, min_size=1, max_size=size, timeout=10)
-        self._files = _pool(common, _configure, min_size=0, max_size=2, timeout=60)
-        self._past = _pool(common, _configure_past, min_size=0, max_size=2, timeout=30)
+        common = watchful(conninfo, options, "pledge read")
+        self._live = _pool(common, _configure_live, min_size=1, max_size=size, timeout=5)
+        self._files = _pool(common, _configure, min_size=0, max_size=2, timeout=8)
+        self._past = _pool(common, _configure_past, min_size=0, max_size=2, timeout=8)
 
     @property
     def facts(self) -> Store:
@@ -242,8 +246,19 @@ def _refuse_if_halted(conn: Connection, models: Sequence[ReadModel], wanted: int
                 )
 
 
-def _pool(conninfo: str, configure: Callable[[Connection], None], **size: Any) -> ConnectionPool:
-    return ConnectionPool(conninfo, open=False, configure=configure, check=_check, **size)
+def _pool(
+    conninfo: str, configure: Callable[[Session], None], **size: Any
+) -> ConnectionPool[Session]:
+    return ConnectionPool(
+        conninfo,
+        connection_class=Session,
+        open=False,
+        configure=configure,
+        check=_check,
+        reconnect_timeout=RECONNECT_SECONDS,
+        reconnect_failed=ConnectionPool.check,
+        **size,
+    )
 
 
 def _check(conn: Connection) -> None:
@@ -262,6 +277,11 @@ def _configure(conn: Connection) -> None:
     register(conn.adapters)
     conn.isolation_level = IsolationLevel.REPEATABLE_READ
     conn.read_only = True
+
+
+def _configure_live(conn: Session) -> None:
+    _configure(conn)
+    conn.limit = LIVE_SECONDS
 
 
 def _configure_past(conn: Connection) -> None:

@@ -99,11 +99,22 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
+class Outdated:
+    """The ledger is of a later version than this process; nothing is on record.
+
+    Attributes:
+        why: what this process does not know.
+    """
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Unknown:
     """Nobody knows yet what became of the command; the same key will tell."""
 
 
-Outcome = Appended | Refused | Conflict | KeyReused | TooLarge | Failed | Unknown
+Outcome = Appended | Refused | Conflict | KeyReused | TooLarge | Failed | Outdated | Unknown
 
 
 def from_stored(stored: StoredOutcome) -> Appended | Refused:

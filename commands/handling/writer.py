@@ -17,10 +17,12 @@ import psycopg
 import structlog
 
 from commands.handling.deciding import Decider, Plan
-from commands.handling.outcome import Failed, Outcome, Unknown
+from commands.handling.outcome import Failed, Outcome, Outdated, Unknown
 from commands.handling.request import Request
+from events.ledger import sessions
 from events.ledger.keys import Keyring
 from events.ledger.ledger import Appending, Connection, Verdict
+from events.ledger.steps import OTHER_VERSION
 
 log = structlog.get_logger()
 
@@ -28,8 +30,9 @@ GROUP = 256
 """The most commands in one append."""
 MANY = 16
 """From how many callers on it pays to serve them in two halves, in turn."""
-PATIENCE_SECONDS = 20.0
-"""How long groups wait for a database that is away; after that each tries once."""
+PATIENCE_SECONDS = 8.0
+"""How long callers wait for a ledger that does not answer, and groups for a database that is away;
+after that each group tries once."""
 ATTEMPTS = 200
 """How often one command may lose a race before its caller is asked to come back."""
 
@@ -44,11 +47,39 @@ class Closed(RuntimeError):
 
 
 @dataclass(slots=True)
+class Sender:
+    """Hands in requests whose order matters.
+
+    Attributes:
+        is_lost: whether the outcome of some is unknown; none that comes after them is decided.
+    """
+
+    is_lost: bool = False
+
+
+@dataclass(slots=True)
 class Ticket:
-    """Requests handed in together, whose outcomes go out together."""
+    """Requests handed in together, whose outcomes go out together.
+
+    Attributes:
+        until: when their caller is told that their outcome is unknown.
+    """
 
     requests: Sequence[Request]
     future: asyncio.Future[Handled]
+    sender: Sender
+    until: float
+
+    @property
+    def is_given_up(self) -> bool:
+        """Whether nothing of it is to be decided any more."""
+        return self.sender.is_lost or time.monotonic() > self.until
+
+    def give_up(self) -> None:
+        """Tell the caller that the outcome is unknown; in the thread of its loop."""
+        if not self.future.done():
+            self.sender.is_lost = True
+            self.future.set_result([Unknown()] * len(self.requests))
 
 
 @dataclass(slots=True)
@@ -74,12 +105,13 @@ class Bell:
                 self._rope.send(b".")
 
     def wait(self, flight: Flight | None) -> None:
-        """Until it is rung, or the flight's answer comes."""
+        """Until it is rung, or the flight's answer comes or is overdue."""
         both = select.poll()
         both.register(self._heard, select.POLLIN)
         if flight is not None:
             both.register(flight.appending, select.POLLIN)
-        if any(ready == self._heard.fileno() for ready, _ in both.poll()):
+        limit = None if flight is None else sessions.SILENCE_SECONDS * 1_000
+        if any(ready == self._heard.fileno() for ready, _ in both.poll(limit)):
             self._heard.recv(1)
             self._rung = False
 
@@ -94,7 +126,8 @@ class Writer:
 
     There is no timer: the next group fills while the last one commits, and is decided meanwhile as
     far as it concerns other streams. A group whose outcome is unknown, because the connection died,
-    is appended again: the idempotency keys, stored with the events, tell what had happened.
+    is appended again: the idempotency keys, stored with the events, tell what had happened. A
+    caller waits ``PATIENCE_SECONDS`` at most; what was under way by then goes on.
 
     Args:
         connect: opens an autocommit session on the ledger.
@@ -134,14 +167,25 @@ class Writer:
         self._bell.close()
         self._drop_connections()
 
-    def submit(self, requests: Sequence[Request]) -> asyncio.Future[Handled]:
+    def submit(
+        self, requests: Sequence[Request], sender: Sender | None = None
+    ) -> asyncio.Future[Handled]:
         """The outcomes of these requests, in their order, as a future of the running loop.
+
+        Args:
+            sender: who handed in others before, that must not be overtaken.
 
         Raises:
             Closed: after ``stop``.
         """
         loop = asyncio.get_running_loop()
-        ticket = Ticket(requests, loop.create_future())
+        until = time.monotonic() + PATIENCE_SECONDS
+        ticket = Ticket(requests, loop.create_future(), sender or Sender(), until)
+        if ticket.sender.is_lost:
+            ticket.give_up()
+            return ticket.future
+        timer = loop.call_later(PATIENCE_SECONDS, ticket.give_up)
+        ticket.future.add_done_callback(lambda _: timer.cancel())
         with self._lock:
             if self._stopping:
                 raise Closed
@@ -196,7 +240,10 @@ class Writer:
             ):
                 ticket = self._waiting.popleft()
                 self._open.append(ticket)
-                taken += ticket.requests
+                if ticket.is_given_up:
+                    self._settled.update((id(request), Unknown()) for request in ticket.requests)
+                else:
+                    taken += ticket.requests
         return taken
 
     def _turn(
@@ -269,8 +316,14 @@ class Writer:
 
     def _bisect(self, group: list[Request], error: Exception) -> None:
         if len(group) == 1:
-            log.error("a command could not be recorded", command=group[0].name, exc_info=error)
-            self._settled[id(group[0])] = Failed()
+            [request] = group
+            if isinstance(error, OTHER_VERSION):
+                why = str(error).partition("\n")[0]
+                log.error("the ledger is of a later version", command=request.name, why=why)
+                self._settled[id(request)] = Outdated(why)
+            else:
+                log.error("a command could not be recorded", command=request.name, exc_info=error)
+                self._settled[id(request)] = Failed()
             return
         middle = len(group) // 2
         self._settle_all(group[:middle])
@@ -288,6 +341,8 @@ class Writer:
         for ticket in self._open:
             if all(id(request) in self._settled for request in ticket.requests):
                 handled = [self._settled.pop(id(request)) for request in ticket.requests]
+                if any(isinstance(outcome, Unknown) for outcome in handled):
+                    ticket.sender.is_lost = True
                 ready.setdefault(ticket.future.get_loop(), []).append((ticket.future, handled))
             else:
                 still_open.append(ticket)

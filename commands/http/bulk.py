@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from commands.handling.request import Request
-from commands.handling.writer import Writer
+from commands.handling.writer import Sender, Writer
 from commands.http.problems import Answer, problem, render
 from commands.http.wire import Unprocessable, from_line
 from events.envelope import Actor
@@ -81,7 +81,7 @@ class Spool:
 
 async def bulk(writer: Writer, actor: Actor, receive: Receive, send: Send) -> None:
     """Answer a stream of commands with a stream of answers."""
-    spool = Spool()
+    spool, sender = Spool(), Sender()
     under_way: asyncio.Queue[tuple[list[tuple[int, Answer | None]], Any] | None] = asyncio.Queue(
         BATCHES
     )
@@ -98,7 +98,8 @@ async def bulk(writer: Writer, actor: Actor, receive: Receive, send: Send) -> No
                         slots.append((number, None))
                     else:
                         slots.append((number, parsed))
-                await under_way.put((slots, writer.submit(requests) if requests else None))
+                future = writer.submit(requests, sender) if requests else None
+                await under_way.put((slots, future))
         finally:
             await under_way.put(None)
 

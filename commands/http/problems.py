@@ -16,6 +16,7 @@ from commands.handling.outcome import (
     Failed,
     KeyReused,
     Outcome,
+    Outdated,
     Refused,
     TooLarge,
     Unknown,
@@ -84,6 +85,13 @@ def render(outcome: Outcome) -> Answer:
                 HTTPStatus.INTERNAL_SERVER_ERROR,
                 "internal-error",
                 "Something failed on our side and nothing was recorded. The log says what.",
+            )
+        case Outdated(why=why):
+            return problem(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                "other-version",
+                f"The ledger is of a later version of Pledge than this process: {why}. Nothing was "
+                "recorded. Send it again, to a process of that version.",
             )
         case Unknown():
             return problem(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,12 +15,13 @@ from weakref import WeakSet
 import psycopg
 from psycopg import generators, pq
 from psycopg.adapt import Transformer
-from psycopg.conninfo import make_conninfo
 from psycopg.errors import error_from_result
 from psycopg.rows import tuple_row
 
 from events.envelope import Actor
+from events.ledger import sessions
 from events.ledger.arrays import BigInts, Blobs, Bools, Instants, Ints, Texts, UUIDs, register
+from events.ledger.sessions import Session, watchful
 
 Connection = psycopg.Connection[Any]
 
@@ -173,15 +176,17 @@ class StoredOutcome(NamedTuple):
     types: list[str] | None
 
 
-def connect(conninfo: str, name: str = "pledge") -> Connection:
+def connect(conninfo: str, name: str = "pledge", *, limit: float = math.inf) -> Connection:
     """An autocommit session with the service's rights only.
 
+    Args:
+        limit: the most seconds that a statement may take.
+
     Raises:
-        psycopg.OperationalError: when the database cannot be reached.
+        psycopg.OperationalError: when the database cannot be reached, or later does not answer.
     """
-    conn = psycopg.connect(
-        make_conninfo(conninfo, options=SESSION, application_name=name), autocommit=True
-    )
+    conn = Session.connect(watchful(conninfo, SESSION, name), autocommit=True)
+    conn.limit = limit
     register(conn.adapters)
     return conn
 
@@ -219,19 +224,20 @@ class Appending:
             APPEND_NAME, _parameters(proposals, new_keys, settings), BINARIES, pq.Format.BINARY
         )
         conn.wait(generators.send(conn.pgconn))
+        self._overdue_at = time.monotonic() + sessions.SILENCE_SECONDS
 
     def fileno(self) -> int:
         """The socket that becomes readable when the answer comes."""
         return self._conn.pgconn.socket
 
     def has_landed(self) -> bool:
-        """Whether ``verdicts`` returns at once.
+        """Whether ``verdicts`` is to be asked: it returns at once, or the answer is overdue.
 
         Raises:
             psycopg.OperationalError: when the session died.
         """
         self._conn.pgconn.consume_input()
-        return not self._conn.pgconn.is_busy()
+        return not self._conn.pgconn.is_busy() or time.monotonic() > self._overdue_at
 
     def verdicts(self) -> list[Verdict]:
         """What became of each proposal; waits until it is known.

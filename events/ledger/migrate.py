@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from importlib.resources import files
+import re
 from typing import Any
 
 import psycopg
 
 from events.ledger.locks import Lock
+from events.ledger.sessions import Session, watchful
+from events.ledger.steps import steps
 
 BOOK = """
 CREATE SCHEMA IF NOT EXISTS ledger;
@@ -33,10 +35,24 @@ DO $$ BEGIN
     END IF;
 END $$
 """
+BREAKS = re.compile(r"^-- Breaks processes that know no step after (\d{4})\.$", re.MULTILINE)
+"""What a step says of itself when older processes could not go on beside it."""
+OLDER = r"""
+SELECT format('%%s (%%s, %%s)', pid, application_name, coalesce(host(client_addr), 'local'))
+  FROM pg_stat_activity
+ WHERE datname = current_database() AND application_name ~ '^pledge'
+   AND application_name !~ '^pledge (migrate|probe)'
+   AND coalesce(substring(application_name FROM ' (\d{4})$'), '0000') <= %s
+ ORDER BY pid
+"""
 
 
 class OtherVersion(RuntimeError):
     """The database was made by another, incompatible version of Pledge."""
+
+
+class StillConnected(OtherVersion):
+    """Processes of an older version are connected, which a step would break."""
 
 
 def migrate(conninfo: str) -> list[str]:
@@ -46,15 +62,10 @@ def migrate(conninfo: str) -> list[str]:
 
     Raises:
         OtherVersion: when an applied file is unknown here or was changed since.
+        StillConnected: when one to apply would break processes that are connected.
     """
-    ours = {
-        entry.name: entry.read_text()
-        for entry in sorted(
-            files("events.ledger").joinpath("migrations").iterdir(), key=lambda e: e.name
-        )
-        if entry.name.endswith(".sql")
-    }
-    with psycopg.connect(conninfo, application_name="pledge migrate") as conn:
+    ours = steps()
+    with Session.connect(watchful(conninfo, "", "pledge migrate")) as conn:
         if _is_up_to_date(conn, ours):
             return []
         conn.execute(f"SELECT pg_advisory_xact_lock({Lock.MIGRATE})")
@@ -70,6 +81,7 @@ def migrate(conninfo: str) -> list[str]:
                 )
         fresh = [name for name in ours if name not in applied]
         for name in fresh:
+            _refuse_beside_older(conn, name, ours[name])
             conn.execute(ours[name].encode())
             conn.execute(
                 "INSERT INTO ledger.migrations (name, sha256) VALUES (%s, %s)",
@@ -78,6 +90,18 @@ def migrate(conninfo: str) -> list[str]:
         # Rights on the database itself are not part of a dump of it.
         conn.execute(RIGHTS)
     return fresh
+
+
+def _refuse_beside_older(conn: psycopg.Connection[Any], name: str, text: str) -> None:
+    broken = BREAKS.search(text)
+    if broken is None:
+        return
+    older = [row[0] for row in conn.execute(OLDER, (broken[1],))]
+    if older:
+        raise StillConnected(
+            f"The step {name} would break processes of an older version of Pledge, which are "
+            f"connected: {', '.join(older)}. Stop them, then migrate again. Nothing was changed."
+        )
 
 
 def _is_up_to_date(conn: psycopg.Connection[Any], ours: dict[str, str]) -> bool:

@@ -21,6 +21,7 @@ from events.ledger import ledger
 from events.ledger.collection import without_cycle_collection
 from events.ledger.keys import Keyring
 from events.ledger.ledger import Stored, stored
+from events.ledger.sessions import Session
 from projections.engine.folding import Parked, Poison, fold, readable
 from projections.engine.model import ReadModel
 from projections.engine.sums import fill
@@ -160,7 +161,7 @@ def finish(conn: Connection, asked: Build) -> None:
 
     def finish_table(table: Table[Any]) -> None:
         scalars = ", ".join(name for name, kind in table.columns.items() if kind != "jsonb")
-        with psycopg.connect(conninfo, autocommit=True) as own:
+        with Session.connect(conninfo, autocommit=True) as own:
             own.execute(f"SET maintenance_work_mem = '{MEMORY}'".encode())
             for statement in table.index_ddl(asked.prefix):
                 own.execute(statement.encode())
@@ -182,7 +183,7 @@ def _may_fork() -> bool:
 def _work(there: Pipe, parent: int, conninfo: str, asked: Build, share: int, shares: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # whatever the parent makes of it
     try:
-        with psycopg.connect(conninfo) as conn:
+        with Session.connect(conninfo) as conn:
             # From here on a later build's DROP SCHEMA waits for this one's end; if there is none
             # to report to any more, the tables may already be that build's.
             for table in asked.model.tables:

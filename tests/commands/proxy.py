@@ -35,6 +35,9 @@ class Proxy:
         self._cuts: dict[bytes, str] = {}
         self._lines: list[_Line] = []
         self._lock = threading.Lock()
+        self._questions_flow, self._answers_flow = threading.Event(), threading.Event()
+        self._frozen_by: bytes | None = None
+        self.thaw()
         self._port = 0
         self.cuts_made = 0
         self.reopen()
@@ -46,6 +49,7 @@ class Proxy:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.thaw()
         self.refuse()
         for line in self._lines:
             for thread in line.threads:
@@ -60,6 +64,20 @@ class Proxy:
         and the answer is lost.
         """
         self._cuts[marker] = when
+
+    def freeze(self) -> None:
+        """Be like a server that was stopped: take whatever comes, and do nothing with it."""
+        self._questions_flow.clear()
+        self._answers_flow.clear()
+
+    def freeze_at(self, marker: bytes) -> None:
+        """Freeze behind the next message that holds these bytes: the server carries it out."""
+        self._frozen_by = marker
+
+    def thaw(self) -> None:
+        """Go on; what was taken meanwhile arrives."""
+        self._questions_flow.set()
+        self._answers_flow.set()
 
     def refuse(self) -> None:
         """Be away: cut all lines and refuse new ones."""
@@ -114,6 +132,10 @@ class Proxy:
                     if self._cuts.pop(marker) == "before":
                         break
                     line.swallowing = True
+                self._questions_flow.wait()
+                if self._frozen_by is not None and self._frozen_by in seen:
+                    self._frozen_by = None
+                    self.freeze()
                 line.server.sendall(chunk)
         line.cut()
 
@@ -126,5 +148,6 @@ class Proxy:
                     if swallowed.endswith(READY):
                         break
                 else:
+                    self._answers_flow.wait()
                     line.client.sendall(chunk)
         line.cut()

@@ -18,8 +18,9 @@ from commands.handling import writer as writing
 from commands.handling.request import Request
 from commands.http.problems import Answer, render
 from events.base import ERASED
-from events.ledger import ledger
+from events.ledger import ledger, sessions
 from events.ledger.keys import CACHED_SECONDS, Keyring
+from events.ledger.locks import Lock
 from tests.commands.making import (
     MASTER,
     Fate,
@@ -43,7 +44,7 @@ from tests.commands.proxy import Proxy
 
 TERMINATE = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
- WHERE datname = current_database() AND application_name = 'pledge'
+ WHERE datname = current_database() AND application_name ~ '^pledge \\d{4}$'
 """
 
 
@@ -189,6 +190,151 @@ def test_a_database_away_for_long_gives_503_and_the_key_tells_the_truth_later(
     assert types_of(ledger_url, lead) == ["lead.captured", "lead.claimed"]
 
 
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writing, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(sessions, "SILENCE_SECONDS", 0.2)
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize("reaches", [True, False])
+def test_a_database_that_hangs_gives_503_and_the_key_tells_the_truth_later(
+    ledger_url: str, reaches: bool
+) -> None:
+    lead = uuid4()
+    with Proxy(ledger_url) as proxy, writer_on(proxy.url, started=True) as writer:
+        ask(writer, capture(lead))
+        if reaches:
+            proxy.freeze_at(b"in the dark")
+        else:
+            proxy.freeze()
+        asked = time.monotonic()
+        [lost] = ask(writer, claim(lead, by="ada", key="in the dark"))
+        assert lost.status == 503
+        assert lost.body["type"] == "/problems/ledger-unavailable"
+        [neighbour] = ask(writer, claim(uuid4(), key="not under way"))
+        assert neighbour.status == 503
+        assert time.monotonic() - asked < 10
+        assert len(events_of(ledger_url, lead)) == 1 + reaches
+        proxy.thaw()
+        [again] = told_at_last(writer, lambda: claim(lead, by="ada", key="in the dark"))
+        assert again.status == 200
+        assert again.body["events"] == [{"type": "lead.claimed", "version": 2, "position": 2}]
+    assert types_of(ledger_url, lead) == ["lead.captured", "lead.claimed"]
+
+
+@pytest.mark.usefixtures("hasty")
+def test_what_a_hung_server_got_and_its_repeat_count_once_in_whatever_order_they_are_done(
+    ledger_url: str,
+) -> None:
+    leads = [uuid4() for _ in range(20)]
+    with Proxy(ledger_url) as proxy, writer_on(proxy.url, started=True) as writer:
+        ask(writer, *[capture(lead) for lead in leads])
+        with psycopg.connect(ledger_url) as holder:
+            holder.execute(f"SELECT pg_advisory_xact_lock({Lock.APPEND})")
+            proxy.freeze_at(b"claim 0")  # it waits for the lock, and its client gives it up
+            asked = [claim(lead, key=f"claim {n}") for n, lead in enumerate(leads)]
+            assert {answer.status for answer in ask(writer, *asked)} == {503}
+            proxy.thaw()
+            repeat = ThreadPoolExecutor(1)
+            again = repeat.submit(
+                told_at_last,
+                writer,
+                lambda: [claim(lead, key=f"claim {n}") for n, lead in enumerate(leads)],
+            )
+        assert [answer.status for answer in again.result()] == [200] * 20
+        repeat.shutdown()
+    for lead in leads:
+        assert types_of(ledger_url, lead) == ["lead.captured", "lead.claimed"]
+    assert count_outcomes(ledger_url) == 40
+
+
+@pytest.mark.usefixtures("hasty")
+def test_nothing_is_decided_behind_a_line_whose_outcome_is_unknown(ledger_url: str) -> None:
+    lead, sender = uuid4(), writing.Sender()
+    with Proxy(ledger_url) as proxy, writer_on(proxy.url, started=True) as writer:
+        ask(writer, capture(uuid4()))
+        proxy.freeze()
+
+        async def lines() -> list[int]:
+            stuck = writer.submit([capture(uuid4())])
+            await asyncio.sleep(0.1)  # the writer is at that one
+            first = writer.submit([capture(lead, key="first")], sender)
+            await asyncio.sleep(0.2)
+            second = writer.submit([claim(lead, key="second")], sender)
+            await first
+            third = writer.submit([claim(lead, key="third")], sender)
+            assert third.done()
+            proxy.thaw()
+            found = [await future for future in (stuck, first, second, third)]
+            return [render(outcome).status for [outcome] in found]
+
+        assert asyncio.run(lines()) == [503] * 4
+        assert told_at_last(writer, lambda: capture(lead, key="first"))[0].status == 201
+        for key in ("second", "third"):
+            assert told_at_last(writer, lambda key=key: claim(lead, key=key))[0].status == 200
+    assert types_of(ledger_url, lead) == ["lead.captured", "lead.claimed"]
+
+
+def told_at_last(
+    writer: writing.Writer, again: Callable[[], Request | list[Request]]
+) -> list[Answer]:
+    """The answers, however often the requests have to be sent again."""
+    deadline = time.monotonic() + 60
+    while True:
+        requests = again()
+        answers = ask(writer, *(requests if isinstance(requests, list) else [requests]))
+        if all(answer.status != 503 for answer in answers):
+            return answers
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+LATER_EVENT = """
+INSERT INTO ledger.events
+SELECT position + 1, gen_random_uuid(), stream_type, stream_id, version + 1, occurred_at,
+       recorded_at, actor, actor_kind, gen_random_uuid(), gen_random_uuid(), NULL,
+       %(type)s, %(version)s, '{}'
+  FROM ledger.events ORDER BY position DESC LIMIT 1
+"""
+
+
+@pytest.mark.parametrize(("kind", "version"), [("lead.vanished", 1), ("lead.claimed", 99)])
+def test_a_stream_with_an_event_of_a_later_version_is_left_to_that(
+    ledger_url: str, kind: str, version: int
+) -> None:
+    lead, other = uuid4(), uuid4()
+    with writer_on(ledger_url) as writer:
+        handle(writer, [capture(other), capture(lead)])
+        with psycopg.connect(ledger_url) as conn:
+            conn.execute(LATER_EVENT, {"type": kind, "version": version})
+    with writer_on(ledger_url) as writer:
+        outdated, claimed = handle(writer, [claim(lead), claim(other)])
+    assert (outdated.status, claimed.status) == (503, 200)
+    assert outdated.body["type"] == "/problems/other-version"
+    assert kind in outdated.body["detail"]
+    assert count_outcomes(ledger_url) == 3
+
+
+def test_a_ledger_that_lost_the_append_of_this_version_says_so(ledger_url: str) -> None:
+    with writer_on(ledger_url) as writer:
+        tell(writer, capture(uuid4()))
+        with psycopg.connect(ledger_url) as conn:
+            conn.execute(DROP_APPENDS)
+        answers = handle(writer, [capture(uuid4()) for _ in range(3)])
+        assert {answer.status for answer in answers} == {503}
+        assert "ledger.append" in answers[0].body["detail"]
+
+
+DROP_APPENDS = """
+DO $$ DECLARE f regprocedure; BEGIN
+    FOR f IN SELECT oid FROM pg_proc WHERE proname = 'append' LOOP
+        EXECUTE 'DROP FUNCTION ' || f;
+    END LOOP;
+END $$
+"""
+
+
 def nul_key(lead: UUID) -> Request:
     return claim(lead, key="\0 refused by the database")
 
@@ -268,7 +414,7 @@ def test_an_unreadable_stream_fails_alone(ledger_url: str) -> None:
         conn.execute(
             """INSERT INTO ledger.events SELECT position + 1, %s, stream_type, %s, version,
                occurred_at, recorded_at, actor, actor_kind, command_id, correlation_id,
-               causation_id, 'lead.abducted', 1, payload FROM ledger.events""",
+               causation_id, type, 1, '{"name": 7}' FROM ledger.events""",
             (uuid4(), broken),
         )
     with writer_on(ledger_url) as writer:

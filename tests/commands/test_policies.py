@@ -403,7 +403,7 @@ def test_policies_go_on_after_their_connection_is_lost(ledger_url: str) -> None:
         with psycopg.connect(ledger_url, autocommit=True) as conn:
             conn.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                "WHERE datname = current_database() AND application_name = 'policies'"
+                "WHERE datname = current_database() AND application_name ~ '^policies \\d{4}$'"
             )
         cause = converted(ledger_url)
         wait_for(lambda: len(follow_ups(ledger_url, cause)) == 2)

@@ -11,12 +11,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Self
 
 import httpx2
 import orjson
+import psutil
 
 from commands.http.routes import takes
 
@@ -51,15 +52,31 @@ def environment(home: Path, database_url: str | None = None, **settings: str) ->
 
 
 class Service:
-    """``pledge serve`` on a port of its own; started, stopped, killed and started again at will."""
+    """``pledge serve`` on a port of its own; started, stopped, killed and started again at will.
+
+    Args:
+        code: the checkout that is run.
+        part: which of the product's processes, if not the whole product.
+    """
 
     def __init__(
-        self, home: Path, database_url: str | None = None, *, demo: bool = False, port: int = 0
+        self,
+        home: Path,
+        database_url: str | None = None,
+        *,
+        demo: bool = False,
+        port: int = 0,
+        code: Path = CHECKED_OUT,
+        part: str = "serve",
     ) -> None:
         self.home = home
+        self._code = code
+        self._part = part
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.env = environment(home, database_url, port=str(self.port), demo=str(int(demo)))
+        if code != CHECKED_OUT:
+            self.env["PYTHONPATH"] = str(code)  # for the processes that it starts
         self.process: subprocess.Popen[bytes] | None = None
         self.client = httpx2.Client(base_url=self.url, timeout=60, trust_env=False)
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
@@ -79,12 +96,16 @@ class Service:
 
     def command(self) -> list[str]:
         """What is run."""
-        return ["serve"]
+        return [self._part]
+
+    def _module(self) -> str:
+        """What is run as a program; versions before had it elsewhere."""
+        return "pledge" if (self._code / "pledge" / "__main__.py").exists() else "pledge.cli"
 
     def start(self, *, wait: bool = True) -> Self:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "pledge", *self.command()],
-            cwd=CHECKED_OUT,
+            [sys.executable, "-m", self._module(), *self.command()],
+            cwd=self._code,
             env=self.env,
             stdin=subprocess.DEVNULL,
             stdout=self._log,
@@ -116,6 +137,11 @@ class Service:
                 told = answer.text
             time.sleep(0.05)
         raise AssertionError(f"not ready after {seconds} seconds: {told}\n{self.said()}")
+
+    def postmaster(self) -> int:
+        """The first process of its embedded PostgreSQL."""
+        file = self.home / "postgres" / "postmaster.pid"
+        return int(file.read_text().partition("\n")[0])
 
     def stop(self, kind: signal.Signals = signal.SIGTERM) -> int:
         """Ask it to end; its exit code."""
@@ -267,16 +293,28 @@ class Deployment(Service):
     def _told(self) -> Any:
         return orjson.loads((self.home / "stack.json").read_bytes())
 
-    def postmaster(self) -> int:
-        file = self.home / "postgres" / "postmaster.pid"
-        return int(file.read_text().partition("\n")[0])
-
     def database(self) -> str:
         return f"postgresql://postgres@/pledge?host={self.home / 'postgres'}"
 
     def bootstrap(self) -> str:
         """Where its Kafka is."""
         return str(self._told()["kafka"])
+
+
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """Inside, a process and those that it started are stopped: they hang, and then go on."""
+    first = psutil.Process(pid)
+    processes = [first, *first.children()]
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.suspend()
+    try:
+        yield
+    finally:
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.resume()
 
 
 def run(env: dict[str, str], *arguments: str | Path) -> subprocess.CompletedProcess[str]:

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any, Self
 
 import httpx2
+import psutil
 import psycopg
 import pytest
 
-from tests.end_to_end.running import Deployment
+from tests.end_to_end.running import Deployment, stopped
 from tests.end_to_end.test_killed_at_any_moment import (
     Story,
     answered,
@@ -42,7 +43,10 @@ RETRY_SECONDS = 180
 LONGER_SECONDS = 240
 """At most so much longer, until every kind of death came, one of them amid commands."""
 EVERY_NODE = "all-of-kafka"
-DEATHS = {"commands", "relay", "projections", "kafka", EVERY_NODE, "postgres"}
+DEATHS = {"commands", "relay", "projections", "kafka", EVERY_NODE, "postgres", "hung"}
+IS_LONG = SECONDS > 60
+PAUSES = (1.0, 5.0) if IS_LONG else (0.5, 2.5)
+LONGEST_HANG_SECONDS = 15 if IS_LONG else 6
 
 LEADS = """
 WITH told AS (
@@ -84,7 +88,10 @@ SELECT count(*) FROM ledger.events e FULL JOIN view_timeline.timeline_entries t
 
 
 class Breaking:
-    """Kills one process after another, at random moments, until it is told to stop."""
+    """Kills one process after another, at random moments, until it is told to stop.
+
+    PostgreSQL is also stopped for a while, with all its processes: it hangs, and goes on.
+    """
 
     def __init__(self, deployment: Deployment, chance: random.Random) -> None:
         self._deployment = deployment
@@ -103,16 +110,21 @@ class Breaking:
 
     def _run(self) -> None:
         victims: list[str] = []
-        while not self._stop.wait(self._chance.uniform(1, 5)):
+        while not self._stop.wait(self._chance.uniform(*PAUSES)):
             if not victims:
-                victims = [*self._deployment.pids(), "postgres", EVERY_NODE]
+                victims = [*self._deployment.pids(), "postgres", EVERY_NODE, "hung"]
                 self._chance.shuffle(victims)
             self._kill(victims.pop())
 
     def _kill(self, victim: str) -> None:
-        with suppress(ProcessLookupError, FileNotFoundError):
+        with suppress(ProcessLookupError, FileNotFoundError, psutil.NoSuchProcess):
             if victim == "postgres":
-                os.kill(self._deployment.postmaster(), signal.SIGINT)  # its fast shutdown
+                how = self._chance.choice([signal.SIGINT, signal.SIGKILL])
+                os.kill(self._deployment.postmaster(), how)
+            elif victim == "hung":
+                seconds = self._chance.uniform(1, LONGEST_HANG_SECONDS)
+                with stopped(self._deployment.postmaster()):
+                    self._stop.wait(seconds)
             else:
                 pids = self._deployment.pids()
                 found = (

@@ -195,10 +195,6 @@ class Killer:
     def __init__(self, service: Service) -> None:
         self.service = service
 
-    def postmaster(self) -> int:
-        file = self.service.home / "postgres" / "postmaster.pid"
-        return int(file.read_text().partition("\n")[0])
-
     def pid_of(self, victim: str) -> int:
         if victim == "api":
             return self.service.pid
@@ -213,10 +209,10 @@ class Killer:
                 time.sleep(0.05)
             raise AssertionError("the projectors did not come back")
         if victim == "database":
-            return self.postmaster()
+            return self.service.postmaster()
         while True:
             with suppress(psutil.NoSuchProcess):  # one may end while they are looked at
-                backends = psutil.Process(self.postmaster()).children()
+                backends = psutil.Process(self.service.postmaster()).children()
                 return max(backends, key=lambda one: sum(one.cpu_times()[:2])).pid
 
     def kill_in(self, seconds: float, victim: str) -> threading.Timer:
@@ -232,9 +228,7 @@ class Killer:
 
     def mend(self, victim: str) -> None:
         """Do what an operator would do after such a death."""
-        if victim == "database":
-            assert self.service.stop() == 0, self.service.said()
-        if victim in ("api", "database"):
+        if victim == "api":
             assert self.service.process is not None
             self.service.process.wait(STOP_SECONDS)
             self.service.start()

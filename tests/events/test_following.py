@@ -142,7 +142,7 @@ def test_of_two_one_acts_and_the_other_once_its_session_has_ended(
             first.strangeness = [psycopg.OperationalError("away")] * 100
             superuser.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                "WHERE datname = current_database() AND application_name = 'first'"
+                "WHERE datname = current_database() AND application_name ~ '^first \\d{4}$'"
             )
             wait_for(second.is_at_work.is_set, "nobody takes over")
             head = some_events(ledger_url, 3)

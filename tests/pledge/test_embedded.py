@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 
@@ -328,3 +329,61 @@ def test_a_database_is_created_once(database_url: str) -> None:
     keep_a_promise(database_url)
     name = database_url.partition("?")[0].rpartition("/")[2]
     assert promises(create_database(database_url, name)) == [("kept",)]
+
+
+def killed_postmaster(home: Path) -> None:
+    os.kill(server_of(home), signal.SIGKILL)
+
+
+def killed_whole(home: Path) -> None:
+    postmaster = psutil.Process(server_of(home))
+    for process in [postmaster, *postmaster.children()]:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def shut_down(home: Path) -> None:
+    os.kill(server_of(home), signal.SIGINT)
+
+
+def wait_until_promised(url: str) -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        with suppress(psycopg.OperationalError):
+            assert promises(url) == [("kept",)]
+            return
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_supervised_server_comes_back_however_it_ended(home: Path) -> None:
+    with postgres(home, supervised=True) as url:
+        keep_a_promise(url)
+        for end in (killed_postmaster, killed_whole, shut_down):
+            server = server_of(home)
+            end(home)
+            while is_server(server):
+                time.sleep(0.01)
+            wait_until_promised(url)
+            assert server_of(home) != server
+        server = server_of(home)
+    assert not is_server(server)
+
+
+def test_a_supervised_server_that_does_not_start_is_tried_again(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with postgres(home, supervised=True) as url:
+        keep_a_promise(url)
+        place = home / "postgres" / "postgresql.conf"
+        aside = place.rename(place.with_suffix(".aside"))
+        os.kill(server_of(home), signal.SIGKILL)
+        said = ""
+        while said.count("a server does not start") < 2:
+            said += capsys.readouterr().out
+            time.sleep(0.05)
+        assert "a server ended and is started again" in said
+        assert "could not access the server configuration file" in said
+        aside.rename(place)
+        wait_until_promised(url)
+        assert "a server runs again" in capsys.readouterr().out

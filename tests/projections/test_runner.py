@@ -169,7 +169,7 @@ def test_a_runner_outlives_the_loss_of_its_connection(company: World) -> None:
         with company.superuser() as conn:
             conn.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                "WHERE datname = current_database() AND application_name = 'pledge'"
+                "WHERE datname = current_database() AND application_name ~ '^pledge \\d{4}$'"
             )
         promise(company, ANN, WORDS[6])
         wait_until_shown(company)

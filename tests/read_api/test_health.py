@@ -61,7 +61,7 @@ def test_sessions_that_died_while_nobody_asked_are_not_felt(company: World) -> N
     with company.superuser() as conn:
         ended = conn.execute(
             "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
-            "WHERE datname = current_database() AND application_name = 'pledge read'"
+            "WHERE datname = current_database() AND application_name ~ '^pledge read \\d{4}$'"
         ).fetchall()
     assert ended
     for _ in range(len(ended) + 1):
@@ -105,3 +105,15 @@ def test_lag_is_told_in_positions_and_seconds(company: World) -> None:
     assert metric(company, "pledge_projection_lag_seconds") == dict.fromkeys(NAMES, 0)
     assert metric(company, "pledge_projection_position") == dict.fromkeys(NAMES, 5)
     assert metric(company, "pledge_projection_halted") == dict.fromkeys(NAMES, 0)
+
+
+def test_a_question_on_a_ledger_of_another_version_is_refused_with_the_reason(
+    company: World,
+) -> None:
+    company.project()
+    with company.superuser() as conn:
+        conn.execute("ALTER TABLE ledger.events RENAME COLUMN occurred_at TO happened_at")
+    answer = company.ask("/audit/events")
+    assert answer.status_code == 503
+    assert answer.json()["type"] == "/problems/other-version"
+    assert "occurred_at" in answer.json()["detail"]
