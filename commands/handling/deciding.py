@@ -282,7 +282,7 @@ class Decider:
         rows = ledger.outcomes(conn, [(r.actor.id, r.key) for r in repeats])
         for request in repeats:
             row = rows[(request.actor.id, request.key)]
-            first = outcome.from_stored(row)
+            first = outcome.from_stored(row, repeated=row.command_id != request.command_id)
             is_other = bytes(row.body_hash) != request.body_hash
             yield request, outcome.KeyReused(first) if is_other else first
 

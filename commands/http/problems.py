@@ -27,11 +27,16 @@ PROBLEM = "application/problem+json"
 
 @dataclass(slots=True)
 class Answer:
-    """What the caller is told: the same bytes for the same key, for ever."""
+    """What the caller is told: the same bytes for the same key, for ever.
+
+    Attributes:
+        repeated: whether an earlier request with this key got it; told beside the body.
+    """
 
     status: int
     body: dict[str, Any]
     version: int | None = None
+    repeated: bool = False
 
     @property
     def content_type(self) -> str:
@@ -46,6 +51,8 @@ class Answer:
         ]
         if self.version is not None:
             headers.append((b"etag", b'"%d"' % self.version))
+        if self.repeated:
+            headers.append((b"idempotent-replayed", b"true"))
         if self.status == HTTPStatus.SERVICE_UNAVAILABLE:
             headers.append((b"retry-after", b"1"))
         if self.status == HTTPStatus.UNAUTHORIZED:
@@ -67,12 +74,7 @@ def render(outcome: Outcome) -> Answer:
         case Conflict():
             return _precondition_failed(outcome.version)
         case KeyReused():
-            return problem(
-                HTTPStatus.UNPROCESSABLE_ENTITY,
-                "idempotency-key-reused",
-                "This Idempotency-Key was used before with another body or path. Use a new key.",
-                [{"field": "Idempotency-Key", "message": "stands for another command"}],
-            )
+            return _key_reused(outcome)
         case TooLarge():
             return problem(
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -162,7 +164,7 @@ def _appended(outcome: Appended) -> Answer:
         ],
     }
     status = HTTPStatus.CREATED if outcome.begins else HTTPStatus.OK
-    return Answer(status, body, outcome.version)
+    return Answer(status, body, outcome.version, outcome.repeated)
 
 
 def _refused(outcome: Refused) -> Answer:
@@ -178,7 +180,22 @@ def _refused(outcome: Refused) -> Answer:
         "version": outcome.version,
         "position": outcome.position,
     }
-    return Answer(status, body, outcome.version)
+    return Answer(status, body, outcome.version, outcome.repeated)
+
+
+def _key_reused(outcome: KeyReused) -> Answer:
+    answer = problem(
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "idempotency-key-reused",
+        "This Idempotency-Key was used before with another body or path. Use a new key.",
+        [{"field": "Idempotency-Key", "message": "stands for another command"}],
+    )
+    first = render(outcome.first)
+    told = ("id", "version", "position", "rule", "detail")
+    answer.body["first"] = {"status": int(first.status)} | {
+        name: first.body[name] for name in told if name in first.body
+    }
+    return answer
 
 
 def _precondition_failed(version: int) -> Answer:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal, Union
 from uuid import UUID
 
+import orjson
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -187,12 +188,29 @@ def from_line(raw: bytes, actor: Actor) -> Request:
         stream_id=line.id or uuid7(),
         actor=Actor(line.actor, actor.kind) if line.actor else actor,
         key=line.key,
-        body_hash=hashlib.sha256(raw).digest(),
+        body_hash=hash_of(raw),
         command_id=command_id,
         correlation_id=command_id,
         occurred_at=occurred_at,
         if_match=line.if_match,
     )
+
+
+def key_of(raw: bytes, actor: Actor) -> tuple[str, str] | None:
+    """The actor and the idempotency key under which a line's outcome would stand, if it has any."""
+    try:
+        line = orjson.loads(raw)
+        key, by = line["key"], line.get("actor") or actor.id
+    except (ValueError, TypeError, LookupError, AttributeError):
+        return None
+    if not (isinstance(key, str) and isinstance(by, str)) or "\0" in by + key:
+        return None
+    return by, key
+
+
+def hash_of(raw: bytes) -> bytes:
+    """What tells a repeated line from another one with its key."""
+    return hashlib.sha256(raw).digest()
 
 
 def check_line(raw: bytes) -> list[str]:
