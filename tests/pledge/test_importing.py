@@ -177,9 +177,11 @@ def data_of(fields: str, row: dict[str, str], head: str = 'currency = "EUR"') ->
         f'command = "things/make"\nid = "x"\n{fields}'
     )
     plan = compile_mapping(Mapping.model_validate(tomllib.loads(written)), "t.toml")
-    line = plan.files[0].commands[0].line({**row, "row": row, "_line": 2, "_file": "t.csv"})
-    assert line is not None
-    made = json.loads(line.body)["data"]
+    values = {**row, "row": row, "_line": 2, "_file": "t.csv"}
+    command = plan.files[0].commands[0]
+    key = command.key_of(values)
+    assert key is not None
+    made = json.loads(command.line(values, key).body)["data"]
     assert isinstance(made, dict)
     return made
 
@@ -285,7 +287,7 @@ def test_a_faulty_template_is_refused(source: str, fault: str) -> None:
 
 def test_the_columns_of_a_template_are_known() -> None:
     text = Language({}).text("{{ a }} {{ row['Deal Stage'] }} {{ range }} {{ _line }}")
-    assert text.columns == {"a", "Deal Stage", "range"}
+    assert text.uses.columns == {"a", "Deal Stage", "range"}
 
 
 @pytest.mark.parametrize(
