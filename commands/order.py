@@ -28,6 +28,8 @@ from events.values import ActorId, Day, Line, Money, Quantity, Text
 class PlaceOrder(Command[Order, OrderEvent]):
     """Place an order; its owner is the actor unless another is named.
 
+    A service or an import that acts for nobody is no owner.
+
     The amount follows from the lines; without lines it is given.
     """
 
@@ -54,7 +56,7 @@ class PlaceOrder(Command[Order, OrderEvent]):
 
     def decide(self, order: Order, context: Context, /) -> list[OrderEvent]:
         lines, total = priced(self.lines) if self.lines else ((), self.amount)
-        owner = self.owner or context.actor.id
+        owner = self.owner or context.rep
         return order.place(self.placed.of(self, lines=lines, total=total, owner=owner))
 
 

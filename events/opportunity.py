@@ -9,14 +9,14 @@ from events.lines import PricedLine
 from events.values import CustomersSince2, CustomersTextOrNone, StoredMoney
 
 
-class OpportunityOpened(Event, type="opportunity.opened", version=2):
+class OpportunityOpened(Event, type="opportunity.opened", version=3):
     """A deal was opened, for a customer who may still be unknown."""
 
     title: Annotated[str, CustomersSince2]
     pipeline: str
     stage: str
     customer_id: UUID | None = None
-    owner: str
+    owner: str | None = None
     product: str | None = None
     amount: StoredMoney | None = None
     expected_close: date | None = None
@@ -78,10 +78,10 @@ class OpportunityDetailsChanged(Event, type="opportunity.details-changed"):
     customer_id: UUID | None = None
 
 
-class OpportunityHandedOver(Event, type="opportunity.handed-over"):
+class OpportunityHandedOver(Event, type="opportunity.handed-over", version=2):
     """The deal was handed over to another rep."""
 
-    previous_owner: str
+    previous_owner: str | None = None
     owner: str
     reason: CustomersTextOrNone = None
     customer_id: UUID | None = None

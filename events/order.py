@@ -27,11 +27,11 @@ class Instalment(BaseModel):
     amount: StoredMoney
 
 
-class OrderPlaced(Event, type="order.placed", version=2):
+class OrderPlaced(Event, type="order.placed", version=3):
     """The order was placed: its amount is billed."""
 
     customer_id: UUID
-    owner: str
+    owner: str | None = None
     total: StoredMoney
     lines: tuple[PricedLine, ...] = ()
     number: str | None = None

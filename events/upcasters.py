@@ -17,7 +17,7 @@ def _every_conversion_opened_a_deal(payload: Payload) -> Payload:
 
 
 def _as_it_was(payload: Payload) -> Payload:
-    """The next version encrypts a text (see ``Personal``), or has a field more, with a default."""
+    """The next version encrypts a text (see ``Personal``), or takes more than this one did."""
     return payload
 
 
@@ -28,6 +28,9 @@ def _a_stage_was_known_by_its_name(payload: Payload) -> Payload:
 UPCASTERS: dict[tuple[str, int], Callable[[Payload], Payload]] = {
     ("lead.converted", 1): _every_conversion_opened_a_deal,
     ("order.goods-returned", 1): _as_it_was,
+    ("opportunity.handed-over", 1): _as_it_was,
+    ("opportunity.opened", 2): _as_it_was,
+    ("order.placed", 2): _as_it_was,
     ("company.pipeline-defined", 1): _a_stage_was_known_by_its_name,
     **{
         (name, 1): _as_it_was

@@ -226,7 +226,13 @@ class Decider:
                 return keys.hash_of(text, subject)
 
             context = Context(
-                request.stream_id, occurred_at, request.actor, settings, uuid7, keyed_hash
+                request.stream_id,
+                occurred_at,
+                request.actor,
+                request.rep,
+                settings,
+                uuid7,
+                keyed_hash,
             )
             events = request.command.decide(known.state, context)
             self._refuse_other_currencies(request, proposal)

@@ -30,6 +30,8 @@ from events.currencies import WITHDRAWN
 from events.envelope import Actor
 from events.values import ActorId, Instant
 
+USER = "user"
+"""The kind of actor that is a person, and so may be a rep."""
 CLOCK_SKEW = timedelta(minutes=5)
 """How far ahead of our clock a caller's may be."""
 
@@ -164,6 +166,7 @@ def from_body(
         correlation_id=correlation_id or command_id,
         occurred_at=occurred_at,
         if_match=if_match,
+        rep=actor.id if actor.kind == USER else None,
     )
 
 
@@ -193,6 +196,7 @@ def from_line(raw: bytes, actor: Actor) -> Request:
         correlation_id=command_id,
         occurred_at=occurred_at,
         if_match=line.if_match,
+        rep=_rep(line.actor, actor),
     )
 
 
@@ -211,6 +215,13 @@ def key_of(raw: bytes, actor: Actor) -> tuple[str, str] | None:
 def hash_of(raw: bytes) -> bytes:
     """What tells a repeated line from another one with its key."""
     return hashlib.sha256(raw).digest()
+
+
+def _rep(named: str | None, sender: Actor) -> str | None:
+    """The person who acts in a line: the one it names, or else the sender, unless that is none."""
+    if named is not None and named != sender.id:
+        return named
+    return sender.id if sender.kind == USER else None
 
 
 def check_line(raw: bytes) -> list[str]:

@@ -295,3 +295,30 @@ def test_a_repeat_of_many_batches_gets_every_answer_again(service: Service) -> N
     assert again.startswith(half)
     assert [orjson.loads(answer)["status"] for answer in again.splitlines()] == [201] * 601
     assert answers_to(service, *lines) == first
+
+
+def test_who_acts_for_nobody_is_no_rep(service: Service) -> None:
+    customer = str(uuid4())
+    orders = [str(uuid4()) for _ in range(4)]
+
+    def order(n: int, **rest: Any) -> bytes:
+        data = {"customer_id": customer, "amount": {"amount": "1", "currency": "EUR"}}
+        return line("orders/place", orders[n], id=orders[n], data=data, **rest)
+
+    lines = [
+        line("customers/register", customer, id=customer, data={"name": "Acme"}),
+        order(0, actor="legacy"),
+        order(1, actor="eva"),
+        order(2),
+    ]
+    sent = {"X-Actor": "legacy", "X-Actor-Kind": "import"}
+    answers_to(service, *lines, **sent)
+    answers_to(service, order(3), **{"X-Actor": "ada"})
+    by = {"X-Actor": "shop", "X-Actor-Kind": "service"}
+    deal = service.client.post("/opportunities", content=b'{"title": "Looms"}', headers=by).json()
+    service.wait_until_shown()
+    assert [service.get(f"/orders/{one}")["owner"] for one in orders] == [None, "eva", None, "ada"]
+    assert service.get(f"/opportunities/{deal['id']}")["owner"] is None
+    service.made(f"/opportunities/{deal['id']}/hand-over", {"owner": "eva"})
+    service.wait_until_shown()
+    assert service.get(f"/opportunities/{deal['id']}")["owner"] == "eva"
