@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import Field, SecretStr
@@ -23,7 +24,8 @@ class Settings(BaseSettings):
         kafka_topic: what carries the events there.
         facts: where the Parquet files of figures are, a path or a URL that fsspec knows; under
             ``home`` when not given.
-        url: where the commands of this program find a running service.
+        url: where the commands of this program find a running service, if it is not the one that
+            runs on this ``home``.
     """
 
     model_config = SettingsConfigDict(env_prefix="PLEDGE_", extra="ignore")
@@ -38,4 +40,25 @@ class Settings(BaseSettings):
     kafka_bootstrap: str | None = None
     kafka_topic: str = TOPIC
     facts: str | None = None
-    url: str = "http://127.0.0.1:8000"
+    url: str | None = None
+
+    @property
+    def address(self) -> str:
+        """Where a service is that is started with these settings."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+    @property
+    def note_of_address(self) -> Path:
+        """Where a running product notes its address."""
+        return self.home / "address"
+
+    @property
+    def service(self) -> str:
+        """A running service: the one that is named, or else the one that runs on this home."""
+        if self.url is not None:
+            return self.url
+        if not {"host", "port"} & self.model_fields_set:
+            with suppress(OSError):
+                return self.note_of_address.read_text(encoding="utf-8").strip()
+        return self.address
