@@ -20,7 +20,15 @@ from commands.handling.outcome import (
     TooLarge,
     Unknown,
 )
+from events.values import EMAIL
 
+KEY = r"^[\x20-\x7e]+$"
+"""Of an idempotency key."""
+IN_WORDS = {
+    EMAIL: "must be a mail address, like anna@example.com",
+    KEY: "must be 1 to 200 printable ASCII characters",
+}
+"""What a text must be, by the pattern that says it to a machine."""
 JSON = "application/json"
 PROBLEM = "application/problem+json"
 
@@ -141,9 +149,11 @@ def invalid(error: ValidationError, skip: int = 0) -> Answer:
         skip: how many leading parts of a field's place are the model's own and not the caller's.
     """
     errors = []
-    for item in error.errors(include_url=False, include_context=False, include_input=False):
+    for item in error.errors(include_url=False, include_input=False):
         place = item["loc"] if item["type"].startswith("union_tag") else item["loc"][skip:]
         message = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "string_pattern_mismatch":
+            message = IN_WORDS.get(item["ctx"]["pattern"], "is not of the form that is asked here")
         if item["type"].startswith("union_tag"):
             place, message = ("command",), "must be a name in GET /commands"
         errors.append({"field": ".".join(map(str, place)) or "body", "message": message})

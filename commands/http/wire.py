@@ -25,7 +25,7 @@ from aggregates.base import CurrencyDiffers
 from commands.base import Command
 from commands.catalog import CATALOG, Streams
 from commands.handling.request import Request
-from commands.http.problems import Answer, invalid, unprocessable
+from commands.http.problems import KEY, Answer, invalid, unprocessable
 from events.currencies import WITHDRAWN
 from events.envelope import Actor
 from events.values import ActorId, Instant
@@ -35,7 +35,7 @@ USER = "user"
 CLOCK_SKEW = timedelta(minutes=5)
 """How far ahead of our clock a caller's may be."""
 
-Key = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[\x20-\x7e]+$")]
+Key = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=KEY)]
 Version = Annotated[int, Field(ge=0, strict=True)]
 
 
