@@ -79,7 +79,7 @@ class Opportunity:
     """
 
     pipeline: str = ""
-    owner: str = ""
+    owner: str | None = None
     stage: str = ""
     open_stage: str = ""
     kind: StageKind = StageKind.OPEN

@@ -130,7 +130,7 @@ class Order:
     status: Status = Status.PLACED
     shipped: bool = False
     completed: bool = False
-    owner: str = ""
+    owner: str | None = None
     customer_id: UUID | None = None
     currency: str = ""
     ordered: Decimal = NOTHING

@@ -163,7 +163,7 @@ class DealShape(Shape):
     stage_name: str
     kind: str
     customer_id: UUID | None
-    owner: str
+    owner: str | None
     product: str | None
     reason: str | None
     amount: StoredMoney | None

@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 import figures
+import importing
 import latency
 import over_http
 import project
@@ -27,7 +28,7 @@ from databases import server
 from measuring import ROUNDS, Result, console
 from rich.table import Table
 
-FAMILIES = (write, over_http, project, read, relay, latency, figures)
+FAMILIES = (write, over_http, importing, project, read, relay, latency, figures)
 RESULTS = Path(__file__).with_name("results.json")
 
 

@@ -89,6 +89,7 @@ class Context:
 
     Attributes:
         stream_id: the stream that the command is about.
+        rep: the actor, if that is a person; a service or an import acts for one or for nobody.
         settings: the company's settings in force.
         fresh_id: makes a new id, another at each call.
         keyed_hash: of a personal text and the id of its subject: what the state may remember of
@@ -100,6 +101,7 @@ class Context:
     stream_id: UUID
     occurred_at: datetime
     actor: Actor
+    rep: str | None
     settings: Company
     fresh_id: Callable[[], UUID]
     keyed_hash: Callable[[str, UUID], str]

@@ -26,7 +26,10 @@ from events.values import ActorId, Day, Line, Money, Text
 
 
 class OpenOpportunity(Command[Opportunity, OpportunityEvent]):
-    """Open an opportunity; its owner is the actor unless another is named."""
+    """Open an opportunity; its owner is the actor unless another is named.
+
+    A service or an import that acts for nobody is no owner.
+    """
 
     rules = (PipelineUnknown, StageCloses, StageUnknown)
     opened: ClassVar = Records(OpportunityOpened, derived=("stage", "owner"))
@@ -43,7 +46,7 @@ class OpenOpportunity(Command[Opportunity, OpportunityEvent]):
     def decide(self, opportunity: Opportunity, context: Context, /) -> list[OpportunityEvent]:
         pipeline = context.settings.pipeline(self.pipeline)
         stage = pipeline.open_stage(self.stage) if self.stage else pipeline.first()
-        owner = self.owner or context.actor.id
+        owner = self.owner or context.rep
         return opportunity.open(context.marked(self.opened.of(self, stage=stage, owner=owner)))
 
 

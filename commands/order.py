@@ -39,6 +39,8 @@ OF_CUSTOMER = Condition(
 class PlaceOrder(Command[Order, OrderEvent]):
     """Place an order; its owner is the actor unless another is named.
 
+    A service or an import that acts for nobody is no owner.
+
     The amount follows from the lines; without lines it is given. The region is the order's, for
     instance where it is delivered, and may be another than the customer's.
     """
@@ -69,7 +71,7 @@ class PlaceOrder(Command[Order, OrderEvent]):
     def decide(self, order: Order, context: Context, /) -> list[OrderEvent]:
         context.check_listed(ListName.REGIONS, self.region)
         lines, total = priced(self.lines) if self.lines else ((), self.amount)
-        owner = self.owner or context.actor.id
+        owner = self.owner or context.rep
         return order.place(self.placed.of(self, lines=lines, total=total, owner=owner))
 
 

@@ -120,7 +120,8 @@ def open_a_deal_when_a_lead_converts(history: Sequence[Recorded], _: object) -> 
             case _:
                 pass
     cause = history[-1]
-    owner = owner or cause.actor  # who gave it back does not own what became of it
+    if owner is None and cause.actor_kind == "user":
+        owner = cause.actor  # who gave it back does not own what became of it
     assert lead is not None
     assert isinstance(cause.event, LeadConverted)
     email, phone = (None if text == ERASED else text for text in (lead.email, lead.phone))

@@ -16,7 +16,7 @@ class OpportunityOpened(Event, type="opportunity.opened", version=3):
     pipeline: str
     stage: str
     customer_id: UUID | None = None
-    owner: str
+    owner: str | None = None
     product: str | None = None
     amount: StoredMoney | None = None
     expected_close: date | None = None
@@ -80,10 +80,10 @@ class OpportunityDetailsChanged(Event, type="opportunity.details-changed", versi
     marks: Marks = None
 
 
-class OpportunityHandedOver(Event, type="opportunity.handed-over"):
+class OpportunityHandedOver(Event, type="opportunity.handed-over", version=2):
     """The deal was handed over to another rep."""
 
-    previous_owner: str
+    previous_owner: str | None = None
     owner: str
     reason: CustomersTextOrNone = None
     customer_id: UUID | None = None

@@ -32,7 +32,7 @@ class OrderPlaced(Event, type="order.placed", version=3):
     """The order was placed: its amount is billed."""
 
     customer_id: UUID
-    owner: str
+    owner: str | None = None
     total: StoredMoney
     lines: tuple[PricedLine, ...] = ()
     number: str | None = None
@@ -45,7 +45,7 @@ class OrderPlaced(Event, type="order.placed", version=3):
 class OrderHandedOver(Event, type="order.handed-over"):
     """The order was handed over to another rep."""
 
-    previous_owner: str
+    previous_owner: str | None = None
     owner: str
     reason: CustomersTextOrNone = None
     customer_id: UUID | None = None

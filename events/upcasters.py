@@ -19,7 +19,7 @@ def _every_conversion_opened_a_deal(payload: Payload) -> Payload:
 
 
 def _as_it_was(payload: Payload) -> Payload:
-    """The next version encrypts a text (see ``Personal``), or has a field more, with a default."""
+    """The next version encrypts a text (see ``Personal``), or takes more than this one did."""
     return payload
 
 
@@ -43,6 +43,7 @@ UPCASTERS: dict[tuple[str, int], Callable[[Payload], Payload]] = {
         (name, 2): _as_it_was
         for name in ("lead.captured", "opportunity.opened", "order.placed", "ticket.waiting")
     },
+    ("opportunity.handed-over", 1): _as_it_was,
     ("company.pipeline-defined", 1): _a_stage_was_known_by_its_name,
     **{
         (name, 1): _as_it_was

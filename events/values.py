@@ -164,11 +164,10 @@ Text = Annotated[
 ]
 """Some text, 1 to 10,000 characters."""
 
+EMAIL = r"^[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+$"
 Email = Annotated[
     str,
-    StringConstraints(
-        strip_whitespace=True, max_length=254, pattern=r"^[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+$"
-    ),
+    StringConstraints(strip_whitespace=True, max_length=254, pattern=EMAIL),
     AfterValidator(_printable),
     BeforeValidator(tidied),
 ]

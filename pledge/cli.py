@@ -143,15 +143,19 @@ def stack(
 
 @app.command(name="import")
 def import_(
-    source: Annotated[Path, typer.Argument(help="A CSV or Excel file, or a folder of them.")],
+    source: Annotated[Path, typer.Argument(help="A file, or a folder or zip archive of files.")],
     mapping: Annotated[str, typer.Option(help="A shipped mapping's name, or a mapping file.")],
-    url: Annotated[str | None, typer.Option(help="A running Pledge (default PLEDGE_URL).")] = None,
+    url: Annotated[
+        str | None,
+        typer.Option(help="A running Pledge (PLEDGE_URL, or this machine's PLEDGE_PORT)."),
+    ] = None,
     *,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything, send nothing.")
+        bool, typer.Option("--dry-run", help="Check everything, record nothing.")
     ] = False,
 ) -> None:
     """Turn the rows of files into commands and send them to a running Pledge. Safe to repeat."""
+    from commands.http.rehearsal import Rehearsal
     from commands.http.wire import ENTRIES, check_line
     from pledge.importing import ImportFailedError, run_import
 
@@ -159,16 +163,17 @@ def import_(
         report = run_import(
             source,
             mapping,
-            url=url or Settings().url,
+            url=url or Settings().service,
             dry_run=dry_run,
             check=check_line,
+            rehearsal=Rehearsal(),
             known_commands=ENTRIES,
             console=err,
         )
     except ImportFailedError as error:
         raise Failed(str(error)) from error
     report.show(out)
-    if report.rejected:
+    if report.rejected or report.changed:
         raise typer.Exit(2)
 
 
@@ -180,7 +185,10 @@ def demo_(
         datetime | None,
         typer.Option(formats=["%Y-%m-%d"], help="The two years end before this day (today)."),
     ] = None,
-    url: Annotated[str | None, typer.Option(help="A running Pledge (default PLEDGE_URL).")] = None,
+    url: Annotated[
+        str | None,
+        typer.Option(help="A running Pledge (PLEDGE_URL, or this machine's PLEDGE_PORT)."),
+    ] = None,
     *,
     only_print: Annotated[
         bool, typer.Option("--print", help="Write the commands to standard output, send nothing.")
@@ -203,7 +211,7 @@ def demo_(
         return
     refused = 0
     try:
-        with Sender(url or Settings().url) as sender, progress("commands") as bar:
+        with Sender(url or Settings().service) as sender, progress("commands") as bar:
             task = bar.add_task("telling", total=len(lines))
             for done in range(0, len(lines), demo.CHUNK):
                 chunk = lines[done : done + demo.CHUNK]

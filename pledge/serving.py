@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 import structlog
@@ -60,6 +60,7 @@ def serve(settings: Settings, console: Console) -> None:
             beside(found, settings, "analytics", "run"),
             following(found),
             _deciding(found) as writer,
+            _noted(settings),
         ):
             _serve_http(settings, app.whole(writer, reader), console, PLACES)
 
@@ -87,6 +88,19 @@ def serve_questions(settings: Settings, console: Console) -> None:
     with parts(settings, supervised=True) as found:
         reader = Reader(found.conninfo, found.keyring(), facts=facts(settings))
         _serve_http(settings, app.questions_only(reader), console, PLACES)
+
+
+@contextmanager
+def _noted(settings: Settings) -> Iterator[None]:
+    """The address stands in the home as long as the block, for the commands of this program."""
+    note = settings.note_of_address
+    with suppress(OSError):
+        note.write_text(settings.address, encoding="utf-8")
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            note.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -31,7 +32,8 @@ class Settings(BaseSettings):
         figures_spill: a folder for what does not fit into that; the system's temporary one when not
             given.
         figures_spill_size: the most that lies there.
-        url: where the commands of this program find a running service.
+        url: where the commands of this program find a running service, if it is not the one that
+            runs on this ``home``.
     """
 
     model_config = SettingsConfigDict(env_prefix="PLEDGE_", extra="ignore")
@@ -50,4 +52,25 @@ class Settings(BaseSettings):
     figures_memory: Size = "1GB"
     figures_spill: Path | None = None
     figures_spill_size: Size = "4GB"
-    url: str = "http://127.0.0.1:8000"
+    url: str | None = None
+
+    @property
+    def address(self) -> str:
+        """Where a service is that is started with these settings."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+    @property
+    def note_of_address(self) -> Path:
+        """Where a running product notes its address."""
+        return self.home / "address"
+
+    @property
+    def service(self) -> str:
+        """A running service: the one that is named, or else the one that runs on this home."""
+        if self.url is not None:
+            return self.url
+        if not {"host", "port"} & self.model_fields_set:
+            with suppress(OSError):
+                return self.note_of_address.read_text(encoding="utf-8").strip()
+        return self.address

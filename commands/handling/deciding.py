@@ -245,7 +245,14 @@ class Decider:
                 return marking[subject].mark_of(text)
 
             context = Context(
-                request.stream_id, occurred_at, request.actor, settings, uuid7, keyed_hash, mark_of
+                request.stream_id,
+                occurred_at,
+                request.actor,
+                request.rep,
+                settings,
+                uuid7,
+                keyed_hash,
+                mark_of,
             )
             events = request.command.decide(known.state, context)
             self._refuse_other_currencies(request, proposal)
@@ -318,7 +325,7 @@ class Decider:
         rows = ledger.outcomes(conn, [(r.actor.id, r.key) for r in repeats])
         for request in repeats:
             row = rows[(request.actor.id, request.key)]
-            first = outcome.from_stored(row)
+            first = outcome.from_stored(row, repeated=row.command_id != request.command_id)
             is_other = bytes(row.body_hash) != request.body_hash
             yield request, outcome.KeyReused(first) if is_other else first
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from commands.catalog import BY_TYPE
@@ -34,6 +34,7 @@ class Appended:
         position: of the ledger after it; it includes all effects.
         types: of its events, in order; none when what was asked was so already.
         first: the position of the first of them.
+        repeated: whether an earlier request with this key did it; it is the same outcome.
     """
 
     stream_id: UUID
@@ -42,6 +43,7 @@ class Appended:
     position: int
     types: Sequence[str]
     first: int | None
+    repeated: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ class Refused:
         detail: the rule in one sentence.
         fields: the command's fields that the rule looked at.
         no_such_stream: whether there is no stream for the command to act on.
+        repeated: whether an earlier request with this key got it; it is the same outcome.
     """
 
     stream_id: UUID
@@ -61,6 +64,7 @@ class Refused:
     detail: str
     fields: Sequence[str]
     no_such_stream: bool
+    repeated: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +121,12 @@ class Unknown:
 Outcome = Appended | Refused | Conflict | KeyReused | TooLarge | Failed | Outdated | Unknown
 
 
-def from_stored(stored: StoredOutcome) -> Appended | Refused:
-    """The outcome that a row of the ledger stands for."""
+def from_stored(stored: StoredOutcome, *, repeated: bool = True) -> Appended | Refused:
+    """The outcome that a row of the ledger stands for.
+
+    Args:
+        repeated: whether it answers another request than the one that made it.
+    """
     if stored.status == "refused":
         fields, unknown = stored.fields or [], stored.no_such_stream
         if unknown is None:
@@ -131,8 +139,11 @@ def from_stored(stored: StoredOutcome) -> Appended | Refused:
             stored.detail or "",
             fields,
             unknown,
+            repeated,
         )
     types = stored.types or []
     is_first = stored.version == len(types) > 0
     begins = is_first and BY_TYPE[stored.stream_type].creates is not None
-    return Appended(stored.stream_id, begins, stored.version, stored.after, types, stored.first)
+    return Appended(
+        stored.stream_id, begins, stored.version, stored.after, types, stored.first, repeated
+    )

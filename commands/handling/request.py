@@ -21,6 +21,7 @@ class Request:
         key: the idempotency key; a fresh id when the caller gave none.
         body_hash: of the raw body and path; tells a repeat from another use of the key.
         if_match: the stream version that the caller decided on.
+        rep: the actor, if that is a person.
         referred: the streams that the command refers to.
         held_against: the one of them whose state may refuse it; none for what is imported.
         attempts: how often it was decided on a guess that proved wrong, or sent without an answer;
@@ -39,6 +40,7 @@ class Request:
     causation_id: UUID | None = None
     occurred_at: datetime | None = None
     if_match: int | None = None
+    rep: str | None = None
     attempts: int = 0
 
     creates: bool = field(init=False)

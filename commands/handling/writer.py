@@ -18,6 +18,7 @@ import structlog
 
 from commands.handling.deciding import Decider, Plan
 from commands.handling.outcome import Failed, Outcome, Outdated, Unknown
+from commands.handling.recall import Recall
 from commands.handling.request import Request
 from events.ledger import sessions
 from events.ledger.keys import Keyring
@@ -133,12 +134,16 @@ class Writer:
         connect: opens an autocommit session on the ledger.
         keyring: the subjects' keys.
         remembered: how many folded streams to keep between groups.
+
+    Attributes:
+        recall: looks up what is on record already.
     """
 
     def __init__(
         self, connect: Callable[[], Connection], keyring: Keyring, *, remembered: int = 50_000
     ) -> None:
         self._connect = connect
+        self.recall = Recall(connect)
         self._decider = Decider(keyring, remembered)
         self._away_since: float | None = None
         self._appending: Connection | None = None
@@ -166,6 +171,7 @@ class Writer:
             self._thread.join()
         self._bell.close()
         self._drop_connections()
+        self.recall.close()
 
     def submit(
         self, requests: Sequence[Request], sender: Sender | None = None

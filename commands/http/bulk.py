@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
 from http import HTTPStatus
 from tempfile import SpooledTemporaryFile
 from typing import Any
 
 import orjson
 
+from commands.handling.outcome import KeyReused, from_stored
 from commands.handling.request import Request
-from commands.handling.writer import Sender, Writer
+from commands.handling.writer import Handled, Sender, Writer
 from commands.http.problems import Answer, problem, render
-from commands.http.wire import Unprocessable, from_line
+from commands.http.wire import Unprocessable, from_line, hash_of, key_of
 from events.envelope import Actor
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -33,6 +35,10 @@ MAX_LINE = 1_000_000
 IN_MEMORY = 1_000_000
 """Bytes of unread answers kept in memory; more go to disk."""
 CHUNK = 64_000
+MARKS = b"mark-repeated"
+"""What a caller prefers (RFC 7240) who wants repeats to be marked; others get the bare answers."""
+WOULD_BE_TRIED = Answer(HTTPStatus.ACCEPTED, {})
+"""Of a line that is checked: its form is right and its key is new; its rules were not asked."""
 
 
 class Spool:
@@ -79,47 +85,108 @@ class Spool:
         self._file.close()
 
 
-async def bulk(writer: Writer, actor: Actor, receive: Receive, send: Send) -> None:
-    """Answer a stream of commands with a stream of answers."""
-    spool, sender = Spool(), Sender()
-    under_way: asyncio.Queue[tuple[list[tuple[int, Answer | None]], Any] | None] = asyncio.Queue(
-        BATCHES
-    )
+@dataclass(slots=True)
+class Batch:
+    """Lines under way: what answers each, as far as it is known, and the future of the others."""
+
+    slots: list[tuple[int, Answer | None]]
+    handled: asyncio.Future[Handled] | None
+
+
+class Taker:
+    """Makes batches of lines: repeats are answered from the record, the others are handed in.
+
+    The record is asked while lines are repeats: for the first batch, and after each batch that
+    had one.
+
+    Args:
+        actor: of lines that name none.
+        checks: hand nothing in; say of each line what would become of it, as far as the record
+            and its form tell.
+    """
+
+    def __init__(self, writer: Writer, actor: Actor, *, checks: bool = False) -> None:
+        self._writer, self._sender = writer, Sender()
+        self._actor = actor
+        self._checks = checks
+        self.asks = True
+
+    async def take(self, lines: Lines) -> Batch:
+        """Begin to handle these."""
+        answers = await self._on_record(lines) if self.asks or self._checks else {}
+        self.asks = bool(answers)
+        slots: list[tuple[int, Answer | None]] = []
+        requests: list[Request] = []
+        for number, raw in lines:
+            parsed = answers.get(number) or _parse(raw, self._actor)
+            if isinstance(parsed, Request) and self._checks:
+                slots.append((number, WOULD_BE_TRIED))
+            elif isinstance(parsed, Request):
+                requests.append(parsed)
+                slots.append((number, None))
+            else:
+                slots.append((number, parsed))
+        return Batch(slots, self._writer.submit(requests, self._sender) if requests else None)
+
+    async def _on_record(self, lines: Lines) -> dict[int, Answer]:
+        """The answers to lines that were sent before, byte for byte.
+
+        A line with a known key and other bytes is left to the writer; where nothing is handed in
+        it is answered here.
+        """
+        pairs = {
+            number: pair
+            for number, raw in lines
+            if raw is not None and (pair := key_of(raw, self._actor)) is not None
+        }
+        if not pairs:
+            return {}
+        found = await asyncio.to_thread(self._writer.recall.outcomes, set(pairs.values()))
+        answers: dict[int, Answer] = {}
+        for number, raw in lines if found else ():
+            stored = found.get(pairs[number]) if number in pairs else None
+            if raw is None or stored is None:
+                continue
+            if bytes(stored.body_hash) == hash_of(raw):
+                answers[number] = render(from_stored(stored))
+            elif self._checks:
+                answers[number] = render(KeyReused(from_stored(stored)))
+        return answers
+
+
+async def bulk(taker: Taker, receive: Receive, send: Send, *, marks: bool = False) -> None:
+    """Answer a stream of commands with a stream of answers.
+
+    Args:
+        marks: whether to say of a line's answer that it is an earlier one, repeated.
+    """
+    spool = Spool()
+    under_way: asyncio.Queue[Batch | None] = asyncio.Queue(BATCHES)
 
     async def take() -> None:
         try:
-            async for batch in batches(receive):
-                slots: list[tuple[int, Answer | None]] = []
-                requests: list[Request] = []
-                for number, raw in batch:
-                    parsed = _parse(raw, actor)
-                    if isinstance(parsed, Request):
-                        requests.append(parsed)
-                        slots.append((number, None))
-                    else:
-                        slots.append((number, parsed))
-                future = writer.submit(requests, sender) if requests else None
-                await under_way.put((slots, future))
+            async for lines in batches(receive):
+                await under_way.put(await taker.take(lines))
         finally:
             await under_way.put(None)
 
     async def collect() -> None:
         try:
             while (batch := await under_way.get()) is not None:
-                slots, future = batch
-                handled = iter(await future if future is not None else ())
-                for number, answer in slots:
-                    spool.write(_line(number, answer or render(next(handled))))
+                handled = iter(await batch.handled if batch.handled is not None else ())
+                for number, known in batch.slots:
+                    answer = known or render(next(handled))
+                    taker.asks = taker.asks or answer.repeated
+                    spool.write(_line(number, answer, marks=marks))
         finally:
             spool.end()
 
     async def deliver() -> None:
+        headers = [(b"content-type", b"application/x-ndjson")]
+        if marks:
+            headers.append((b"preference-applied", MARKS))
         await send(
-            {
-                "type": "http.response.start",
-                "status": HTTPStatus.OK.value,
-                "headers": [(b"content-type", b"application/x-ndjson")],
-            }
+            {"type": "http.response.start", "status": HTTPStatus.OK.value, "headers": headers}
         )
         async for chunk in spool.chunks():
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
@@ -185,5 +252,8 @@ def _parse(raw: bytes | None, actor: Actor) -> Request | Answer:
         return error.answer
 
 
-def _line(number: int, answer: Answer) -> bytes:
-    return orjson.dumps({"line": number, "status": int(answer.status)} | answer.body) + b"\n"
+def _line(number: int, answer: Answer, *, marks: bool) -> bytes:
+    told: dict[str, Any] = {"line": number, "status": int(answer.status)}
+    if marks and answer.repeated:
+        told["repeated"] = True
+    return orjson.dumps(told | answer.body) + b"\n"

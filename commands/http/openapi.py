@@ -59,6 +59,19 @@ COMMAND_PROBLEM: dict[str, Any] = {
         "id": {"type": "string", "format": "uuid"},
         "version": {"type": "integer"},
         "position": {"type": "integer"},
+        "first": {
+            "type": "object",
+            "description": "Of a key that was reused: what became of the command it stands for.",
+            "required": ["status"],
+            "properties": {
+                "status": {"type": "integer"},
+                "id": {"type": "string", "format": "uuid"},
+                "version": {"type": "integer"},
+                "position": {"type": "integer"},
+                "rule": {"type": "string"},
+                "detail": {"type": "string"},
+            },
+        },
         "errors": {
             "type": "array",
             "items": {
@@ -88,6 +101,13 @@ LINE_ANSWER: dict[str, Any] = {
     "properties": {
         "line": {"type": "integer", "description": "The command's line, from 1."},
         "status": {"type": "integer"},
+        "repeated": {
+            "type": "boolean",
+            "description": (
+                "true if an earlier request with this key got this answer; told only to those who "
+                "send Prefer: mark-repeated."
+            ),
+        },
     },
     "anyOf": [
         {"$ref": REF.format(model="CommandAnswer")},
@@ -140,6 +160,7 @@ def document() -> tuple[dict[str, Any], dict[str, Any]]:
     schemas = _schemas()
     paths = {entry.path: {"post": _operation(entry)} for entry in ENTRIES.values()}
     paths["/commands"] = {"post": _bulk()}
+    paths["/commands/check"] = {"post": _check()}
     schemas["CommandAnswer"] = ANSWER
     schemas["CommandProblem"] = COMMAND_PROBLEM
     schemas["LineAnswer"] = LINE_ANSWER
@@ -195,7 +216,13 @@ def _operation(entry: Entry) -> dict[str, Any]:
         "responses": {
             "201" if entry.creates else "200": {
                 "description": "Recorded, or so already.",
-                "headers": {"ETag": {"schema": {"type": "string"}}},
+                "headers": {
+                    "ETag": {"schema": {"type": "string"}},
+                    "Idempotent-Replayed": {
+                        "description": "true if an earlier request with this key got this answer.",
+                        "schema": {"type": "string", "enum": ["true"]},
+                    },
+                },
                 "content": {
                     "application/json": {"schema": {"$ref": REF.format(model="CommandAnswer")}}
                 },
@@ -243,7 +270,14 @@ def _bulk() -> dict[str, Any]:
             "NDJSON in, NDJSON out: one answer a line, in the order of the lines, each with its "
             "line number and status. Commands of one stream are handled in their order."
         ),
-        "parameters": [ACTOR],
+        "parameters": [
+            ACTOR,
+            _header(
+                "Prefer",
+                "mark-repeated: mark the lines whose answer is an earlier one, repeated.",
+                enum=["mark-repeated"],
+            ),
+        ],
         "requestBody": {
             "required": True,
             "content": {
@@ -263,6 +297,19 @@ def _bulk() -> dict[str, Any]:
             },
             **{str(code): _problem(ERRORS[code]) for code in (401, 422, 503)},
         },
+    }
+
+
+def _check() -> dict[str, Any]:
+    return _bulk() | {
+        "operationId": "check_commands",
+        "summary": "What would become of many commands; nothing is recorded",
+        "description": (
+            "Takes what POST /commands takes. A line that was sent before gets its answer again, "
+            "marked as repeated; a new one gets status 202, or 422 when it is malformed. Rules are "
+            "not asked."
+        ),
+        "parameters": [ACTOR],
     }
 
 

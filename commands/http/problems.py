@@ -21,18 +21,31 @@ from commands.handling.outcome import (
     TooLarge,
     Unknown,
 )
+from events.values import EMAIL
 
+KEY = r"^[\x20-\x7e]+$"
+"""Of an idempotency key."""
+IN_WORDS = {
+    EMAIL: "must be a mail address, like anna@example.com",
+    KEY: "must be 1 to 200 printable ASCII characters",
+}
+"""What a text must be, by the pattern that says it to a machine."""
 JSON = "application/json"
 PROBLEM = "application/problem+json"
 
 
 @dataclass(slots=True)
 class Answer:
-    """What the caller is told: the same bytes for the same key, for ever."""
+    """What the caller is told: the same bytes for the same key, for ever.
+
+    Attributes:
+        repeated: whether an earlier request with this key got it; told beside the body.
+    """
 
     status: int
     body: dict[str, Any]
     version: int | None = None
+    repeated: bool = False
 
     @property
     def content_type(self) -> str:
@@ -47,6 +60,8 @@ class Answer:
         ]
         if self.version is not None:
             headers.append((b"etag", b'"%d"' % self.version))
+        if self.repeated:
+            headers.append((b"idempotent-replayed", b"true"))
         if self.status == HTTPStatus.SERVICE_UNAVAILABLE:
             headers.append((b"retry-after", b"1"))
         if self.status == HTTPStatus.UNAUTHORIZED:
@@ -68,12 +83,7 @@ def render(outcome: Outcome) -> Answer:
         case Conflict():
             return _precondition_failed(outcome.version)
         case KeyReused():
-            return problem(
-                HTTPStatus.UNPROCESSABLE_ENTITY,
-                "idempotency-key-reused",
-                "This Idempotency-Key was used before with another body or path. Use a new key.",
-                [{"field": "Idempotency-Key", "message": "stands for another command"}],
-            )
+            return _key_reused(outcome)
         case TooLarge():
             return problem(
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -147,9 +157,11 @@ def invalid(error: ValidationError, skip: int = 0) -> Answer:
         skip: how many leading parts of a field's place are the model's own and not the caller's.
     """
     errors = []
-    for item in error.errors(include_url=False, include_context=False, include_input=False):
+    for item in error.errors(include_url=False, include_input=False):
         place = item["loc"] if item["type"].startswith("union_tag") else item["loc"][skip:]
         message = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "string_pattern_mismatch":
+            message = IN_WORDS.get(item["ctx"]["pattern"], "is not of the form that is asked here")
         if item["type"].startswith("union_tag"):
             place, message = ("command",), "must be a name in GET /commands"
         errors.append({"field": ".".join(map(str, place)) or "body", "message": message})
@@ -170,7 +182,7 @@ def _appended(outcome: Appended) -> Answer:
         ],
     }
     status = HTTPStatus.CREATED if outcome.begins else HTTPStatus.OK
-    return Answer(status, body, outcome.version)
+    return Answer(status, body, outcome.version, outcome.repeated)
 
 
 def _refused(outcome: Refused) -> Answer:
@@ -186,7 +198,22 @@ def _refused(outcome: Refused) -> Answer:
         "version": outcome.version,
         "position": outcome.position,
     }
-    return Answer(status, body, outcome.version)
+    return Answer(status, body, outcome.version, outcome.repeated)
+
+
+def _key_reused(outcome: KeyReused) -> Answer:
+    answer = problem(
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "idempotency-key-reused",
+        "This Idempotency-Key was used before with another body or path. Use a new key.",
+        [{"field": "Idempotency-Key", "message": "stands for another command"}],
+    )
+    first = render(outcome.first)
+    told = ("id", "version", "position", "rule", "detail")
+    answer.body["first"] = {"status": int(first.status)} | {
+        name: first.body[name] for name in told if name in first.body
+    }
+    return answer
 
 
 def _precondition_failed(version: int) -> Answer:

@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from commands.handling.writer import Closed, Writer
-from commands.http.bulk import bulk
+from commands.http.bulk import MARKS, Taker, bulk
 from commands.http.problems import Answer, problem, render, stopping, unprocessable
 from commands.http.wire import ENTRIES, Entry, Unprocessable, from_body
 from events.envelope import Actor
@@ -49,10 +49,12 @@ class WriteApi:
         headers: Headers = dict(scope["headers"])
         parts = scope["path"].strip("/").split("/")
         try:
-            if parts == ["commands"]:
-                actor = actor_of(headers)
+            if parts in (["commands"], ["commands", "check"]):
+                checks = len(parts) > 1
+                taker = Taker(self._writer, actor_of(headers), checks=checks)
+                marks = checks or MARKS in headers.get(b"prefer", b"")
                 with suppress(asyncio.CancelledError):  # the server stops in the middle of it
-                    await bulk(self._writer, actor, receive, send)
+                    await bulk(taker, receive, send, marks=marks)
                 return
             answer = await self._command(parts, headers, receive)
         except Unprocessable as error:
@@ -91,6 +93,8 @@ def takes(path: str) -> bool:
     parts = path.strip("/").split("/")
     if len(parts) == 1:
         return parts[0] == "commands" or parts[0] in CREATING
+    if len(parts) == 2:  # noqa: PLR2004 - commands/check
+        return parts == ["commands", "check"]
     return len(parts) == 3 and (parts[0], parts[2]) in ACTING  # noqa: PLR2004 - plural, id, verb
 
 

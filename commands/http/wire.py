@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal, Union
 from uuid import UUID
 
+import orjson
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -24,15 +25,17 @@ from aggregates.base import CurrencyDiffers
 from commands.base import Command
 from commands.catalog import CATALOG, Streams
 from commands.handling.request import Request
-from commands.http.problems import Answer, invalid, unprocessable
+from commands.http.problems import KEY, Answer, invalid, unprocessable
 from events.currencies import WITHDRAWN
 from events.envelope import Actor
 from events.values import ActorId, Instant
 
+USER = "user"
+"""The kind of actor that is a person, and so may be a rep."""
 CLOCK_SKEW = timedelta(minutes=5)
 """How far ahead of our clock a caller's may be."""
 
-Key = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[\x20-\x7e]+$")]
+Key = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=KEY)]
 Version = Annotated[int, Field(ge=0, strict=True)]
 
 
@@ -163,6 +166,7 @@ def from_body(
         correlation_id=correlation_id or command_id,
         occurred_at=occurred_at,
         if_match=if_match,
+        rep=actor.id if actor.kind == USER else None,
     )
 
 
@@ -187,12 +191,37 @@ def from_line(raw: bytes, actor: Actor) -> Request:
         stream_id=line.id or uuid7(),
         actor=Actor(line.actor, actor.kind) if line.actor else actor,
         key=line.key,
-        body_hash=hashlib.sha256(raw).digest(),
+        body_hash=hash_of(raw),
         command_id=command_id,
         correlation_id=command_id,
         occurred_at=occurred_at,
         if_match=line.if_match,
+        rep=_rep(line.actor, actor),
     )
+
+
+def key_of(raw: bytes, actor: Actor) -> tuple[str, str] | None:
+    """The actor and the idempotency key under which a line's outcome would stand, if it has any."""
+    try:
+        line = orjson.loads(raw)
+        key, by = line["key"], line.get("actor") or actor.id
+    except (ValueError, TypeError, LookupError, AttributeError):
+        return None
+    if not (isinstance(key, str) and isinstance(by, str)) or "\0" in by + key:
+        return None
+    return by, key
+
+
+def hash_of(raw: bytes) -> bytes:
+    """What tells a repeated line from another one with its key."""
+    return hashlib.sha256(raw).digest()
+
+
+def _rep(named: str | None, sender: Actor) -> str | None:
+    """The person who acts in a line: the one it names, or else the sender, unless that is none."""
+    if named is not None and named != sender.id:
+        return named
+    return sender.id if sender.kind == USER else None
 
 
 def check_line(raw: bytes) -> list[str]:

@@ -85,8 +85,9 @@ SELECT {COLUMNS} FROM ledger.events WHERE stream_id = ANY(%b) ORDER BY stream_id
 HEAD = "SELECT coalesce(max(position), 0) FROM ledger.events"
 AT = "SELECT event_id FROM ledger.events WHERE position = %s"
 OUTCOMES = """
-SELECT o.actor, o.key, o.body_hash, o.stream_id, o.stream_type, o.status, o.rule, o.detail,
-       o.fields, o.no_such_stream, o.version, o.first_position, o.last_position, o.after_position,
+SELECT o.actor, o.key, o.command_id, o.body_hash, o.stream_id, o.stream_type, o.status, o.rule,
+       o.detail, o.fields, o.no_such_stream, o.version, o.first_position, o.last_position,
+       o.after_position,
        (SELECT array_agg(e.type ORDER BY e.position) FROM ledger.events e
          WHERE e.position BETWEEN o.first_position AND o.last_position)
   FROM ledger.outcomes o JOIN unnest(%b, %b) AS u (actor, key) USING (actor, key)
@@ -161,6 +162,7 @@ class StoredOutcome(NamedTuple):
 
     actor: str
     key: str
+    command_id: UUID
     body_hash: bytes
     stream_id: UUID
     stream_type: str

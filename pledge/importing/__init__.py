@@ -1,5 +1,6 @@
 """Bulk import: files become commands through a mapping, and go to a running service."""
 
+from pledge.importing.delivering import Check
 from pledge.importing.errors import (
     ImportFailedError,
     MappingError,
@@ -9,7 +10,7 @@ from pledge.importing.errors import (
 )
 from pledge.importing.mapping import shipped_mappings
 from pledge.importing.report import Report, Tally
-from pledge.importing.running import Check, run_import
+from pledge.importing.running import run_import
 
 __all__ = [
     "Check",

@@ -13,37 +13,44 @@ from iso4217 import Currency
 from pledge.importing.errors import MappingError, UnfitError
 from pledge.importing.mapping import (
     CommandRule,
+    FileRule,
     LookupRule,
     Mapping,
     RowCommandRule,
+    SourceRule,
     currency_code,
     time_zone,
 )
 from pledge.importing.plan import (
     LEFT_OUT,
     CommandPlan,
+    CountPlan,
     FilePlan,
     LookupPlan,
     Plan,
     Value,
+    named,
     namespace_of,
     stream_id,
     within,
 )
 from pledge.importing.templates import (
-    Condition,
     Language,
     TemplateFault,
     Text,
+    Uses,
     Values,
     instant,
     number,
+    remembering,
     rounded,
+    total_of,
 )
 
 _TRUE = frozenset({"true", "yes", "y", "t", "1"})
 _FALSE = frozenset({"false", "no", "n", "f", "0"})
-_MARKERS = frozenset({"text", "int", "bool", "time", "money", "ref", "table"})
+_MARKERS = frozenset({"text", "int", "bool", "time", "money", "ref", "table", "each"})
+_SUMMED = frozenset({"text", "int", "money"})
 
 
 def compile_mapping(mapping: Mapping, label: str, known: Iterable[str] | None = None) -> Plan:
@@ -67,17 +74,14 @@ def compile_mapping(mapping: Mapping, label: str, known: Iterable[str] | None = 
             f"{where}: nothing is read before the first row, so there is no column {column!r}"
             for where, column in compiler.take_columns()
         ]
-    files = []
-    for index, file in enumerate(mapping.files, 1):
-        place = f"files[{index}] ({file.file})"
-        commands = tuple(
-            compiler.command(rule, f"{place}.commands[{number_}] ({rule.command})")
-            for number_, rule in enumerate(file.commands, 1)
-        )
-        files.append(FilePlan(file, place, commands, compiler.take_columns()))
+    files = tuple(
+        compiler.file(rule, f"files[{index}] ({rule.file})")
+        for index, rule in enumerate(mapping.files, 1)
+    )
     if compiler.faults:
-        raise MappingError("\n".join(f"{label}: {fault}" for fault in compiler.faults))
-    return Plan(label, mapping, lookups, tuple(before), tuple(files))
+        faults = dict.fromkeys(compiler.faults)
+        raise MappingError("\n".join(f"{label}: {fault}" for fault in faults))
+    return Plan(label, mapping, lookups, tuple(before), files)
 
 
 @dataclass
@@ -86,6 +90,8 @@ class _Compiler:
     known: frozenset[str] | None
     faults: list[str] = field(default_factory=list)
     columns: list[tuple[str, str]] = field(default_factory=list)
+    counts: frozenset[str] = frozenset()
+    groups: bool = False
 
     def __post_init__(self) -> None:
         self.lookups: dict[str, dict[str, str]] = {name: {} for name in self.mapping.lookups}
@@ -101,7 +107,33 @@ class _Compiler:
     def lookup(self, name: str, rule: LookupRule) -> LookupPlan:
         key = self._text(rule.key, f"lookups.{name}.key")
         value = self._text(rule.value, f"lookups.{name}.value")
-        return LookupPlan(rule, key, value, self.take_columns(), self.lookups[name])
+        columns = self._filled(rule, f"lookups.{name}")
+        return LookupPlan(rule, key, value, columns, self.lookups[name])
+
+    def file(self, rule: FileRule, place: str) -> FilePlan:
+        group = None
+        if rule.group is not None:
+            group = self._named(rule.group, f"{place}.group", "group", str)
+        counts = tuple(
+            CountPlan(
+                name,
+                self._rendered(count.of, f"{place}.count.{name}.of", f"count.{name}.of"),
+                self._condition(count.when, f"{place}.count.{name}.when", f"count.{name}.when"),
+                self._condition(count.since, f"{place}.count.{name}.since", f"count.{name}.since"),
+            )
+            for name, count in rule.count.items()
+        )
+        self.counts, self.groups = frozenset(rule.count), group is not None
+        commands = tuple(
+            self.command(one, f"{place}.commands[{number_}] ({one.command})")
+            for number_, one in enumerate(rule.commands, 1)
+        )
+        self.counts, self.groups = frozenset(), False
+        return FilePlan(rule, place, group, counts, commands, self._filled(rule, place))
+
+    def _filled(self, rule: SourceRule, place: str) -> tuple[tuple[str, str], ...]:
+        self.columns += [(f"{place}.fill", column) for column in rule.fill]
+        return self.take_columns()
 
     def command(self, rule: CommandRule, place: str) -> CommandPlan:
         if self.known is not None and rule.command not in self.known:
@@ -109,15 +141,17 @@ class _Compiler:
             hint = f"; did you mean {near[0]!r}?" if near else ""
             self.faults.append(f"{place}: there is no command {rule.command!r}{hint}")
         when = rule.when if isinstance(rule, RowCommandRule) else None
-        identity = self._text(rule.id, f"{place}.id")
+        name = partial(named, self.namespace)
         return CommandPlan(
             rule=rule,
             namespace=self.namespace,
             scope=f"{self.mapping.name}:{rule.command}:",
-            when=self._condition(when, f"{place}.when"),
-            id=identity,
-            key=identity if rule.key is None else self._text(rule.key, f"{place}.key"),
-            actor=self._text(rule.actor or "", f"{place}.actor"),
+            when=self._condition(when, f"{place}.when", "when"),
+            id=self._named(rule.id, f"{place}.id", "id", self._stream_id),
+            key=self._named(rule.id, f"{place}.id", "id", name)
+            if rule.key is None
+            else self._named(rule.key, f"{place}.key", "key", name),
+            actor=self._rendered(rule.actor or "", f"{place}.actor", "actor"),
             default_actor=self.mapping.actor,
             occurred_at=self._time(rule.occurred_at or "", f"{place}.occurred_at"),
             data=self._table(rule.data, place, "data"),
@@ -132,10 +166,28 @@ class _Compiler:
         except TemplateFault as fault:
             self.faults.append(f"{place}: {fault}")
             return Text("")
-        self.columns += [(place, column) for column in sorted(text.columns)]
+        self._note(text.uses, place)
         return text
 
-    def _condition(self, source: Any, place: str) -> Condition | None:
+    def _note(self, uses: Uses, place: str) -> None:
+        self.columns += [(place, column) for column in sorted(uses.columns - self.counts)]
+
+    def _rendered(self, source: Any, place: str, path: str) -> Value:
+        text = self._text(source, place)
+        return remembering(lambda values: within(path, text.render, values), text.uses)
+
+    def _named(self, source: str, place: str, path: str, convert: Callable[[str], str]) -> Value:
+        text = self._text(source, place)
+
+        def value(values: Values) -> str:
+            rendered = within(path, text.render, values)
+            if not rendered:
+                raise UnfitError(f"{path}: is empty")
+            return convert(rendered)
+
+        return remembering(value, text.uses)
+
+    def _condition(self, source: Any, place: str, path: str) -> Value | None:
         if source is None:
             return None
         if not isinstance(source, str):
@@ -146,8 +198,8 @@ class _Compiler:
         except TemplateFault as fault:
             self.faults.append(f"{place}: {fault}")
             return None
-        self.columns += [(place, column) for column in sorted(condition.columns)]
-        return condition
+        self._note(condition.uses, place)
+        return remembering(lambda values: within(path, condition.holds, values), condition.uses)
 
     def _value(self, raw: Any, place: str, path: str) -> Value:
         where = f"{place}.{path}"
@@ -194,19 +246,17 @@ class _Compiler:
     def _marked(self, raw: dict[str, Any], place: str, path: str) -> Value:
         where = f"{place}.{path}"
         kind = next(key for key in raw if key in _MARKERS)
-        extra = {"when", "currency"} if kind == "money" else {"when"}
+        extra = {"when"} | ({"currency"} if kind == "money" else set())
+        extra |= {"sum"} if kind in _SUMMED else set()
         for key in raw.keys() - extra - {kind}:
             self.faults.append(f"{where}: there is no key {key!r} beside {kind!r}")
+        if (kind == "each" or "sum" in raw) and not self.groups:
+            self.faults.append(f"{where}: {kind if kind == 'each' else 'sum'} needs `group`")
         value = self._typed(kind, raw, place, path)
-        when = self._condition(raw.get("when"), f"{where}.when")
+        when = self._condition(raw.get("when"), f"{where}.when", f"{path}.when")
         if when is None:
             return value
-
-        def conditional(values: Values) -> Any:
-            holds = within(f"{path}.when", when.holds, values)
-            return value(values) if holds else LEFT_OUT
-
-        return conditional
+        return lambda values: value(values) if when(values) else LEFT_OUT
 
     def _typed(self, kind: str, raw: dict[str, Any], place: str, path: str) -> Value:
         where = f"{place}.{path}"
@@ -221,43 +271,78 @@ class _Compiler:
         if kind == "money":
             return self._money(raw, where, path)
         if kind in conversions:
-            return self._converted(source, where, path, conversions[kind])
+            return self._converted(source, where, path, conversions[kind], raw.get("sum", False))
+        if kind == "each":
+            return self._each(source, place, path)
         if not isinstance(source, dict):
             self.faults.append(f"{where}: table takes a table, not {source!r}")
             return partial(_constant, LEFT_OUT)
         return self._table(source, place, path)
 
-    def _converted(
-        self, source: Any, where: str, path: str, convert: Callable[[str], Any]
-    ) -> Value:
-        text = self._text(source, where)
+    def _each(self, source: Any, place: str, path: str) -> Value:
+        item = self._value(source, place, f"{path}.each")
 
         def value(values: Values) -> Any:
-            rendered = within(path, text.render, values)
-            return within(path, convert, rendered) if rendered else LEFT_OUT
+            made = [item(row) for row in values["_rows"]]
+            return [one for one in made if one is not LEFT_OUT] or LEFT_OUT
 
         return value
+
+    def _converted(
+        self,
+        source: Any,
+        where: str,
+        path: str,
+        convert: Callable[[str], Any],
+        summed: Any = False,
+    ) -> Value:
+        rendered, uses = self._cells(source, where, path, summed)
+
+        def value(values: Values) -> Any:
+            text = rendered(values)
+            return within(path, convert, text) if text else LEFT_OUT
+
+        return remembering(value, uses)
+
+    def _cells(self, source: Any, where: str, path: str, summed: Any) -> tuple[Value, Uses]:
+        """The text of a template; or, summed, of the sum of its numbers in the rows of a group."""
+        text = self._text(source, where)
+        if not isinstance(summed, bool):
+            self.faults.append(f"{where}.sum: must be true or false, not {summed!r}")
+        if not summed:
+            return lambda values: within(path, text.render, values), text.uses
+
+        def amount(values: Values) -> Any:
+            return within(path, lambda row: number(text.render(row)), values)
+
+        one = remembering(amount, text.uses)
+
+        def total(values: Values) -> str:
+            found = [number_ for row in values["_rows"] if (number_ := one(row)) != ""]
+            return format(total_of(found), "f") if found else ""
+
+        return total, Uses(alone=False)
 
     def _money(self, raw: dict[str, Any], where: str, path: str) -> Value:
         currency = raw.get("currency", self.mapping.currency)
         if currency is None:
             self.faults.append(f"{where}: money without a currency; name one, or the mapping's own")
             currency = ""
-        text = self._text(raw["money"], where)
+        rendered, uses = self._cells(raw["money"], where, path, raw.get("sum", False))
         code = self._text(currency, f"{where}.currency")
-        if isinstance(code.template, str) and code.template:
+        if code.made is None and code.template:
             try:
                 currency_code(code.template)
             except ValueError as error:
                 self.faults.append(f"{where}.currency: {error}")
 
         def value(values: Values) -> Any:
-            amount = within(path, text.render, values)
+            amount = rendered(values)
             if not amount:
                 return LEFT_OUT
             return within(path, lambda it: _amount(amount, code.render(it)), values)
 
-        return value
+        return remembering(value, uses, code.uses)
 
     def _time(self, source: str, where: str) -> Value:
         return self._converted(source, where, "occurred_at", self._instant)

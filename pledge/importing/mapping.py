@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from events.currencies import MINOR_DIGITS
 from events.texts import composed, in_each
+from events.values import ActorId
 from pledge.importing.errors import MappingError
 
 SHIPPED = Path(__file__).parent.parent / "mappings"
@@ -84,6 +85,7 @@ class SourceRule(_Section):
     skip: Annotated[int, Field(ge=0)] = 0
     header: bool = True
     columns: list[str] | None = None
+    fill: list[str] = []
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:
@@ -101,9 +103,23 @@ class SourceRule(_Section):
         return self
 
 
-class FileRule(SourceRule):
-    """A source and the commands of each of its rows, in order."""
+class CountRule(_Section):
+    """How many rows of a group there were so far, this one included: a number for templates.
 
+    With `when` only the rows for which it holds are counted; with `since` those after the last row
+    for which that holds.
+    """
+
+    of: str
+    when: str | None = None
+    since: str | None = None
+
+
+class FileRule(SourceRule):
+    """A source and the commands of each of its rows, or of each group of them, in order."""
+
+    group: str | None = None
+    count: dict[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")], CountRule] = {}
     commands: Annotated[list[RowCommandRule], Field(min_length=1)]
 
 
@@ -121,7 +137,7 @@ class Mapping(_Section):
     about: str = ""
     currency: Annotated[str, AfterValidator(currency_code)] | None = None
     time_zone: Annotated[str, AfterValidator(_zone_name)] = "UTC"
-    actor: Annotated[str, Field(min_length=1)] = "import"
+    actor: ActorId = "import"
     values: dict[str, dict[str, str]] = {}
     lookups: dict[str, LookupRule] = {}
     before: list[CommandRule] = []

@@ -4,6 +4,7 @@ import difflib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from hashlib import sha1
 from typing import Any, TypeVar
 from uuid import NAMESPACE_URL, UUID, uuid5
 
@@ -11,7 +12,7 @@ import orjson
 
 from pledge.importing.errors import UnfitError
 from pledge.importing.mapping import CommandRule, FileRule, LookupRule, Mapping, RowCommandRule
-from pledge.importing.templates import Condition, Text, Values
+from pledge.importing.templates import Text, Values
 
 _UUID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 LEFT_OUT: Any = object()
@@ -31,6 +32,7 @@ class Line:
     command: str
     key: str
     body: bytes
+    id: str
     once: bool = False
 
 
@@ -41,54 +43,72 @@ class CommandPlan:
     rule: CommandRule
     namespace: UUID
     scope: str
-    when: Condition | None
-    id: Text
-    key: Text
-    actor: Text
+    when: Value | None
+    id: Value
+    key: Value
+    actor: Value
     default_actor: str
     occurred_at: Value
     data: Value
 
-    def line(self, values: Values) -> Line | None:
-        """Make the command of a row; None when its condition does not hold.
+    @property
+    def once(self) -> bool:
+        """Whether a row whose key is known adds nothing."""
+        return isinstance(self.rule, RowCommandRule) and self.rule.once
+
+    def key_of(self, values: Values) -> str | None:
+        """The idempotency key of a row's command; None when its condition does not hold.
 
         Raises:
             UnfitError: a cell does not fit; the text begins with the field.
         """
-        if self.when is not None and not within("when", self.when.holds, values):
+        if self.when is not None and not self.when(values):
             return None
-        identity = within("id", self.id.render, values)
-        if not identity:
-            raise UnfitError("id: is empty")
-        key_text = within("key", self.key.render, values)
-        if not key_text:
-            raise UnfitError("key: is empty")
-        key = f"{self.scope}{uuid5(self.namespace, key_text)}"
-        body: dict[str, Any] = {
-            "command": self.rule.command,
-            "id": stream_id(self.namespace, identity),
-            "key": key,
-        }
+        key: str = self.key(values)
+        return self.scope + key
+
+    def line(self, values: Values, key: str) -> Line:
+        """Make the command of a row, which has this key.
+
+        Raises:
+            UnfitError: a cell does not fit; the text begins with the field.
+        """
+        stream: str = self.id(values)
+        body: dict[str, Any] = {"command": self.rule.command, "id": stream, "key": key}
         occurred_at = self.occurred_at(values)
         if occurred_at is not LEFT_OUT:
             body["occurred_at"] = occurred_at
-        body["actor"] = within("actor", self.actor.render, values) or self.default_actor
+        body["actor"] = self.actor(values) or self.default_actor
         data = self.data(values)
         body["data"] = {} if data is LEFT_OUT else data
         try:
             written = orjson.dumps(body)
         except TypeError as error:
             raise UnfitError(f"data: {error}") from error
-        once = isinstance(self.rule, RowCommandRule) and self.rule.once
-        return Line(self.rule.command, key, written, once)
+        return Line(self.rule.command, key, written, stream, self.once)
+
+
+@dataclass(frozen=True, slots=True)
+class CountPlan:
+    """One count of a file, compiled."""
+
+    name: str
+    of: Value
+    when: Value | None
+    since: Value | None
 
 
 @dataclass(frozen=True, slots=True)
 class FilePlan:
-    """One file of the mapping, compiled; `columns` pairs a place with a column named there."""
+    """One file of the mapping, compiled; `columns` pairs a place with a column named there.
+
+    `group` gives the text that the rows of one group have in common, if rows are grouped.
+    """
 
     rule: FileRule
     place: str
+    group: Value | None
+    counts: tuple[CountPlan, ...]
     commands: tuple[CommandPlan, ...]
     columns: tuple[tuple[str, str], ...]
 
@@ -115,6 +135,11 @@ def check_header(plan: FilePlan | LookupPlan, header: Sequence[str]) -> list[str
             faults.append(f"{place}: {plan.rule.file} has no column {column!r}; {hint}")
         elif count > 1:
             faults.append(f"{place}: {plan.rule.file} has {count} columns named {column!r}")
+    faults += [
+        f"count.{name}: {plan.rule.file} has a column of this name; rename the count"
+        for name in (plan.rule.count if isinstance(plan.rule, FileRule) else ())
+        if name in header
+    ]
     return faults
 
 
@@ -136,7 +161,15 @@ def namespace_of(name: str) -> UUID:
 
 def stream_id(namespace: UUID, text: str) -> str:
     """Return a text that is a uuid as it is, in lower case; any other becomes its uuid5."""
-    return text.lower() if _UUID.fullmatch(text) else str(uuid5(namespace, text))
+    return text.lower() if _UUID.fullmatch(text) else named(namespace, text)
+
+
+def named(namespace: UUID, text: str) -> str:
+    """Return the uuid of version 5 that a text has in a namespace."""
+    digest = sha1(namespace.bytes + text.encode(), usedforsecurity=False).digest()
+    number = int.from_bytes(digest[:16]) & ~(0xF000 << 64 | 0xC000 << 48) | 5 << 76 | 0x8000 << 48
+    digits = f"{number:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 def within(path: str, function: Callable[[_In], _Out], argument: _In) -> _Out:

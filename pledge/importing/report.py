@@ -2,11 +2,9 @@
 
 import csv
 import json
-import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
@@ -16,7 +14,7 @@ from rich.table import Table
 
 from pledge.importing.errors import SourceError
 from pledge.importing.plan import Line
-from pledge.importing.sources import REJECTED
+from pledge.importing.stores import Store, digest
 from read_api.files import harmless
 
 SHOWN = 10
@@ -25,11 +23,15 @@ SHOWN = 10
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a command comes from: a file's row, or the mapping itself (line 0)."""
+    """Where a command comes from: a file's row, or the mapping itself (line 0).
+
+    `others` are the further rows of its group, each with its line and cells.
+    """
 
     file: str
     line: int
     cells: Mapping[str, str] | Sequence[str] = ()
+    others: Sequence[tuple[int, Mapping[str, str]]] = ()
 
     def __str__(self) -> str:
         return f"{self.file} line {self.line}"
@@ -37,11 +39,22 @@ class Origin:
 
 @dataclass(slots=True)
 class Tally:
-    """The commands of one name: made of rows, made before with this key, accepted, refused."""
+    """The commands of one name.
+
+    Attributes:
+        made: of rows.
+        repeated: of rows, with a key that the same files gave already.
+        accepted: recorded now; in a dry run, would be sent.
+        there: recorded by an earlier import.
+        changed: recorded by an earlier import with other content, which stays.
+        refused: by a rule, now or in an earlier import; or malformed.
+    """
 
     made: int = 0
     repeated: int = 0
     accepted: int = 0
+    there: int = 0
+    changed: int = 0
     refused: int = 0
 
 
@@ -49,7 +62,8 @@ class Tally:
 class Report:
     """The figures of one import.
 
-    `rejected` counts the lines of the file `rejects`, which is there only when there are any;
+    `rejected` counts the lines of the file `rejects`, which is there only when there are any, and
+    `changed` those of `changes`; `compared` says whether a dry run asked the service what is there;
     `unused` names the folder's files that the mapping does not; `position` is the highest ledger
     position among the answers; `swallowed` are the first rows with a cell that goes over several
     lines, and how many of these look like rows of their own.
@@ -63,6 +77,9 @@ class Report:
     commands: dict[str, Tally] = field(default_factory=dict)
     rejected: int = 0
     rejects: Path | None = None
+    changed: int = 0
+    changes: Path | None = None
+    compared: bool = True
     position: int | None = None
     swallowed: list[tuple[str, int]] = field(default_factory=list)
     more_swallowed: int = 0
@@ -83,13 +100,20 @@ class Report:
         title = f"{self.mapping}: {self.rows:,} rows of {self.source.resolve().name}"
         table = Table(title=title, title_justify="left")
         table.add_column("command")
-        headings = ("would be sent",) if self.dry_run else ("accepted", "refused")
-        for heading in (*headings, "repeated in the files"):
+        headings = ("would be sent" if self.dry_run else "accepted", "already there", "changed")
+        for heading in (*headings, "rejected", "repeated in the files"):
             table.add_column(heading, justify="right")
         for command, tally in self.commands.items():
-            counts = (tally.made,) if self.dry_run else (tally.accepted, tally.refused)
-            table.add_row(command, *(f"{count:,}" for count in (*counts, tally.repeated)))
+            counts = (tally.accepted, tally.there, tally.changed, tally.refused, tally.repeated)
+            table.add_row(command, *(f"{count:,}" for count in counts))
         console.print(table)
+        tallies = self.commands.values()
+        if not self.dry_run and not any(tally.accepted for tally in tallies):
+            there = sum(tally.there for tally in tallies)
+            console.print(f"nothing was added; {there:,} commands were there", highlight=False)
+        if not self.compared:
+            told = "no service answers, so it is not known what is there already"
+            console.print(told, highlight=False)
         if self.unused:
             console.print(f"not used: {', '.join(self.unused)}", highlight=False, markup=False)
         for where, lines in self.swallowed:
@@ -98,14 +122,18 @@ class Report:
             console.print(told, highlight=False, markup=False, soft_wrap=True)
         if self.more_swallowed:
             console.print(f"… and {self.more_swallowed:,} rows more", highlight=False)
-        if self.rejects is not None:
-            noun = "line" if self.rejected == 1 else "lines"
-            told = f"rejected: {self.rejected:,} {noun}, each with its reason, in {self.rejects}"
-            console.print(told, highlight=False, markup=False, soft_wrap=True)
+        for what, count, path in (
+            ("rejected", self.rejected, self.rejects),
+            ("changed", self.changed, self.changes),
+        ):
+            if path is not None:
+                noun = "line" if count == 1 else "lines"
+                told = f"{what}: {count:,} {noun}, each with its reason, in {path}"
+                console.print(told, highlight=False, markup=False, soft_wrap=True)
 
 
 class Rejects:
-    """A CSV file of what was rejected and why, made when the first line comes.
+    """A CSV file of what was rejected, or has changed, and why; made when the first line comes.
 
     It stands beside the source, or in the working directory when that is not writable. With
     `tidy`, one that an earlier import left goes when this one ends well and rejects nothing.
@@ -113,9 +141,9 @@ class Rejects:
 
     _HEADER = ("file", "line", "command", "reason", "row")
 
-    def __init__(self, source: Path, *, tidy: bool) -> None:
+    def __init__(self, source: Path, suffix: str, *, tidy: bool) -> None:
         self._tidy = tidy
-        name = f"{source.resolve().name}{REJECTED}"
+        name = f"{source.resolve().name}{suffix}"
         self._places = (source.resolve().parent / name, Path.cwd() / name)
         self._file: TextIO | None = None
         self._writer: Any = None
@@ -144,11 +172,12 @@ class Rejects:
             self._file, self.path = self._open()
             self._writer = csv.writer(self._file)
             self._writer.writerow(self._HEADER)
-        self.count += 1
-        cells = origin.cells if isinstance(origin.cells, Mapping) else list(origin.cells)
-        row = json.dumps(cells, ensure_ascii=False) if cells else ""
-        line = origin.line or ""
-        self._writer.writerow([harmless(origin.file), line, command, harmless(reason), row])
+        for number, found in ((origin.line, origin.cells), *origin.others):
+            self.count += 1
+            cells = found if isinstance(found, Mapping) else list(found)
+            row = json.dumps(cells, ensure_ascii=False) if cells else ""
+            told = [harmless(origin.file), number or "", command, harmless(reason), row]
+            self._writer.writerow(told)
 
     def _open(self) -> tuple[TextIO, Path]:
         trouble: OSError | None = None
@@ -164,14 +193,10 @@ class Rejects:
 
 
 class Seen:
-    """The keys that were used so far, on disk, so that memory stays bounded."""
+    """The keys that were used so far."""
 
     def __init__(self) -> None:
-        self._database = sqlite3.connect("", isolation_level=None)
-        self._database.executescript(
-            "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; CREATE TABLE used "
-            "(key BLOB PRIMARY KEY, body BLOB, file TEXT, line INTEGER) WITHOUT ROWID; BEGIN"
-        )
+        self._store = Store()
 
     def __enter__(self) -> Self:
         return self
@@ -182,7 +207,11 @@ class Seen:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._database.close()
+        self._store.__exit__(kind, error, trace)
+
+    def knows(self, key: str) -> bool:
+        """Whether a line had this key."""
+        return self._store.get(key.encode()) is not None
 
     def first(self, line: Line, origin: Origin) -> tuple[Origin, bool] | None:
         """Take note of a line.
@@ -190,16 +219,10 @@ class Seen:
         Returns None for a new key; else where the key was used first, and whether this line says
         the same again.
         """
-        key, body = _digest(line.key.encode()), _digest(line.body)
-        taken = self._database.execute(
-            "INSERT OR IGNORE INTO used VALUES (?, ?, ?, ?)", (key, body, origin.file, origin.line)
-        )
-        if taken.rowcount == 1:
+        key, body = line.key.encode(), digest(line.body)
+        known = self._store.get(key)
+        if known is None:
+            self._store.put(key, b"%s%d %s" % (body, origin.line, origin.file.encode()))
             return None
-        found = self._database.execute("SELECT body, file, line FROM used WHERE key = ?", (key,))
-        first_body, file, number = found.fetchone()
-        return Origin(file, number), first_body == body
-
-
-def _digest(text: bytes) -> bytes:
-    return blake2b(text, digest_size=16).digest()
+        number, _, file = known[len(body) :].partition(b" ")
+        return Origin(file.decode(), int(number)), known[: len(body)] == body

@@ -50,6 +50,7 @@ def row_of(
     if not fits(cells, len(columns)):
         reason = f"has {len(cells)} cells where there are {len(columns)} columns"
         return UnreadableRow(line, read, cells, reason)
-    named = [pair for pair in zip(columns, cells, strict=False) if pair[0]]
-    inexact = {name: cell for name, cell in named if isinstance(cell, Inexact)}
-    return Row(line, read, {name: tidy(cell) for name, cell in named}, swallowed, inexact or None)
+    named = {name: cell for name, cell in zip(columns, cells, strict=False) if name}
+    inexact = {name: cell for name, cell in named.items() if type(cell) is Inexact}
+    tidied = {name: tidy(cell) for name, cell in named.items()}
+    return Row(line, read, tidied, swallowed, inexact or None)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Self
@@ -28,11 +28,23 @@ _AGAIN = (
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The service's word on one line: its status, why it refused, the ledger's position."""
+    """The service's word on one line: its status, why it refused, the ledger's position.
+
+    Attributes:
+        repeated: whether an earlier import got this answer.
+        first: of a key that stands for another line, the status that this one got.
+    """
 
     status: int
     reason: str | None = None
     position: int | None = None
+    repeated: bool = False
+    first: int | None = None
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether another line with this key was accepted before."""
+        return self.first is not None and self.first < HTTPStatus.MULTIPLE_CHOICES
 
 
 class Sender:
@@ -40,12 +52,33 @@ class Sender:
 
     The keys in the lines make a second sending harmless, so a chunk whose answer is lost or
     incomplete is sent again, after each of `WAITS`.
+
+    Args:
+        url: the service.
+        sleep: waits so many seconds between two tries.
+        actor: who acts in lines that name nobody else.
+        checks: only ask what would become of the lines.
     """
 
-    def __init__(self, url: str, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self,
+        url: str,
+        sleep: Callable[[float], None] = time.sleep,
+        *,
+        actor: str = "import",
+        checks: bool = False,
+    ) -> None:
         self._service = url.rstrip("/")
+        self._route = f"{self._service}/commands{'/check' if checks else ''}"
+        self._headers = {
+            b"content-type": b"application/x-ndjson",
+            b"prefer": b"mark-repeated",
+            b"x-actor": actor.encode(),
+            b"x-actor-kind": b"import",
+        }
         self._sleep = sleep
         self._met = False
+        self._position: int | None = None
         try:
             local = urlsplit(url).hostname in _LOOPBACK
             self._client = httpx2.Client(timeout=_TIMEOUT, trust_env=not local)
@@ -71,6 +104,7 @@ class Sender:
             ServiceFailedError: five tries failed, or the request as a whole is refused.
         """
         trouble = ""
+        lost = False
         for wait in (*WAITS, None):
             answers: list[Answer] | None = None
             try:
@@ -88,22 +122,28 @@ class Sender:
                 self._met = True
                 trouble = str(error) or type(error).__name__
             if answers is not None and (wait is None or not any(map(_passing, answers))):
-                return answers
+                return self._noted(answers, lost=lost)
+            lost = True
             if wait is not None:
                 self._sleep(wait)
         raise ServiceFailedError(
             f"the service at {self._service} stopped answering ({trouble}); {_AGAIN}"
         )
 
+    def _noted(self, answers: list[Answer], *, lost: bool) -> list[Answer]:
+        """The answers; those that a try of our own got, whose answer was lost, are not repeated."""
+        before = self._position
+        if lost and before is not None:
+            answers = [
+                replace(a, repeated=a.repeated and (a.position or 0) <= before) for a in answers
+            ]
+        reached = [a.position for a in answers if a.position is not None]
+        self._position = max(reached, default=before)
+        return answers
+
     def _try(self, lines: Sequence[bytes]) -> list[Answer]:
         response = self._client.post(
-            f"{self._service}/commands",
-            content=b"\n".join(lines) + b"\n",
-            headers={
-                "content-type": "application/x-ndjson",
-                "x-actor": "import",
-                "x-actor-kind": "import",
-            },
+            self._route, content=b"\n".join(lines) + b"\n", headers=self._headers
         )
         self._met = True
         status = response.status_code
@@ -111,7 +151,7 @@ class Sender:
             raise _BrokenAnswerError(f"status {status}")
         if status != HTTPStatus.OK:
             raise ServiceFailedError(
-                f"{self._service}/commands refuses the request: {status} "
+                f"{self._route} refuses the request: {status} "
                 f"{_reason(_parsed(response.content))}".rstrip()
                 + "; is this the address of a Pledge service?"
             )
@@ -141,10 +181,16 @@ def _answer(told: dict[str, Any]) -> Answer:
     status = told.get("status")
     if not isinstance(status, int):
         raise _BrokenAnswerError("an answer without a status")
+    position = told.get("position")
+    position = position if isinstance(position, int) else None
+    repeated = told.get("repeated") is True
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
-        position = told.get("position")
-        return Answer(status, position=position if isinstance(position, int) else None)
-    return Answer(status, f"{status} {_reason(told)}".strip())
+        return Answer(status, None, position, repeated)
+    if isinstance(first := told.get("first"), dict):
+        known = first.get("status")
+        reason = f"its key stands for another command, which was refused: {_reason(first)}"
+        return Answer(status, reason, first=known if isinstance(known, int) else None)
+    return Answer(status, f"{status} {_reason(told)}".strip(), position, repeated)
 
 
 def _reason(problem: dict[str, Any]) -> str:
@@ -153,8 +199,9 @@ def _reason(problem: dict[str, Any]) -> str:
         said = f"{problem['rule']}: {said}"
     errors = problem.get("errors")
     fields = [
-        f"{error.get('field')}: {error.get('message')}"
+        told
         for error in (errors if isinstance(errors, list) else [])
         if isinstance(error, dict)
+        and (told := f"{error.get('field')}: {error.get('message')}") not in said
     ]
     return "; ".join(part for part in (said, *fields) if part)

@@ -6,7 +6,7 @@ import io
 import re
 import zlib
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -20,11 +20,16 @@ from pledge.importing.dumps import DumpTable
 from pledge.importing.errors import SourceError
 from pledge.importing.mapping import DUMP, PARQUET, SPACE, WORKBOOKS, SourceRule
 from pledge.importing.rows import Inexact, Row, UnreadableRow, fits, row_of
-from pledge.importing.styles import Zeros, leading_zeros
+from pledge.importing.styles import leading_zeros
 
 REJECTED = ".rejected.csv"
+CHANGED = ".changed.csv"
 LINES_OF_A_CELL = 1_000
-"""Over how many lines a record may go."""
+"""Over how many lines a record may go whose lines look like rows."""
+LONGEST_CELL = csv.field_size_limit()
+"""Characters of a cell: where nothing closes a quote, so far is looked ahead."""
+ROWS_OF_A_SHEET = 1_048_576
+"""Whoever writes more goes on in another sheet, as exports of Pledge do."""
 _EXACT_BELOW = 1e15
 _ESCAPED = re.compile(r"^'('*[=+\-@\t\r])")
 """An apostrophe that keeps a spreadsheet from computing; exports of Pledge have it too."""
@@ -60,7 +65,7 @@ def locate(source: Path, rules: Sequence[R]) -> tuple[list[tuple[R, Path]], set[
         if missing:
             raise SourceError(f"{source} has no file {', '.join(missing)}, which the mapping names")
         present = {path.name for path in source.iterdir() if path.is_file()}
-        unused = {name for name in present - set(names) if not name.endswith(REJECTED)}
+        unused = {name for name in present - set(names) if not name.endswith((REJECTED, CHANGED))}
         return [(rule, source / rule.file) for rule in rules], unused
     if not source.is_file():
         raise SourceError(f"there is no file or folder {source}")
@@ -123,8 +128,9 @@ class _Torn(NamedTuple):
 class _Lines:
     """The lines of a text, of which those that a record took can be given back."""
 
-    def __init__(self, text: Iterator[str]) -> None:
+    def __init__(self, text: Iterator[str], looks_like_a_row: Callable[[str], bool]) -> None:
         self._text = text
+        self._looks_like_a_row = looks_like_a_row
         self._back: deque[str] = deque()
         self._before = 0
         self.taken: list[str] = []
@@ -148,7 +154,9 @@ class _Lines:
         return self
 
     def __next__(self) -> str:
-        if len(self.taken) > LINES_OF_A_CELL:
+        beyond = len(self.taken) - LINES_OF_A_CELL
+        doubtful = self.taken[1:] if beyond == 1 else self.taken[-1:] if beyond > 1 else ()
+        if any(map(self._looks_like_a_row, doubtful)):
             raise csv.Error(f"a quote is not closed within {LINES_OF_A_CELL} lines")
         line = self._back.popleft() if self._back else next(self._text)
         self.taken.append(line)
@@ -169,7 +177,7 @@ class _CsvTable:
         self._encoding = rule.encoding
         self._raw = raw
         self._size = size
-        self._lines = _Lines(text)
+        self._lines = _Lines(text, self._looks_like_a_row)
         self._delimiter = rule.delimiter
         for _ in range(rule.skip):
             next(self._lines, None)
@@ -211,7 +219,7 @@ class _CsvTable:
                 elif not _encodable(cells):
                     yield UnreadableRow(line, read, cells, f"not {self._encoding} text")
                 else:
-                    told = [_ESCAPED.sub(r"\1", cell) for cell in cells]
+                    told = [_ESCAPED.sub(r"\1", c) if c[:1] == "'" else c for c in cells]
                     yield row_of(line, read, self.columns, told, self._swallowed())
         except _READING_FAULTS as error:
             raise SourceError(f"{self._path} cannot be read further: {error}") from error
@@ -226,7 +234,8 @@ class _CsvTable:
             except StopIteration:
                 return
             except csv.Error as error:
-                cells = self._torn(str(error))
+                told = f"a quote is not closed within {LONGEST_CELL:,} characters"
+                cells = self._torn(told if "field limit" in str(error) else str(error))
             else:
                 long = len(self._lines.taken)
                 if long > 1 and self._width > 0 and not fits(cells, self._width):
@@ -248,8 +257,10 @@ class _CsvTable:
 
     def _swallowed(self) -> int:
         """How many of the record's further lines look like rows of their own."""
-        delimiters = max(self._width - 1, 1)
-        return sum(line.count(self._delimiter) >= delimiters for line in self._lines.taken[1:])
+        return sum(map(self._looks_like_a_row, self._lines.taken[1:]))
+
+    def _looks_like_a_row(self, line: str) -> bool:
+        return line.count(self._delimiter) >= max(self._width - 1, 1)
 
     def _torn(self, why: str) -> _Torn:
         """The first line of a record that is none, with the cells that it has by its delimiters."""
@@ -266,38 +277,59 @@ def _workbook(path: Path, rule: SourceRule) -> Iterator[Table]:
         name = rule.sheet or book.sheet_names[0]
         if name not in book.sheet_names:
             raise SourceError(f"{path} has no sheet {name!r}; it has {', '.join(book.sheet_names)}")
-        yield _SheetTable(path, rule, book.get_sheet_by_name(name), leading_zeros(path, name))
+        sheets = book.sheet_names[book.sheet_names.index(name) :]
+        yield _SheetTable(path, rule, book, sheets[:1] if rule.sheet else sheets)
 
 
 class _SheetTable:
-    def __init__(self, path: Path, rule: SourceRule, sheet: Any, zeros: Zeros) -> None:
-        self._height = max(sheet.total_height, 1)
-        left = 1 + (sheet.start or (0, 0))[1]
-        self._records = (
-            (
-                line,
-                [_text(cell, zeros.get((line, at), 0)) for at, cell in enumerate(cells, left)],
-            )
-            for line, cells in enumerate(sheet.iter_rows(), 1)
-            if line > rule.skip and any(cell != "" for cell in cells)
-        )
+    """A sheet, and those after it as long as each is full to the last row and has the header."""
+
+    def __init__(self, path: Path, rule: SourceRule, book: Any, names: Sequence[str]) -> None:
+        self._path = path
+        self._rule = rule
+        self._book = book
+        self._names = names
+        self.columns: Sequence[str] = rule.columns or []
+        self._records = self._of(names[0])
         if rule.columns:
-            self.columns: Sequence[str] = rule.columns
             return
-        _, header = next(self._records, (0, None))
+        _, _, header = next(self._records, (0, 0.0, None))
         if header is None:
-            raise SourceError(f"{path}: sheet {sheet.name!r} is empty")
+            raise SourceError(f"{path}: sheet {names[0]!r} is empty")
         self.columns = header
 
+    def _of(self, name: str) -> Iterator[tuple[int, float, list[str]]]:
+        sheet = self._book.get_sheet_by_name(name)
+        zeros = leading_zeros(self._path, name)
+        height = max(sheet.total_height, 1)
+        left = 1 + (sheet.start or (0, 0))[1]
+        for line, cells in enumerate(sheet.iter_rows(), 1):
+            if line > self._rule.skip and any(cell != "" for cell in cells):
+                texts = [
+                    _text(cell, zeros.get((line, at), 0)) for at, cell in enumerate(cells, left)
+                ]
+                yield line, min(line / height, 1.0), texts
+
     def rows(self) -> Iterator[Row | UnreadableRow]:
-        for line, cells in self._records:
-            read = min(line / self._height, 1.0)
-            yield row_of(line, read, self.columns, cells)
+        for place, name in enumerate(self._names):
+            records = self._records if place == 0 else self._of(name)
+            if place > 0 and not self._rule.columns:
+                _, _, header = next(records, (0, 0.0, None))
+                if header != self.columns:
+                    return
+            line = 0
+            for line, read, cells in records:
+                yield row_of(line, read, self.columns, cells)
+            if line < ROWS_OF_A_SHEET:
+                return
 
 
 def _encodable(cells: Sequence[str]) -> bool:
+    text = "".join(cells)
+    if text.isascii():
+        return True
     try:
-        "".join(cells).encode()
+        text.encode()
     except UnicodeEncodeError:
         return False
     return True

@@ -62,6 +62,7 @@ def context(
         stream_id=on or (COMPANY if streams.stream_type == "company" else STREAM),
         occurred_at=at,
         actor=Actor(by),
+        rep=by,
         settings=settings or Company(),
         fresh_id=lambda: fresh(next(numbers)),
         keyed_hash=keyed_hash,

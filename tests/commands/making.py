@@ -55,6 +55,7 @@ def request(
         command=command or streams.commands[verb].model_validate_json(raw),
         stream_id=stream_id,
         actor=Actor(by),
+        rep=by,
         key=key or str(uuid4()),
         body_hash=sha256(f"{name} {stream_id} ".encode() + raw).digest(),
         command_id=command_id,

@@ -127,6 +127,7 @@ class World:
                 asked.stream_id,
                 datetime.now(UTC),
                 asked.actor,
+                asked.actor.id,
                 self.settings(),
                 lambda: next(fresh),
                 keyed_hash,

@@ -152,6 +152,7 @@ def _life(
             stream_id=UUID(int=1),
             occurred_at=NOON,
             actor=Actor(asked.actor),
+            rep=asked.actor,
             settings=settings,
             fresh_id=lambda: UUID(int=next(numbers)),
             keyed_hash=keyed_hash,

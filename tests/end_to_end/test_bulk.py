@@ -219,3 +219,106 @@ def test_many_clients_at_once_each_get_their_own_answers(service: Service) -> No
     with ThreadPoolExecutor(20) as clients:
         statuses = Counter(status for one in clients.map(client, range(20)) for status in one)
     assert statuses == {200: 20 * SOME // 2, 201: 20 * SOME // 2}
+
+
+def answers_to(service: Service, *lines: bytes, path: str = "/commands", **headers: str) -> bytes:
+    sent = {"X-Actor": "ada", **headers}
+    return service.client.post(path, content=b"".join(lines), headers=sent).content
+
+
+def test_an_answer_that_is_repeated_is_marked_for_those_who_ask_and_the_same_for_others(
+    service: Service,
+) -> None:
+    key = str(uuid4())
+    first = answers_to(service, capture(key))
+    assert answers_to(service, capture(key)) == first
+    marked = answers_to(service, capture(key), capture(f"{key} 2"), Prefer="mark-repeated")
+    old, new = map(orjson.loads, marked.splitlines())
+    assert old.pop("repeated")
+    assert old == orjson.loads(first)
+    assert "repeated" not in new
+    alone = {"X-Actor": "ada", "Idempotency-Key": f"{key} alone"}
+    told = [
+        service.client.post("/leads", content=b'{"name": "Ada"}', headers=alone) for _ in range(2)
+    ]
+    assert told[0].content == told[1].content
+    assert [answer.headers.get("idempotent-replayed") for answer in told] == [None, "true"]
+
+
+def test_a_repeated_refusal_is_marked_too(service: Service) -> None:
+    claim = line("leads/claim", str(uuid4()), id=str(uuid4()))
+    for times in range(2):
+        answer = orjson.loads(answers_to(service, claim, Prefer="mark-repeated"))
+        assert (answer["status"], answer.get("repeated", False)) == (404, times > 0)
+
+
+def test_a_reused_key_tells_what_became_of_the_command_that_it_stands_for(
+    service: Service,
+) -> None:
+    key, lead = str(uuid4()), str(uuid4())
+    answers_to(service, capture(key, id=lead))
+    answer = orjson.loads(answers_to(service, line("leads/claim", key, id=lead)))
+    assert answer["status"] == 422
+    assert answer["first"]["status"] == 201
+    assert answer["first"]["id"] == lead
+
+
+def test_a_check_says_what_is_there_and_records_nothing(service: Service) -> None:
+    key = str(uuid4())
+    answers_to(service, capture(key))
+    before = service.position()
+    checked = answers_to(
+        service,
+        capture(f"{key} new"),
+        capture(key),
+        line("leads/capture", key, data={"name": "Grace Murray"}),
+        line("leads/capture", f"{key} bad", data={}),
+        path="/commands/check",
+    )
+    answers = [orjson.loads(answer) for answer in checked.splitlines()]
+    assert [(answer["status"], answer.get("repeated", False)) for answer in answers] == [
+        (202, False),
+        (201, True),
+        (422, False),
+        (422, False),
+    ]
+    assert [answer.get("first", {}).get("status") for answer in answers[2:]] == [201, None]
+    assert service.position() == before
+
+
+def test_a_repeat_of_many_batches_gets_every_answer_again(service: Service) -> None:
+    key = str(uuid4())
+    lines = [capture(f"{key} {n}") for n in range(600)]
+    first = answers_to(service, *lines)
+    half = b"".join(first.splitlines(keepends=True)[:300])
+    again = answers_to(service, *lines[:300], capture(f"{key} between"), *lines[300:])
+    assert again.startswith(half)
+    assert [orjson.loads(answer)["status"] for answer in again.splitlines()] == [201] * 601
+    assert answers_to(service, *lines) == first
+
+
+def test_who_acts_for_nobody_is_no_rep(service: Service) -> None:
+    customer = str(uuid4())
+    orders = [str(uuid4()) for _ in range(4)]
+
+    def order(n: int, **rest: Any) -> bytes:
+        data = {"customer_id": customer, "amount": {"amount": "1", "currency": "EUR"}}
+        return line("orders/place", orders[n], id=orders[n], data=data, **rest)
+
+    lines = [
+        line("customers/register", customer, id=customer, data={"name": "Acme"}),
+        order(0, actor="legacy"),
+        order(1, actor="eva"),
+        order(2),
+    ]
+    sent = {"X-Actor": "legacy", "X-Actor-Kind": "import"}
+    answers_to(service, *lines, **sent)
+    answers_to(service, order(3), **{"X-Actor": "ada"})
+    by = {"X-Actor": "shop", "X-Actor-Kind": "service"}
+    deal = service.client.post("/opportunities", content=b'{"title": "Looms"}', headers=by).json()
+    service.wait_until_shown()
+    assert [service.get(f"/orders/{one}")["owner"] for one in orders] == [None, "eva", None, "ada"]
+    assert service.get(f"/opportunities/{deal['id']}")["owner"] is None
+    service.made(f"/opportunities/{deal['id']}/hand-over", {"owner": "eva"})
+    service.wait_until_shown()
+    assert service.get(f"/opportunities/{deal['id']}")["owner"] == "eva"

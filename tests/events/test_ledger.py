@@ -314,12 +314,15 @@ def test_a_key_used_twice_in_one_group_undoes_the_group(service: Connection) -> 
 
 def test_an_outcome_tells_the_whole_answer(service: Connection) -> None:
     stream = uuid4()
-    append(service, [propose(uuid4()), propose(stream, events=2, key="k")])
+    command = uuid4()
+    second = propose(stream, events=2, key="k", command_id=command)
+    append(service, [propose(uuid4()), second])
     outcome = ledger.outcomes(service, [("ada", "k"), ("ada", "never")])
     assert list(outcome) == [("ada", "k")]
     assert outcome["ada", "k"] == ledger.StoredOutcome(
         actor="ada",
         key="k",
+        command_id=command,
         body_hash=b"hash",
         stream_id=stream,
         stream_type="pump",

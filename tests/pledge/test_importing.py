@@ -23,6 +23,7 @@ import pytest
 import xlsxwriter
 from rich.console import Console
 
+from commands.http.rehearsal import Rehearsal
 from commands.http.wire import check_line
 from pledge.importing import (
     ImportFailedError,
@@ -33,6 +34,7 @@ from pledge.importing import (
     SourceError,
     run_import,
     shipped_mappings,
+    sources,
 )
 from pledge.importing.compiling import compile_mapping
 from pledge.importing.errors import UnfitError
@@ -177,9 +179,11 @@ def data_of(fields: str, row: dict[str, str], head: str = 'currency = "EUR"') ->
         f'command = "things/make"\nid = "x"\n{fields}'
     )
     plan = compile_mapping(Mapping.model_validate(tomllib.loads(written)), "t.toml")
-    line = plan.files[0].commands[0].line({**row, "row": row, "_line": 2, "_file": "t.csv"})
-    assert line is not None
-    made = json.loads(line.body)["data"]
+    values = {**row, "row": row, "_line": 2, "_file": "t.csv"}
+    command = plan.files[0].commands[0]
+    key = command.key_of(values)
+    assert key is not None
+    made = json.loads(command.line(values, key).body)["data"]
     assert isinstance(made, dict)
     return made
 
@@ -285,7 +289,7 @@ def test_a_faulty_template_is_refused(source: str, fault: str) -> None:
 
 def test_the_columns_of_a_template_are_known() -> None:
     text = Language({}).text("{{ a }} {{ row['Deal Stage'] }} {{ range }} {{ _line }}")
-    assert text.columns == {"a", "Deal Stage", "range"}
+    assert text.uses.columns == {"a", "Deal Stage", "range"}
 
 
 @pytest.mark.parametrize(
@@ -1049,3 +1053,194 @@ def test_the_sales_pipeline_is_sent_twice_and_taken_once(service: Service) -> No
     assert run_import(crm_sales(), "crm_sales", url=service.url) == first
     half = len(service.lines) // 2
     assert service.lines[:half] == service.lines[half:]
+
+
+# Several rows
+
+
+def mapped(folder: Path, head: str, fields: str, rows: str) -> tuple[list[Any], Report]:
+    """The data of the commands that a mapping of things makes of rows, and the report."""
+    (folder / "t.csv").write_text(rows, encoding="utf-8")
+    (folder / "t.toml").write_text(
+        f'name = "t"\ncurrency = "EUR"\n[[files]]\nfile = "t.csv"\n{head}\n[[files.commands]]\n'
+        f'command = "things/make"\n{fields}',
+        encoding="utf-8",
+    )
+    lines, report = dry_lines(folder / "t.csv", folder / "t.toml")
+    return [line["data"] for line in lines], report
+
+
+def test_rows_are_counted_by_group_wherever_they_stand(tmp_path: Path) -> None:
+    made, _ = mapped(
+        tmp_path,
+        "count.nth = { of = '{{ a }}' }\ncount.big = { of = '{{ a }}', when = \"b == '9'\" }",
+        'id = "{{ a }} {{ nth }}"\ndata.n = "{{ nth }} {{ big }}"',
+        "a,b\nx,1\ny,9\nx,9\nx,1\ny,9\n",
+    )
+    assert [one["n"] for one in made] == ["1 0", "1 1", "2 1", "3 1", "2 2"]
+
+
+def test_rows_are_counted_since_another_one(tmp_path: Path) -> None:
+    made, _ = mapped(
+        tmp_path,
+        "count.after = { of = '{{ a }}', since = \"b == 'done'\" }",
+        'when = "after == 1"\nid = "{{ _line }}"\ndata.n = "{{ a }} {{ b }}"',
+        "a,b\nx,1\nx,done\ny,2\nx,3\nx,4\nx,done\nx,5\n",
+    )
+    assert [one["n"] for one in made] == ["x 3", "x 5"]
+
+
+def test_counts_are_right_beyond_what_is_kept_in_memory(tmp_path: Path) -> None:
+    rows = "".join(f"{n % 3_000},1\n" for n in range(6_001))
+    made, report = mapped(
+        tmp_path,
+        "count.nth = { of = '{{ a }}' }",
+        'id = "{{ a }} {{ nth }}"\ndata.n = "{{ nth }}"',
+        f"a,b\n{rows}",
+    )
+    assert Counter(one["n"] for one in made) == {"1": 3_000, "2": 3_000, "3": 1}
+    assert report.rejects is None
+
+
+def test_a_count_named_as_a_column_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(MappingError, match=r"count\.b: t\.csv has a column of this name"):
+        mapped(tmp_path, "count.b = { of = '{{ a }}' }", 'id = "{{ a }}"', "a,b\nx,1\n")
+
+
+GROUP = (
+    'id = "{{ a }}"\ndata.of = "{{ b }}"\ndata.lines = { each = { what = "{{ b }}", '
+    'cost = { money = "{{ c }}" } } }\ndata.sum = { money = "{{ c }}", sum = true }'
+)
+
+
+def test_rows_of_a_group_become_one_command_wherever_they_stand(tmp_path: Path) -> None:
+    made, report = mapped(
+        tmp_path, "group = '{{ a }}'", GROUP, "a,b,c\nx,p,0.10\ny,q,5\nx,r,0.20\nx,,\n"
+    )
+    assert made == [
+        {
+            "of": "p",
+            "lines": [
+                {"what": "p", "cost": {"amount": "0.10", "currency": "EUR"}},
+                {"what": "r", "cost": {"amount": "0.20", "currency": "EUR"}},
+            ],
+            "sum": {"amount": "0.30", "currency": "EUR"},
+        },
+        {
+            "of": "q",
+            "lines": [{"what": "q", "cost": {"amount": "5", "currency": "EUR"}}],
+            "sum": {"amount": "5", "currency": "EUR"},
+        },
+    ]
+    assert report.rows == 4
+
+
+def test_an_unfit_row_rejects_its_whole_group(tmp_path: Path) -> None:
+    made, report = mapped(
+        tmp_path, "group = '{{ a }}'", GROUP, "a,b,c\nx,p,1\ny,q,5\nx,r,much\n,s,1\n"
+    )
+    assert [one["of"] for one in made] == ["q"]
+    assert [(r["line"], json.loads(r["row"])["b"]) for r in rejected(report)] == [
+        ("5", "s"),
+        ("2", "p"),
+        ("4", "r"),
+    ]
+
+
+@pytest.mark.parametrize("fields", ['data.n = { each = "{{ a }}" }', GROUP])
+def test_each_and_sum_need_a_group(tmp_path: Path, fields: str) -> None:
+    with pytest.raises(MappingError, match="needs `group`"):
+        mapped(tmp_path, "", f'id = "x"\n{fields}'.replace('id = "x"\nid', "id"), "a,b,c\nx,1,2\n")
+
+
+def test_an_empty_cell_is_filled_from_above(tmp_path: Path) -> None:
+    made, report = mapped(
+        tmp_path,
+        "fill = ['a']",
+        'id = "{{ _line }}"\ndata.n = "{{ a }}{{ b }}"',
+        "a,b\n,0\nx,1\n,2\ntorn\n,3\ny,4\n,5\n",
+    )
+    assert [one["n"] for one in made] == ["0", "x1", "x2", "y4", "y5"]
+    assert [r["line"] for r in rejected(report)] == ["5", "6"]
+    assert "below a row that cannot be read" in rejected(report)[1]["reason"]
+
+
+def test_a_cell_of_many_lines_is_one_cell(tmp_path: Path) -> None:
+    text = "word\n" * 3_000
+    made, report = mapped(
+        tmp_path, "", 'id = "{{ a }}"\ndata.n = "{{ b }}"', f'a,b,c\nx,"{text}",1\ny,2,3\n'
+    )
+    assert [len(one["n"]) for one in made] == [5 * 3_000 - 1, 1]
+    assert report.rejects is None
+
+
+def test_a_sheet_that_is_full_goes_on_in_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "ROWS_OF_A_SHEET", 3)
+    with xlsxwriter.Workbook(tmp_path / "t.xlsx") as book:
+        for names in (["x", "y"], ["z"], ["other"]):
+            sheet = book.add_worksheet()
+            for line, name in enumerate(["a", *names]):
+                sheet.write(line, 0, name)
+    (tmp_path / "t.toml").write_text(
+        'name = "t"\n[[files]]\nfile = "t.xlsx"\n[[files.commands]]\n'
+        'command = "things/make"\nid = "{{ a }}"\ndata.n = "{{ a }}"',
+        encoding="utf-8",
+    )
+    lines, _ = dry_lines(tmp_path / "t.xlsx", tmp_path / "t.toml")
+    assert [line["data"]["n"] for line in lines] == ["x", "y", "z"]
+
+
+# What is there already
+
+
+def test_a_refusal_of_a_mail_address_is_told_once_and_in_words(
+    folder: Path, service: Service
+) -> None:
+    [problem] = check_line(
+        b'{"command":"customers/register","key":"k","data":{"name":"A","email":"none"}}'
+    )
+    field, _, message = problem.partition(": ")
+    errors = [{"field": field, "message": message}]
+    service.refuse = lambda _: {"status": 422, "detail": problem, "errors": errors}
+    report = run_import(folder, deals(folder), url=service.url)
+    assert {r["reason"] for r in rejected(report)} == {
+        "422 data.email: must be a mail address, like anna@example.com"
+    }
+
+
+def test_a_dry_run_tells_which_rules_would_refuse(tmp_path: Path) -> None:
+    (tmp_path / "l.csv").write_text("id,owner\n1,\n2,ann\n", encoding="utf-8")
+    (tmp_path / "l.toml").write_text(
+        'name = "l"\n[[files]]\nfile = "l.csv"\n[[files.commands]]\n'
+        'command = "leads/capture"\nid = "{{ id }}"\ndata.name = "{{ id }}"\n'
+        'data.owner = "{{ owner }}"\n[[files.commands]]\ncommand = "leads/qualify"\n'
+        'id = "{{ id }}"\ndata.budget = { money = "5", currency = "EUR" }',
+        encoding="utf-8",
+    )
+    report = run_import(
+        tmp_path / "l.csv",
+        tmp_path / "l.toml",
+        url=NOWHERE,
+        dry_run=True,
+        check=check_line,
+        rehearsal=Rehearsal(),
+    )
+    [told] = rejected(report)
+    assert (told["line"], told["command"]) == ("2", "leads/qualify")
+    assert told["reason"].startswith("would be refused by LeadUnowned: ")
+    assert report.commands["leads/qualify"].accepted == 1
+
+
+def test_a_dry_run_says_nothing_of_a_stream_that_began_elsewhere() -> None:
+    lead = str(UUID(int=7))
+    line = {"command": "leads/qualify", "id": lead, "key": "k"}
+    data = {"budget": {"amount": "5", "currency": "EUR"}}
+    rehearsal = Rehearsal()
+    assert rehearsal.refusal(orjson.dumps({**line, "data": data})) is None
+    capture = {"command": "leads/capture", "id": lead, "key": "c", "data": {"name": "A"}}
+    assert rehearsal.refusal(orjson.dumps(capture)) is None
+    assert "LeadUnowned" in (rehearsal.refusal(orjson.dumps({**line, "data": data})) or "")
+    rehearsal.pass_over(orjson.dumps(capture))
+    assert rehearsal.refusal(orjson.dumps({**line, "data": data})) is None
