@@ -58,6 +58,7 @@ def second_times(
             stream_id=UUID(int=1),
             occurred_at=NOON,
             actor=Actor(asked.actor),
+            rep=asked.actor,
             settings=Company(),
             fresh_id=lambda: UUID(int=next(numbers)),
             keyed_hash=keyed_hash,
