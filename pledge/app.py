@@ -20,6 +20,7 @@ from commands.http.openapi import catalog, document
 from commands.http.problems import problem, stopping
 from commands.http.routes import Receive, Scope, Send, WriteApi, respond, takes
 from pledge import catalogs
+from pledge.gate import refusal
 from read_api import operating, pages
 from read_api.answers import as_json, handle_problems
 from read_api.app import install
@@ -55,7 +56,14 @@ class Pledge:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or the server's life cycle."""
-        if scope["type"] != "http" or scope["method"] != "POST" or not takes(scope["path"]):
+        if scope["type"] != "http":
+            await self._reads(scope, receive, send)
+            return
+        is_command = scope["method"] == "POST" and takes(scope["path"])
+        refused = refusal(scope, takes_body=is_command)
+        if refused is not None:
+            await respond(send, refused)
+        elif not is_command:
             await self._read(scope, receive, send)
         elif self._writes is None:
             await respond(send, ELSEWHERE)
@@ -64,13 +72,15 @@ class Pledge:
 
     async def _read(self, scope: Scope, receive: Receive, send: Send) -> None:
         begun = False
+        if scope["method"] == "HEAD":  # as GET; the server leaves the body out
+            scope = {**scope, "method": "GET"}
 
         async def send_noting(message: Any) -> None:
             nonlocal begun
             begun = True
-            if message.get("status") == HTTPStatus.METHOD_NOT_ALLOWED and takes(scope["path"]):
+            if message.get("status") == HTTPStatus.METHOD_NOT_ALLOWED:
                 message["headers"] = [
-                    (name, value + b", POST" if name == b"allow" and self._writes else value)
+                    (name, self._allowed(scope["path"], value) if name == b"allow" else value)
                     for name, value in message["headers"]
                 ]
             await send(message)
@@ -79,8 +89,12 @@ class Pledge:
             await self._reads(scope, receive, send_noting)
         except asyncio.CancelledError:
             # The server stops and waits no longer; whoever still waits gets an answer.
-            if not begun and scope["type"] == "http":
+            if not begun:
                 await respond(send, stopping())
+
+    def _allowed(self, path: str, methods: bytes) -> bytes:
+        found = [b"GET", b"HEAD"] if b"GET" in methods else [methods]
+        return b", ".join([*found, b"POST"] if self._writes and takes(path) else found)
 
 
 def _say_how_problems_look(document: dict[str, Any]) -> None:
@@ -135,6 +149,7 @@ def _application(reader: Reader) -> FastAPI:
         version=version("pledge-crm"),
         description=ABOUT,
         lifespan=life,
+        redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
     )
 

@@ -27,6 +27,7 @@ from events.kafka.relay import Relay
 from events.kafka.topic import TopicUnfit, prepare_topic, tail_of
 from events.ledger import ledger
 from pledge import app, demo
+from pledge.front import Front, Server
 from pledge.settings import Settings
 from pledge.wiring import Misconfigured, Parts, facts, parts
 from projections.catalog import MODELS
@@ -119,11 +120,14 @@ def _serve_http(
         host=settings.host,
         port=settings.port,
         access_log=False,
-        log_level="warning",
+        log_level="error",
         timeout_graceful_shutdown=5,
         server_header=False,
+        http=Front,
+        ws="none",
+        proxy_headers=False,
     )
-    server = uvicorn.Server(config)
+    server = Server(config)
     threading.Thread(
         target=_greet, args=(server, settings, console, places), name="greeting", daemon=True
     ).start()
