@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import cache
 from http import HTTPStatus
 from importlib.metadata import version
+from threading import Lock
 from typing import Any
 
 from fastapi import FastAPI, Response
@@ -153,10 +154,12 @@ def _application(reader: Reader) -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
     )
 
+    every_command = cache(catalog)
+
     @app.get("/commands", tags=["commands"], response_model=list[dict[str, Any]])
-    async def commands() -> Response:
+    def commands() -> Response:
         """Everything that can be asked, with the JSON Schema of its data."""
-        return as_json(catalog())
+        return as_json(every_command())
 
     @cache
     def openapi() -> dict[str, Any]:
@@ -171,4 +174,16 @@ def _application(reader: Reader) -> FastAPI:
         return made
 
     app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI documents it
+    _serve_once_made(app, "/openapi.json", lambda: as_json(app.openapi()))
     return app
+
+
+def _serve_once_made(app: FastAPI, path: str, make: Callable[[], Response]) -> None:
+    """Answer this path in a thread, and with the same bytes from then on: they take seconds."""
+    app.router.routes = [one for one in app.routes if getattr(one, "path", None) != path]
+    once, lock = cache(make), Lock()
+
+    @app.get(path, include_in_schema=False)
+    def made() -> Response:
+        with lock:
+            return once()

@@ -16,6 +16,7 @@ from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
 from starlette.exceptions import HTTPException
 
+from projections.asking.breaking_off import go_on
 from projections.asking.clocks import Unanswerable
 from projections.asking.shape import Shape
 from projections.engine.folding import Poison
@@ -29,6 +30,7 @@ from read_api.files import (
     rows_of,
     unrolled,
 )
+from read_api.lanes import Busy
 from read_api.reading import NotThereYet
 
 PROBLEM = "application/problem+json"
@@ -62,7 +64,22 @@ def form_of(request: Request, *, is_table: bool = True) -> str:
         NotAcceptable: when it does not come in any form that was asked for.
     """
     offers = (JSON, *FORMS) if is_table else (JSON,)
-    return accepted(request.headers.get("accept", ""), offers)
+    return accepted(_accept(request), offers)
+
+
+def wants_whole_file(request: Request) -> bool:
+    """Whether all pages of a list, if it is one, are wanted as one file."""
+    header = _accept(request)
+    if not header or header == "*/*" or "limit" in request.query_params:
+        return False
+    try:
+        return accepted(header, (JSON, *FORMS)) != JSON
+    except NotAcceptable:
+        return False
+
+
+def _accept(request: Request) -> str:
+    return ", ".join(request.headers.getlist("accept"))
 
 
 def list_answer(
@@ -148,6 +165,7 @@ def _range(part: str) -> tuple[str, float]:
 def _pages(page: Any, more: More) -> Iterator[Sequence[Any]]:
     yield page.items
     while page.next is not None:
+        go_on()
         page = more(page.next)
         yield page.items
 
@@ -227,6 +245,10 @@ def handle_problems(app: FastAPI) -> None:
     @app.exception_handler(Poison)
     async def poisoned(_: Request, error: Poison) -> Response:
         return problem(HTTPStatus.SERVICE_UNAVAILABLE, "event-cannot-be-taken", str(error))
+
+    @app.exception_handler(Busy)
+    async def busy(_: Request, error: Busy) -> Response:
+        return problem(HTTPStatus.SERVICE_UNAVAILABLE, "busy", str(error))
 
     @app.exception_handler(NotThereYet)
     async def not_there_yet(_: Request, error: NotThereYet) -> Response:

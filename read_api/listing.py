@@ -15,7 +15,7 @@ from projections.asking.listing import Asked, AskedAt, Pinned, Question
 from projections.asking.past import past
 from projections.asking.shape import Page
 from projections.asking.view import View
-from read_api.answers import JSON, answer, form_of, list_answer
+from read_api.answers import answer, form_of, list_answer
 from read_api.files import rows_of
 from read_api.reading import Reader, caller_of
 from read_api.shapes import FILES, MISSING, NOT_ACCEPTABLE
@@ -33,12 +33,9 @@ def add(routes: APIRouter, reader: Reader, question: Question[Any, Any]) -> None
     def answered(request: Request, asked: Asked, *about: UUID) -> Response:
         asked.check()
         form = form_of(request, is_table=is_table)
-        is_file = form != JSON
         replays = question.replays if _is_past(asked) else ()
         with (
-            reader.view(
-                caller_of(request), question.needs, asked, past=bool(replays), is_file=is_file
-            ) as view,
+            reader.view(caller_of(request), question.needs, asked, past=bool(replays)) as view,
             past(view.conn, reader.keyring, replays, about, view.when, about[0], beside=[COMPANY])
             if replays
             else nullcontext(),

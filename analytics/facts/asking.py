@@ -12,6 +12,7 @@ import duckdb
 from analytics.facts.scope import Basis, OfMoney, OfPurchases, Scope
 from analytics.facts.store import Manifest, Store
 from analytics.facts.tables import COLUMNS, SHAPE, TABLES
+from projections.asking.breaking_off import interruptible
 from projections.asking.clocks import Moment, Unanswerable
 from projections.asking.listing import Paged
 from projections.asking.pages import closed, opened
@@ -191,7 +192,7 @@ def facts(on: Snapshot, scope: Q, tables: Sequence[str]) -> Iterator[Session[Q]]
     """
     if on.manifest.shape != SHAPE:
         _refuse_lacking(on, tables)
-    with duckdb.connect() as conn:
+    with duckdb.connect() as conn, interruptible(conn.interrupt):
         conn.execute(
             f"SET threads = {THREADS}; SET TimeZone = 'UTC'; SET enable_progress_bar = false"
         )
