@@ -22,6 +22,7 @@ from commands.http.problems import problem, stopping
 from commands.http.routes import Receive, Scope, Send, WriteApi, respond, takes
 from pledge import catalogs
 from pledge.gate import refusal
+from pledge.settings import Settings
 from read_api import operating, pages
 from read_api.answers import as_json, handle_problems
 from read_api.app import install
@@ -108,14 +109,14 @@ def _say_how_problems_look(document: dict[str, Any]) -> None:
                     content["application/problem+json"] = content.pop("application/json")
 
 
-def whole(writer: Writer, reader: Reader) -> Pledge:
+def whole(writer: Writer, reader: Reader, settings: Settings) -> Pledge:
     """The whole product."""
-    return Pledge(writer, _questions(reader))
+    return Pledge(writer, _questions(reader, settings))
 
 
-def questions_only(reader: Reader) -> Pledge:
+def questions_only(reader: Reader, settings: Settings) -> Pledge:
     """The read side, with the OpenAPI document of both; refuses commands, saying where to go."""
-    return Pledge(None, _questions(reader))
+    return Pledge(None, _questions(reader, settings))
 
 
 def commands_only(writer: Writer, reader: Reader) -> Pledge:
@@ -128,13 +129,14 @@ def commands_only(writer: Writer, reader: Reader) -> Pledge:
 
 def openapi_of(reader: Reader) -> dict[str, Any]:
     """The OpenAPI document of both sides; nothing is connected to."""
-    return _questions(reader).openapi()
+    return _questions(reader, Settings()).openapi()
 
 
-def _questions(reader: Reader) -> FastAPI:
+def _questions(reader: Reader, settings: Settings) -> FastAPI:
     app = _application(reader)
+    app.state.public_url = settings.public_url or ""
     catalogs.check(CATALOG, install(app, reader))
-    pages.install(app, reader)
+    pages.install(app, reader, settings.local_url)
     return app
 
 

@@ -74,7 +74,7 @@ def serve(settings: Settings, console: Console) -> None:
             following(found),
             _deciding(found) as writer,
         ):
-            _serve_http(settings, app.whole(writer, reader), console, PLACES)
+            _serve_http(settings, app.whole(writer, reader, settings), console, PLACES)
 
 
 def serve_commands(settings: Settings, console: Console) -> None:
@@ -99,7 +99,7 @@ def serve_questions(settings: Settings, console: Console) -> None:
     _make_ready(settings)
     with parts(settings) as found:
         reader = Reader(found.conninfo, found.keyring(), facts=facts(settings))
-        _serve_http(settings, app.questions_only(reader), console, PLACES)
+        _serve_http(settings, app.questions_only(reader, settings), console, PLACES)
 
 
 @contextmanager
@@ -339,8 +339,7 @@ def _greet(server: uvicorn.Server, settings: Settings, console: Console, places:
         if server.should_exit:
             return
         time.sleep(0.02)
-    host = "127.0.0.1" if settings.host == "0.0.0.0" else settings.host  # noqa: S104 - only compared
-    base = f"http://{host}:{settings.port}"
+    base = settings.local_url
     console.print(f"\n[bold]Pledge runs on[/] {base}")
     for path, about in places:
         console.print(f"  {base}{path:<22} {about}")

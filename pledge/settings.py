@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, StringConstraints
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from events.kafka.topic import TOPIC
+
+PUBLIC_URL = r"^https?://[A-Za-z0-9.\-\[\]:]+(/[^\s?#]*[^\s?#/])?$"
+"""A scheme, a host, and perhaps a path without a slash at its end."""
 
 
 class Settings(BaseSettings):
@@ -23,6 +27,8 @@ class Settings(BaseSettings):
         kafka_topic: what carries the events there.
         facts: where the Parquet files of figures are, a path or a URL that fsspec knows; under
             ``home`` when not given.
+        public_url: where callers reach the service, for the links in answers; without it these are
+            relative.
         url: where the commands of this program find a running service.
     """
 
@@ -38,4 +44,11 @@ class Settings(BaseSettings):
     kafka_bootstrap: str | None = None
     kafka_topic: str = TOPIC
     facts: str | None = None
+    public_url: Annotated[str, StringConstraints(pattern=PUBLIC_URL)] | None = None
     url: str = "http://127.0.0.1:8000"
+
+    @property
+    def local_url(self) -> str:
+        """Where this machine reaches the service."""
+        host = "127.0.0.1" if self.host == "0.0.0.0" else self.host  # noqa: S104 - only compared
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"

@@ -7,6 +7,7 @@ from contextlib import suppress
 from http import HTTPStatus
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any, get_args
+from urllib.parse import quote, urlencode
 
 import orjson
 from fastapi import FastAPI, Request, Response
@@ -99,12 +100,22 @@ def list_answer(
     link = None
     if page.next is not None and not is_whole:
         pinned = {} if pin is None else {pin: page.position}
-        again = request.url.include_query_params(cursor=page.next, **pinned)
-        link = str(again.remove_query_params("count"))
+        given = {**request.query_params, "cursor": page.next, **pinned}
+        given.pop("count", None)
+        link = address(request, f"{quote(request.scope['path'])}?{urlencode(given)}")
     if form == JSON:
         return as_json({**fields_of(page), "next": link})
     [model] = get_args(_shape(request).model_fields["items"].annotation)
     return _file(form, page, _pages(page, more) if is_whole else [page.items], model, link)
+
+
+def address(request: Request, path: str) -> str:
+    """A link to a path of this service: at its public address, or else relative.
+
+    Never at the one that the request names: whoever asks may name any.
+    """
+    public: str = getattr(request.app.state, "public_url", "")
+    return public + path
 
 
 def answer(request: Request, form: str, found: Shape, *, etag: int | None = None) -> Response:

@@ -41,7 +41,7 @@ from projections.quotes import QuoteShape
 from projections.receivables import Sums
 from projections.tickets import TicketShape
 from projections.timeline import EntryShape
-from read_api.answers import answer, form_of
+from read_api.answers import address, answer, form_of
 from read_api.listing import missing
 from read_api.reading import Reader, caller_of
 from read_api.shapes import MISSING, NOT_ACCEPTABLE
@@ -94,8 +94,7 @@ def add_routes(routes: APIRouter, reader: Reader) -> None:
         found.rfm = reader.standing(id, view.when)
         for rest in found.more.values():
             if rest.next is not None:
-                path, _, query = rest.next.partition("?")
-                rest.next = str(request.url.replace(path=path, query=query))
+                rest.next = address(request, rest.next)
         return answer(request, form, found)
 
 

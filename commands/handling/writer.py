@@ -111,6 +111,7 @@ class Writer:
         self._appending: Connection | None = None
         self._reading: Connection | None = None
         self._waiting: deque[Ticket] = deque()
+        self._importing: deque[Ticket] = deque()
         self._lock = threading.Lock()
         self._bell = Bell()
         self._stopping = False
@@ -134,8 +135,13 @@ class Writer:
         self._bell.close()
         self._drop_connections()
 
-    def submit(self, requests: Sequence[Request]) -> asyncio.Future[Handled]:
+    def submit(
+        self, requests: Sequence[Request], *, is_import: bool = False
+    ) -> asyncio.Future[Handled]:
         """The outcomes of these requests, in their order, as a future of the running loop.
+
+        Args:
+            is_import: whether they come behind all requests that are not.
 
         Raises:
             Closed: after ``stop``.
@@ -145,7 +151,7 @@ class Writer:
         with self._lock:
             if self._stopping:
                 raise Closed
-            self._waiting.append(ticket)
+            (self._importing if is_import else self._waiting).append(ticket)
         # Whoever was answered together asks again together: all of them first, then the bell.
         loop.call_soon(self._bell.ring)
         return ticket.future
@@ -164,7 +170,7 @@ class Writer:
         while backlog or flight is not None or not self._is_over():
             group = backlog
             try:
-                if not backlog and not self._waiting:
+                if not backlog and not self._waiting and not self._importing:
                     self._bell.wait(flight)
                 group = backlog + self._take(GROUP - len(backlog), alone=flight is None)
                 backlog, flight = self._turn(group, flight)
@@ -180,7 +186,7 @@ class Writer:
 
     def _is_over(self) -> bool:
         with self._lock:
-            return self._stopping and not self._waiting
+            return self._stopping and not self._waiting and not self._importing
 
     def _take(self, room: int, *, alone: bool) -> list[Request]:
         """What waits, as far as there is room; of many only half where nothing is under way.
@@ -191,12 +197,11 @@ class Writer:
         with self._lock:
             if alone and len(self._waiting) >= MANY:
                 room = min(room, len(self._waiting) // 2)
-            while self._waiting and (
-                not taken or len(taken) + len(self._waiting[0].requests) <= room
-            ):
-                ticket = self._waiting.popleft()
-                self._open.append(ticket)
-                taken += ticket.requests
+            for queue in (self._waiting, self._importing):
+                while queue and (not taken or len(taken) + len(queue[0].requests) <= room):
+                    ticket = queue.popleft()
+                    self._open.append(ticket)
+                    taken += ticket.requests
         return taken
 
     def _turn(

@@ -1,13 +1,13 @@
 """``POST /commands``: one command a line in, one answer a line out, in the order of the lines.
 
-Callers may send everything before they read anything: answers that nobody reads yet go to a
-temporary file, so neither side ever waits for the other and memory stays bounded.
+Callers may send much before they read anything: answers that nobody reads yet go to a temporary
+file. Once that is full, lines wait until the caller reads; memory and disk stay bounded.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
 from http import HTTPStatus
 from tempfile import SpooledTemporaryFile
 from typing import Any
@@ -22,7 +22,7 @@ from events.envelope import Actor
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Lines = list[tuple[int, bytes | None]]
+Lines = list[tuple[int, bytes | Answer]]
 
 LINES = 128
 """Lines handled as one batch."""
@@ -30,9 +30,27 @@ BATCHES = 3
 """Batches under way at once."""
 MAX_LINE = 1_000_000
 """Bytes of one line."""
+MAX_BATCH = 1_000_000
+"""Bytes of lines handled as one batch, but for its last line."""
 IN_MEMORY = 1_000_000
 """Bytes of unread answers kept in memory; more go to disk."""
+MAX_UNREAD = 32_000_000
+"""Bytes of unread answers there; while there are more, no line is taken."""
 CHUNK = 64_000
+LINE_SECONDS = 30
+"""How long a line may take to come."""
+
+
+TOO_LONG = problem(
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    "line-too-large",
+    f"A line may have {MAX_LINE} bytes at most.",
+)
+SLOW = problem(
+    HTTPStatus.REQUEST_TIMEOUT,
+    "too-slow",
+    f"No line came within {LINE_SECONDS} seconds, so no more is read. Send the rest again.",
+)
 
 
 class Spool:
@@ -42,7 +60,13 @@ class Spool:
         self._file = SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115 - closed by close
         self._read = self._written = 0
         self._more = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
         self._ended = False
+
+    async def room(self) -> None:
+        """Wait until there are few enough unread bytes."""
+        await self._room.wait()
 
     def write(self, data: bytes) -> None:
         """Add at the end."""
@@ -50,6 +74,8 @@ class Spool:
         self._file.write(data)
         self._written += len(data)
         self._more.set()
+        if self._written > MAX_UNREAD:
+            self._room.clear()
 
     def end(self) -> None:
         """Nothing more comes."""
@@ -67,6 +93,7 @@ class Spool:
                     self._file.seek(0)
                     self._file.truncate()
                     self._read = self._written = 0
+                    self._room.set()
                 yield chunk
             elif self._ended:
                 return
@@ -89,6 +116,7 @@ async def bulk(writer: Writer, actor: Actor, receive: Receive, send: Send) -> No
     async def take() -> None:
         try:
             async for batch in batches(receive):
+                await spool.room()
                 slots: list[tuple[int, Answer | None]] = []
                 requests: list[Request] = []
                 for number, raw in batch:
@@ -98,7 +126,9 @@ async def bulk(writer: Writer, actor: Actor, receive: Receive, send: Send) -> No
                         slots.append((number, None))
                     else:
                         slots.append((number, parsed))
-                await under_way.put((slots, writer.submit(requests) if requests else None))
+                await under_way.put(
+                    (slots, writer.submit(requests, is_import=True) if requests else None)
+                )
         finally:
             await under_way.put(None)
 
@@ -134,50 +164,68 @@ async def bulk(writer: Writer, actor: Actor, receive: Receive, send: Send) -> No
 
 
 async def batches(receive: Receive) -> AsyncIterator[Lines]:
-    """Numbered lines of a body, as many at a time as have come; None stands for one too long.
+    """Numbered lines of a body, as many at a time as have come; an answer stands for a bad one.
 
     A last line without its line feed counts when the body ended, and not when the caller broke off.
     """
-    rest = b""
-    number = 0
-    too_long = False
-    lines: Lines = []
-    while True:
-        message = await receive()
+    loop = asyncio.get_running_loop()
+    begun: list[bytes] = []
+    number = held = 0
+    more = True
+    deadline = loop.time() + LINE_SECONDS
+    while more:
+        try:
+            async with asyncio.timeout_at(deadline):
+                message = await receive()
+        except TimeoutError:
+            yield [(number + 1, SLOW)]
+            return
         if message["type"] != "http.request":
-            break
-        *whole, rest = (rest + message.get("body", b"")).split(b"\n")
+            return
         more = message.get("more_body", False)
-        if not more and (rest or too_long):
-            whole.append(rest)
-        for raw in whole:
-            number += 1
-            if too_long or len(raw) > MAX_LINE:
-                lines.append((number, None))
-                too_long = False
-            elif raw.strip():
-                lines.append((number, raw))
-            if len(lines) == LINES:
-                yield lines
-                lines = []
-        if len(rest) > MAX_LINE:
-            rest, too_long = b"", True
-        if not more:
-            break
-        if lines:
+        first, *others = message.get("body", b"").split(b"\n")
+        held += len(first)
+        if held <= MAX_LINE:
+            begun.append(first)
+        if more and not others:
+            continue
+        whole: list[bytes | Answer] = [TOO_LONG if held > MAX_LINE else b"".join(begun), *others]
+        begun, held = [], 0
+        if more:
+            begun = [others[-1]]
+            held = len(whole.pop())
+        elif not others and not whole[0]:
+            return
+        elif others and not others[-1]:
+            whole.pop()
+        for lines in _batched(whole, number):
             yield lines
-            lines = []
+            deadline = loop.time() + LINE_SECONDS
+        number += len(whole)
+
+
+def _batched(whole: list[bytes | Answer], number: int) -> Iterator[Lines]:
+    """Lines that are not empty, numbered from the one behind ``number`` on, some at a time."""
+    lines: Lines = []
+    size = 0
+    for raw in whole:
+        number += 1
+        if isinstance(raw, bytes) and not raw.strip():
+            continue
+        if isinstance(raw, bytes):
+            size += len(raw)
+        is_long = isinstance(raw, bytes) and len(raw) > MAX_LINE
+        lines.append((number, TOO_LONG if is_long else raw))
+        if len(lines) == LINES or size > MAX_BATCH:
+            yield lines
+            lines, size = [], 0
     if lines:
         yield lines
 
 
-def _parse(raw: bytes | None, actor: Actor) -> Request | Answer:
-    if raw is None:
-        return problem(
-            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-            "line-too-large",
-            f"A line may have {MAX_LINE} bytes at most.",
-        )
+def _parse(raw: bytes | Answer, actor: Actor) -> Request | Answer:
+    if isinstance(raw, Answer):
+        return raw
     try:
         return from_line(raw, actor)
     except Unprocessable as error:
