@@ -126,9 +126,8 @@ async def bulk(writer: Writer, actor: Actor, receive: Receive, send: Send) -> No
                         slots.append((number, None))
                     else:
                         slots.append((number, parsed))
-                await under_way.put(
-                    (slots, writer.submit(requests, is_import=True) if requests else None)
-                )
+                handled = writer.submit(requests, is_import=True) if requests else None
+                await under_way.put((slots, handled))
         finally:
             await under_way.put(None)
 
@@ -190,10 +189,9 @@ async def batches(receive: Receive) -> AsyncIterator[Lines]:
         if more and not others:
             continue
         whole: list[bytes | Answer] = [TOO_LONG if held > MAX_LINE else b"".join(begun), *others]
-        begun, held = [], 0
         if more:
-            begun = [others[-1]]
-            held = len(whole.pop())
+            begun, held = [others[-1]], len(others[-1])
+            whole.pop()
         elif not others and not whole[0]:
             return
         elif others and not others[-1]:
@@ -210,12 +208,11 @@ def _batched(whole: list[bytes | Answer], number: int) -> Iterator[Lines]:
     size = 0
     for raw in whole:
         number += 1
-        if isinstance(raw, bytes) and not raw.strip():
-            continue
-        if isinstance(raw, bytes):
+        if isinstance(raw, Answer):
+            lines.append((number, raw))
+        elif raw.strip():
+            lines.append((number, raw if len(raw) <= MAX_LINE else TOO_LONG))
             size += len(raw)
-        is_long = isinstance(raw, bytes) and len(raw) > MAX_LINE
-        lines.append((number, TOO_LONG if is_long else raw))
         if len(lines) == LINES or size > MAX_BATCH:
             yield lines
             lines, size = [], 0
