@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import resource
-from functools import cache
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
@@ -37,7 +36,7 @@ LINGER_SECONDS = 1.0
 CLOSING_SECONDS = 5.0
 LOOK_TICKS = 5
 """Of a tenth of a second each: how often connections are looked at."""
-SPARE_FILES = 40
+SPARE_FILES = 48
 """File descriptors for the database, files and the process itself."""
 FEWEST = 8
 
@@ -286,7 +285,6 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
 
-@cache
 def most_connections() -> int:
     """How many connections this process can hold, by its limit of open files."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
