@@ -26,6 +26,8 @@ PIECE = 16_384
 """Bytes that are parsed before the bounds are looked at."""
 HEAD_SECONDS = 10.0
 """How long a request's line and headers may take, and a new connection to begin one."""
+BODY_SECONDS = 30.0
+"""How long a body may take that is not answered while it comes."""
 REST_SECONDS = 5.0
 """How long the rest of a body may take that was answered before it came."""
 UNREAD_SECONDS = 30.0
@@ -33,7 +35,6 @@ UNREAD_BYTES = 15_000
 """A reader takes so many bytes of an answer in so many seconds, or is cut off."""
 LINGER_SECONDS = 1.0
 """How long what a refused client still sends is thrown away, so that it can read why."""
-CLOSING_SECONDS = 5.0
 LOOK_TICKS = 5
 """Of a tenth of a second each: how often connections are looked at."""
 SPARE_FILES = 48
@@ -51,10 +52,15 @@ HEAD_TOO_LARGE = problem(
 URL_TOO_LONG = problem(
     HTTPStatus.REQUEST_URI_TOO_LONG, "url-too-long", f"A URL may have {MAX_URL} bytes at most."
 )
-TOO_SLOW = problem(
+HEAD_TOO_SLOW = problem(
     HTTPStatus.REQUEST_TIMEOUT,
     "too-slow",
     f"The request's line and headers did not come within {HEAD_SECONDS:.0f} seconds.",
+)
+BODY_TOO_SLOW = problem(
+    HTTPStatus.REQUEST_TIMEOUT,
+    "too-slow",
+    f"The body did not come within {BODY_SECONDS:.0f} seconds. Nothing of it was recorded.",
 )
 CROWDED = problem(
     HTTPStatus.SERVICE_UNAVAILABLE,
@@ -102,7 +108,6 @@ class Front(HttpToolsProtocol):
         self._silent = self._heard = 0
         self._begun = 0.0
         self._unread: tuple[float, int] | None = None
-        self._closing_since: float | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection; where there are too many, let go the one that is idle longest."""
@@ -116,20 +121,22 @@ class Front(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what came, piece by piece, until a bound is passed."""
-        if not self._takes_more():
+        size = len(data)
+        self._heard += size
+        if self._is_refused:
             return
-        self._heard += len(data)
-        if len(data) <= PIECE:
-            self._parse(data)
+        if size <= PIECE:
+            self._parse(data, size)
             return
         every = memoryview(data)
         for start in range(0, len(data), PIECE):
-            if not self._takes_more():
+            if self.transport.is_closing() or self._is_done():
                 return
-            self._parse(every[start : start + PIECE])
+            piece = every[start : start + PIECE]
+            self._parse(piece, len(piece))
 
-    def _parse(self, piece: Any) -> None:
-        self._silent += len(piece)
+    def _parse(self, piece: Any, size: int) -> None:
+        self._silent += size
         super().data_received(piece)
         if self._silent > MAX_HEAD + PIECE and not self._is_refused:
             self.refuse(HEAD_TOO_LARGE)
@@ -139,7 +146,7 @@ class Front(HttpToolsProtocol):
         super().on_message_begin()
         self._is_in_head = True
         self._names = self._size = 0
-        self._wait(HEAD_SECONDS, TOO_SLOW)
+        self._wait(HEAD_SECONDS, HEAD_TOO_SLOW)
 
     def on_url(self, url: bytes) -> None:
         """Take a piece of the URL."""
@@ -154,7 +161,10 @@ class Front(HttpToolsProtocol):
         if self._names > MAX_HEADERS or self._size > MAX_HEAD:
             self._stop(HEAD_TOO_LARGE)
         if self._is_in_head:
-            super().on_header(name, value)
+            name = name.lower()
+            if name == b"expect" and value.lower() == b"100-continue":
+                self.expect_100_continue = True
+            self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Hand the request to the application."""
@@ -199,19 +209,23 @@ class Front(HttpToolsProtocol):
 
     def look(self, now: float) -> None:
         """Close the connection if its client has used up its time."""
-        if self.transport.is_closing():
-            self._closing_since = self._closing_since or now
-            if now > self._closing_since + CLOSING_SECONDS:
-                self.transport.abort()
-            return
-        if self._unread is not None and now > self._unread[0] + UNREAD_SECONDS:
+        is_closing = self.transport.is_closing()
+        if is_closing or self._unread is not None:
             left = self.transport.get_write_buffer_size()
-            if left > self._unread[1] - UNREAD_BYTES:
-                self.transport.abort()
-                return
-            self._unread = now, left
+            since, size = self._unread = self._unread or (now, left)
+            if now > since + UNREAD_SECONDS:
+                self._unread = now, left
+                if left > size - UNREAD_BYTES:
+                    self.transport.abort()
+                    return
+        if is_closing:
+            return
         waiting = self._waiting
-        if waiting is None or now < waiting.since + waiting.seconds:
+        if waiting is None:
+            if now > self._begun + BODY_SECONDS and self._is_owed_a_body():
+                self.refuse(BODY_TOO_SLOW)
+            return
+        if now < waiting.since + waiting.seconds:
             return
         if self.flow.read_paused:  # it waits for us
             self._waiting = waiting._replace(since=now)
@@ -219,6 +233,11 @@ class Front(HttpToolsProtocol):
             self.transport.close()
         else:
             self.refuse(waiting.answer)
+
+    def _is_owed_a_body(self) -> bool:
+        """Whether the application can do nothing before more of the body comes."""
+        cycle = self.cycle
+        return cycle.more_body and not cycle.response_started and not self.flow.read_paused
 
     def idleness(self, now: float) -> float:
         """How little the client does; 0 while the server has to do something."""
@@ -261,8 +280,8 @@ class Front(HttpToolsProtocol):
         if self.cycle is not None:
             self.cycle.keep_alive = False
 
-    def _takes_more(self) -> bool:
-        return not (self._is_refused or self.transport.is_closing())
+    def _is_done(self) -> bool:
+        return self._is_refused
 
     def _stop(self, answer: Answer) -> None:
         self._fault = answer

@@ -136,15 +136,6 @@ def busy(what: str) -> Answer:
     )
 
 
-def too_slow(seconds: float) -> Answer:
-    """What was sent did not come in time."""
-    return problem(
-        HTTPStatus.REQUEST_TIMEOUT,
-        "too-slow",
-        f"The body did not come within {seconds:g} seconds. Nothing was recorded of it.",
-    )
-
-
 def unprocessable(field: str, message: str) -> Answer:
     """422 for one field."""
     return problem(

@@ -21,7 +21,6 @@ from commands.http.problems import (
     problem,
     render,
     stopping,
-    too_slow,
     unprocessable,
 )
 from commands.http.wire import ENTRIES, Entry, Unprocessable, from_body
@@ -36,8 +35,6 @@ log = structlog.get_logger()
 
 MAX_BODY = 1_000_000
 """Bytes of one command's body."""
-BODY_SECONDS = 30
-"""How long it may take to come."""
 MAX_WAITING = 2_000
 """Commands that wait for their outcome at once, of one process."""
 MAX_IMPORTS = 16
@@ -91,11 +88,7 @@ class WriteApi:
         key = idempotency_key(headers)
         if_match = version_of(headers.get(b"if-match"))
         correlation_id = _uuid_header(headers, b"x-correlation-id")
-        try:
-            async with asyncio.timeout(BODY_SECONDS):
-                raw = await body_of(receive)
-        except TimeoutError:
-            raise Unprocessable(too_slow(BODY_SECONDS)) from None
+        raw = await body_of(receive)
         if raw is None:
             return None
         request = from_body(

@@ -62,12 +62,6 @@ def run(ask: Callable[[WriteApi, Slow], Awaitable[Any]]) -> Any:
     return asyncio.run(with_api())
 
 
-def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(routes, "BODY_SECONDS", 0.05)
-    status, [told] = run(lambda api, _: answered(api, "/leads", part(b'{"name"')))
-    assert (status, told["type"]) == (408, "/problems/too-slow")
-
-
 def test_a_line_that_does_not_come_ends_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bulk, "LINE_SECONDS", 0.05)
     dripping = [part(b"x"), part(b"\n"), part(b"\n"), part(b'{"command"')]
