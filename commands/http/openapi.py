@@ -263,7 +263,7 @@ def _bulk() -> dict[str, Any]:
                     "application/x-ndjson": {"schema": {"$ref": REF.format(model="LineAnswer")}}
                 },
             },
-            **{str(code): _problem(ERRORS[code]) for code in (401, 422, 503)},
+            **{str(code): _problem(ERRORS[code]) for code in (401, 415, 422, 503)},
         },
     }
 
