@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import resource
 from http import HTTPStatus
+from time import monotonic
 from typing import Any, NamedTuple
 
 import uvicorn
@@ -77,7 +78,7 @@ class Waiting(NamedTuple):
     """What a connection waits for its client to do.
 
     Attributes:
-        since: when it began to, by the loop's clock.
+        since: when it began to, by the monotonic clock.
         seconds: how long it does.
         answer: what the client is told then; None where it asked for nothing.
     """
@@ -103,7 +104,7 @@ class Front(HttpToolsProtocol):
         self._waiting: Waiting | None = None
         self._fault = MALFORMED
         self._is_in_head = False
-        self._is_refused = False
+        self._is_refused = self._has_asked = False
         self._names = self._size = 0
         self._silent = self._heard = 0
         self._begun = 0.0
@@ -114,10 +115,10 @@ class Front(HttpToolsProtocol):
         super().connection_made(transport)
         self._wait(HEAD_SECONDS, None)
         if len(self.connections) > most_connections():
-            now = self.loop.time()
+            now = monotonic()
             others = (one for one in self.connections if isinstance(one, Front) and one is not self)
-            idlest = max(others, key=lambda one: one.idleness(now), default=self)
-            (idlest if idlest.idleness(now) > 0 else self).let_go()
+            idle = [one for one in others if one.idleness(now)[1] >= 0]
+            max(idle, key=lambda one: one.idleness(now), default=self).let_go()
 
     def data_received(self, data: bytes) -> None:
         """Parse what came, piece by piece, until a bound is passed."""
@@ -171,7 +172,7 @@ class Front(HttpToolsProtocol):
         self._is_in_head = False
         self._silent = 0
         self._waiting = None
-        self._begun, self._heard = self.loop.time(), 0
+        self._begun, self._heard = monotonic(), 0
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -188,6 +189,7 @@ class Front(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Wait for the next request, or for the rest of this one, unless that is there already."""
+        self._has_asked = True
         super().on_response_complete()
         if not self._is_in_head and self.cycle.response_complete:
             is_whole = not self.cycle.more_body
@@ -196,7 +198,7 @@ class Front(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """Note that the client does not read."""
         super().pause_writing()
-        self._unread = self.loop.time(), self.transport.get_write_buffer_size()
+        self._unread = monotonic(), self.transport.get_write_buffer_size()
 
     def resume_writing(self) -> None:
         """Note that it does."""
@@ -239,14 +241,23 @@ class Front(HttpToolsProtocol):
         cycle = self.cycle
         return cycle.more_body and not cycle.response_started and not self.flow.read_paused
 
-    def idleness(self, now: float) -> float:
-        """How little the client does; 0 while the server has to do something."""
+    def idleness(self, now: float) -> tuple[bool, float]:
+        """How little the client does: whether it never asked, and how long it does nothing.
+
+        Less than no time while it is the server that has to do something.
+        """
         if self._unread is not None:
-            return now - self._unread[0]
-        if self._waiting is not None:
-            return now - self._waiting.since
-        is_sent = not self.cycle.more_body or self.flow.read_paused
-        return 0 if is_sent else (now - self._begun) / (1 + self._heard / 1_000)
+            seconds = now - self._unread[0]
+        elif self._waiting is not None:
+            seconds = now - self._waiting.since
+        elif not self.cycle.more_body or self.flow.read_paused:
+            seconds = -1
+        else:
+            seconds = (now - self._begun) / (1 + self._heard / 1_000)
+        return not self._has_asked, seconds
+
+    def _is_between_requests(self) -> bool:
+        return self.cycle is not None and not self.cycle.more_body and not self._is_in_head
 
     def let_go(self) -> None:
         """Close at once, for another one's sake."""
@@ -254,9 +265,10 @@ class Front(HttpToolsProtocol):
         is_amid = is_answered and not self.cycle.response_complete
         if is_amid or self._unread is not None or self.transport.is_closing():
             self.transport.abort()
-        else:
+            return
+        if not (self._waiting is not None and self._is_between_requests()):
             self.transport.write(_http(CROWDED))
-            self.transport.close()
+        self.transport.close()
 
     def refuse(self, answer: Answer) -> None:
         """Answer with a problem and close, once the client had time to read it."""
@@ -288,7 +300,7 @@ class Front(HttpToolsProtocol):
         raise _Refused
 
     def _wait(self, seconds: float, answer: Answer | None) -> None:
-        self._waiting = Waiting(self.loop.time(), seconds, answer)
+        self._waiting = Waiting(monotonic(), seconds, answer)
 
 
 class Server(uvicorn.Server):
@@ -297,7 +309,7 @@ class Server(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """Do what is due; whether to stop."""
         if counter % LOOK_TICKS == 0:
-            now = asyncio.get_running_loop().time()
+            now = monotonic()
             for connection in tuple(self.server_state.connections):
                 if isinstance(connection, Front):
                     connection.look(now)
