@@ -31,7 +31,7 @@ def pledge(port: int, url: str) -> None:
     writer.start()
     try:
         reader = Reader(found.conninfo, found.keyring(), facts=facts(settings))
-        _serve_http(settings, app.whole(writer, reader), Console(quiet=True), ())
+        _serve_http(settings, app.whole(writer, reader, settings), Console(quiet=True), ())
     finally:
         writer.stop()
 

@@ -6,7 +6,12 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
+from pydantic import TypeAdapter
+
 from events.base import Event
+from events.values import ActorId
+
+_ACTOR_ID: TypeAdapter[str] = TypeAdapter(ActorId)
 
 HISTORY = frozenset({"import", "library"})
 """Kinds of actors that bring history along: what should follow has happened, or will never, and a
@@ -45,3 +50,16 @@ class Recorded(NamedTuple):
     type: str
     schema_version: int
     event: Event
+
+
+def actor_named(header: bytes) -> str:
+    """The id of the actor that a header names, in UTF-8 or, if it is not that, in Latin-1.
+
+    Raises:
+        ValueError: when it cannot be an actor's.
+    """
+    try:
+        text = header.decode()
+    except UnicodeDecodeError:
+        text = header.decode("latin-1")
+    return _ACTOR_ID.validate_python(text)

@@ -76,6 +76,12 @@ def _one_line(text: str) -> str:
     return _printable(text)
 
 
+def _shown(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("must be 1 to 200 printable characters")
+    return text
+
+
 DECIMAL = r"^[0-9]{1,15}(\.[0-9]{1,6})?$"
 
 
@@ -176,10 +182,10 @@ Email = Annotated[
 ActorId = Annotated[
     str,
     StringConstraints(min_length=1, max_length=200, strip_whitespace=True),
-    AfterValidator(_one_line),
+    AfterValidator(_shown),
     BeforeValidator(tidied),
 ]
-"""Who acts: the id of a person, a service or a policy."""
+"""Who acts: the id of a person, a service or a policy. Ids that look the same are the same."""
 
 Quantity = Annotated[Decimal, Quoted(gt=0, max_digits=15, decimal_places=3)]
 """How many, more than 0, with at most three decimals."""

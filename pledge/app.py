@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import cache
 from http import HTTPStatus
 from importlib.metadata import version
+from threading import Lock
 from typing import Any
 
 from fastapi import FastAPI, Response
@@ -20,6 +21,8 @@ from commands.http.openapi import catalog, document
 from commands.http.problems import problem, stopping
 from commands.http.routes import Receive, Scope, Send, WriteApi, respond, takes
 from pledge import catalogs
+from pledge.gate import refusal
+from pledge.settings import Settings
 from read_api import operating, pages
 from read_api.answers import as_json, handle_problems
 from read_api.app import install
@@ -55,7 +58,14 @@ class Pledge:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or the server's life cycle."""
-        if scope["type"] != "http" or scope["method"] != "POST" or not takes(scope["path"]):
+        if scope["type"] != "http":
+            await self._reads(scope, receive, send)
+            return
+        is_command = scope["method"] == "POST" and takes(scope["path"])
+        refused = refusal(scope, takes_body=is_command)
+        if refused is not None:
+            await respond(send, refused)
+        elif not is_command:
             await self._read(scope, receive, send)
         elif self._writes is None:
             await respond(send, ELSEWHERE)
@@ -64,13 +74,15 @@ class Pledge:
 
     async def _read(self, scope: Scope, receive: Receive, send: Send) -> None:
         begun = False
+        if scope["method"] == "HEAD":  # as GET; the server leaves the body out
+            scope = {**scope, "method": "GET"}
 
         async def send_noting(message: Any) -> None:
             nonlocal begun
             begun = True
-            if message.get("status") == HTTPStatus.METHOD_NOT_ALLOWED and takes(scope["path"]):
+            if message.get("status") == HTTPStatus.METHOD_NOT_ALLOWED:
                 message["headers"] = [
-                    (name, value + b", POST" if name == b"allow" and self._writes else value)
+                    (name, self._allowed(scope["path"], value) if name == b"allow" else value)
                     for name, value in message["headers"]
                 ]
             await send(message)
@@ -79,8 +91,12 @@ class Pledge:
             await self._reads(scope, receive, send_noting)
         except asyncio.CancelledError:
             # The server stops and waits no longer; whoever still waits gets an answer.
-            if not begun and scope["type"] == "http":
+            if not begun:
                 await respond(send, stopping())
+
+    def _allowed(self, path: str, methods: bytes) -> bytes:
+        found = [b"GET", b"HEAD"] if b"GET" in methods else [methods]
+        return b", ".join([*found, b"POST"] if self._writes and takes(path) else found)
 
 
 def _say_how_problems_look(document: dict[str, Any]) -> None:
@@ -93,14 +109,14 @@ def _say_how_problems_look(document: dict[str, Any]) -> None:
                     content["application/problem+json"] = content.pop("application/json")
 
 
-def whole(writer: Writer, reader: Reader) -> Pledge:
+def whole(writer: Writer, reader: Reader, settings: Settings) -> Pledge:
     """The whole product."""
-    return Pledge(writer, _questions(reader))
+    return Pledge(writer, _questions(reader, settings))
 
 
-def questions_only(reader: Reader) -> Pledge:
+def questions_only(reader: Reader, settings: Settings) -> Pledge:
     """The read side, with the OpenAPI document of both; refuses commands, saying where to go."""
-    return Pledge(None, _questions(reader))
+    return Pledge(None, _questions(reader, settings))
 
 
 def commands_only(writer: Writer, reader: Reader) -> Pledge:
@@ -113,13 +129,14 @@ def commands_only(writer: Writer, reader: Reader) -> Pledge:
 
 def openapi_of(reader: Reader) -> dict[str, Any]:
     """The OpenAPI document of both sides; nothing is connected to."""
-    return _questions(reader).openapi()
+    return _questions(reader, Settings()).openapi()
 
 
-def _questions(reader: Reader) -> FastAPI:
+def _questions(reader: Reader, settings: Settings) -> FastAPI:
     app = _application(reader)
+    app.state.public_url = settings.public_url or ""
     catalogs.check(CATALOG, install(app, reader))
-    pages.install(app, reader)
+    pages.install(app, reader, settings.address)
     return app
 
 
@@ -135,13 +152,16 @@ def _application(reader: Reader) -> FastAPI:
         version=version("pledge-crm"),
         description=ABOUT,
         lifespan=life,
+        redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
     )
 
+    every_command = cache(catalog)
+
     @app.get("/commands", tags=["commands"], response_model=list[dict[str, Any]])
-    async def commands() -> Response:
+    def commands() -> Response:
         """Everything that can be asked, with the JSON Schema of its data."""
-        return as_json(catalog())
+        return as_json(every_command())
 
     @cache
     def openapi() -> dict[str, Any]:
@@ -156,4 +176,16 @@ def _application(reader: Reader) -> FastAPI:
         return made
 
     app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI documents it
+    _serve_once_made(app, "/openapi.json", lambda: as_json(app.openapi()))
     return app
+
+
+def _serve_once_made(app: FastAPI, path: str, make: Callable[[], Response]) -> None:
+    """Answer this path in a thread, and with the same bytes from then on: they take seconds."""
+    app.router.routes = [one for one in app.routes if getattr(one, "path", None) != path]
+    once, lock = cache(make), Lock()
+
+    @app.get(path, include_in_schema=False)
+    def made() -> Response:
+        with lock:
+            return once()

@@ -19,6 +19,7 @@ from rich.console import Console
 from commands.handling.writer import Writer
 from events.ledger import ledger
 from pledge import app, demo
+from pledge.front import Front, Server
 from pledge.processes import beside
 from pledge.settings import Settings
 from pledge.tailing import following
@@ -62,7 +63,7 @@ def serve(settings: Settings, console: Console) -> None:
             _deciding(found) as writer,
             _noted(settings),
         ):
-            _serve_http(settings, app.whole(writer, reader), console, PLACES)
+            _serve_http(settings, app.whole(writer, reader, settings), console, PLACES)
 
 
 def serve_commands(settings: Settings, console: Console) -> None:
@@ -87,7 +88,7 @@ def serve_questions(settings: Settings, console: Console) -> None:
     _make_ready(settings)
     with parts(settings, supervised=True) as found:
         reader = Reader(found.conninfo, found.keyring(), facts=facts(settings))
-        _serve_http(settings, app.questions_only(reader), console, PLACES)
+        _serve_http(settings, app.questions_only(reader, settings), console, PLACES)
 
 
 @contextmanager
@@ -121,11 +122,14 @@ def _serve_http(
         host=settings.host,
         port=settings.port,
         access_log=False,
-        log_level="warning",
+        log_level="error",
         timeout_graceful_shutdown=5,
         server_header=False,
+        http=Front,
+        ws="none",
+        proxy_headers=False,
     )
-    server = uvicorn.Server(config)
+    server = Server(config)
     threading.Thread(
         target=_greet, args=(server, settings, console, places), name="greeting", daemon=True
     ).start()
@@ -193,8 +197,7 @@ def _greet(server: uvicorn.Server, settings: Settings, console: Console, places:
         if server.should_exit:
             return
         time.sleep(0.02)
-    host = "127.0.0.1" if settings.host == "0.0.0.0" else settings.host  # noqa: S104 - only compared
-    base = f"http://{host}:{settings.port}"
+    base = settings.address
     console.print(f"\n[bold]Pledge runs on[/] {base}")
     for path, about in places:
         console.print(f"  {base}{path:<22} {about}")

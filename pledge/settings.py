@@ -6,12 +6,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, StringConstraints
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from events.kafka.topic import TOPIC
 
 Size = Annotated[str, Field(pattern=r"^[1-9][0-9]*(MB|GB|TB|MiB|GiB|TiB)$")]
+PUBLIC_URL = r"^https?://[A-Za-z0-9.\-\[\]:]+(/[^\s?#]*[^\s?#/])?$"
+"""A scheme, a host, and perhaps a path without a slash at its end."""
 
 
 class Settings(BaseSettings):
@@ -27,6 +29,8 @@ class Settings(BaseSettings):
         kafka_topic: what carries the events there.
         facts: where the Parquet files of figures are, a path or a URL that fsspec knows; under
             ``home`` when not given.
+        public_url: where callers reach the service, for the links in answers; without it these are
+            relative.
         figures_threads: of DuckDB, for all questions about figures together.
         figures_memory: the most that these questions take together, a size with its unit.
         figures_spill: a folder for what does not fit into that; the system's temporary one when not
@@ -48,6 +52,7 @@ class Settings(BaseSettings):
     kafka_bootstrap: str | None = None
     kafka_topic: str = TOPIC
     facts: str | None = None
+    public_url: Annotated[str, StringConstraints(pattern=PUBLIC_URL)] | None = None
     figures_threads: int = Field(2, ge=1)
     figures_memory: Size = "1GB"
     figures_spill: Path | None = None

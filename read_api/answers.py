@@ -7,6 +7,7 @@ from contextlib import suppress
 from http import HTTPStatus
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any, get_args
+from urllib.parse import quote, urlencode
 
 import orjson
 import structlog
@@ -20,6 +21,7 @@ from starlette.exceptions import HTTPException
 from analytics.facts.engine import SpillFull, TooLarge
 from analytics.facts.store import Damaged
 from events.ledger.steps import OTHER_VERSION
+from projections.asking.breaking_off import go_on
 from projections.asking.clocks import Unanswerable
 from projections.asking.shape import Shape
 from projections.engine.folding import Poison
@@ -33,6 +35,7 @@ from read_api.files import (
     rows_of,
     unrolled,
 )
+from read_api.lanes import Busy
 from read_api.reading import NotThereYet
 
 log = structlog.get_logger()
@@ -68,7 +71,22 @@ def form_of(request: Request, *, is_table: bool = True) -> str:
         NotAcceptable: when it does not come in any form that was asked for.
     """
     offers = (JSON, *FORMS) if is_table else (JSON,)
-    return accepted(request.headers.get("accept", ""), offers)
+    return accepted(_accept(request), offers)
+
+
+def wants_whole_file(request: Request) -> bool:
+    """Whether all pages of a list, if it is one, are wanted as one file."""
+    header = _accept(request)
+    if not header or header == "*/*" or "limit" in request.query_params:
+        return False
+    try:
+        return accepted(header, (JSON, *FORMS)) != JSON
+    except NotAcceptable:
+        return False
+
+
+def _accept(request: Request) -> str:
+    return ", ".join(request.headers.getlist("accept"))
 
 
 def list_answer(
@@ -88,12 +106,22 @@ def list_answer(
     link = None
     if page.next is not None and not is_whole:
         pinned = {} if pin is None else {pin: page.position}
-        again = request.url.include_query_params(cursor=page.next, **pinned)
-        link = str(again.remove_query_params("count"))
+        given = {**request.query_params, "cursor": page.next, **pinned}
+        given.pop("count", None)
+        link = address(request, f"{quote(request.scope['path'])}?{urlencode(given)}")
     if form == JSON:
         return as_json({**fields_of(page), "next": link})
     [model] = get_args(_shape(request).model_fields["items"].annotation)
     return _file(form, page, _pages(page, more) if is_whole else [page.items], model, link)
+
+
+def address(request: Request, path: str) -> str:
+    """A link to a path of this service: at its public address, or else relative.
+
+    Never at the one that the request names: whoever asks may name any.
+    """
+    public: str = getattr(request.app.state, "public_url", "")
+    return public + path
 
 
 def answer(request: Request, form: str, found: Shape, *, etag: int | None = None) -> Response:
@@ -154,6 +182,7 @@ def _range(part: str) -> tuple[str, float]:
 def _pages(page: Any, more: More) -> Iterator[Sequence[Any]]:
     yield page.items
     while page.next is not None:
+        go_on()
         page = more(page.next)
         yield page.items
 
@@ -245,6 +274,10 @@ def handle_problems(app: FastAPI) -> None:
     @app.exception_handler(Poison)
     async def poisoned(_: Request, error: Poison) -> Response:
         return problem(HTTPStatus.SERVICE_UNAVAILABLE, "event-cannot-be-taken", str(error))
+
+    @app.exception_handler(Busy)
+    async def busy(_: Request, error: Busy) -> Response:
+        return problem(HTTPStatus.SERVICE_UNAVAILABLE, "busy", str(error))
 
     @app.exception_handler(NotThereYet)
     async def not_there_yet(_: Request, error: NotThereYet) -> Response:

@@ -11,14 +11,14 @@ from analytics.catalog import FIGURES
 from projections.catalog import QUESTIONS
 from read_api import audit, customer, figures, listing, operating
 from read_api.answers import handle_problems
+from read_api.door import door
 from read_api.reading import Reader
 from read_api.shapes import INVALID
-from read_api.waiting import waiting_route
 
 
 def router(reader: Reader) -> APIRouter:
     """The routes of the read models, of figures and of the audit."""
-    routes = APIRouter(responses=INVALID, route_class=waiting_route(reader))
+    routes = APIRouter(responses=INVALID, route_class=door(reader))
     customer.add_routes(routes, reader)
     # A fixed path comes before one with an id, which would take its last word for the id.
     for question in sorted(QUESTIONS, key=lambda question: question.is_about_one):

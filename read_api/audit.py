@@ -20,7 +20,7 @@ from projections.asking.parameters import Time, Word
 from projections.asking.shape import Page, Shape
 from projections.asking.view import View
 from projections.engine.folding import Batch, readable
-from read_api.answers import JSON, form_of, list_answer
+from read_api.answers import form_of, list_answer
 from read_api.listing import ROWS_AT_ONCE
 from read_api.reading import Reader, caller_of
 from read_api.shapes import FILES, NOT_ACCEPTABLE
@@ -172,7 +172,7 @@ def _answer(
     shown: Callable[[View, list[S]], list[Any]],
 ) -> Response:
     form = form_of(request)
-    with reader.ledger(caller_of(request), is_file=form != JSON) as view:
+    with reader.ledger(caller_of(request)) as view:
 
         def page(asked: Paged) -> Page[Any]:
             items, more = pages.one(view.conn, select, values, asked)

@@ -41,7 +41,7 @@ from projections.quotes import QuoteShape
 from projections.receivables import Sums
 from projections.tickets import TicketShape
 from projections.timeline import EntryShape
-from read_api.answers import answer, form_of
+from read_api.answers import address, answer, form_of
 from read_api.listing import missing
 from read_api.reading import Reader, caller_of
 from read_api.shapes import MISSING, NOT_ACCEPTABLE
@@ -93,8 +93,8 @@ def add_routes(routes: APIRouter, reader: Reader) -> None:
             raise missing()
         found.rfm = reader.standing(id, view.when)
         for rest in found.more.values():
-            path, _, query = rest.next.partition("?")
-            rest.next = str(request.url.replace(path=path, query=query))
+            if rest.next is not None:
+                rest.next = address(request, rest.next)
         return answer(request, form, found)
 
 

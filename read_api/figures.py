@@ -5,6 +5,7 @@ from functools import cache
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
+from pydantic import Field
 
 from analytics.facts.asking import NotAnswerable, Snapshot
 from analytics.facts.store import Manifest
@@ -23,7 +24,7 @@ class FactTableShape(Shape):
     """One kind of fact."""
 
     table: str
-    files: list[str]
+    files: list[str] = Field(description="Their names under `PLEDGE_FACTS`.")
     rows: int
 
 
@@ -65,7 +66,7 @@ def add_routes(routes: APIRouter, reader: Reader, figures: Sequence[Figure[Any, 
         tables = [
             FactTableShape(
                 table=table,
-                files=[reader.facts.url(name) for name, _ in files],
+                files=[name for name, _ in files],
                 rows=sum(rows for _, rows in files),
             )
             for table, files in sorted(found.files.items())

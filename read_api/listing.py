@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from projections.asking.listing import Asked, Question
 from projections.asking.shape import Page
 from projections.asking.view import View
-from read_api.answers import JSON, answer, form_of, list_answer
+from read_api.answers import answer, form_of, list_answer
 from read_api.files import rows_of
 from read_api.reading import Reader, caller_of
 from read_api.shapes import FILES, MISSING, NOT_ACCEPTABLE
@@ -29,8 +29,7 @@ def add(routes: APIRouter, reader: Reader, question: Question[Any, Any]) -> None
     def answered(request: Request, asked: Asked, *about: UUID) -> Response:
         asked.check()
         form = form_of(request, is_table=is_table)
-        is_file = form != JSON
-        with reader.view(caller_of(request), question.needs, asked, is_file=is_file) as view:
+        with reader.view(caller_of(request), question.needs, asked) as view:
             found = question.answer(view, *about, asked)
             if found is None:
                 raise missing()

@@ -15,6 +15,7 @@ from projections.catalog import MODELS
 from projections.engine.rebuild import is_changed
 from read_api import health
 from read_api.answers import answer, as_json, form_of, problem
+from read_api.door import OPERATIONS, door
 from read_api.health import PoliciesShape, Projections, RelayShape
 from read_api.reading import Reader
 from read_api.shapes import FILES, NOT_ACCEPTABLE, Problem
@@ -40,7 +41,7 @@ RELAY_HALTED = Gauge("pledge_relay_halted", "1 while the relay stands still")
 
 def router(reader: Reader) -> APIRouter:
     """The routes for operators."""
-    routes = APIRouter(tags=["operations"])
+    routes = APIRouter(tags=[OPERATIONS], route_class=door(reader))
 
     @routes.get("/projections", response_model=Projections, responses=TABLE)
     def list_projections(request: Request) -> Response:
@@ -118,7 +119,7 @@ def router(reader: Reader) -> APIRouter:
 
 def write_router(reader: Reader) -> APIRouter:
     """The routes for operators of a process that takes commands and nothing else."""
-    routes = APIRouter(tags=["operations"])
+    routes = APIRouter(tags=[OPERATIONS], route_class=door(reader))
 
     @routes.get("/health/live")
     async def live() -> dict[str, str]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from select import POLLIN, poll
-from typing import Any
 from uuid import UUID
 
 from fastapi import Request
@@ -17,13 +17,14 @@ from psycopg.errors import InvalidSchemaName, UndefinedTable
 from psycopg_pool import ConnectionPool
 
 from analytics.facts.store import Damaged, Store
+from events.envelope import actor_named
 from events.ledger import checkpoints, ledger
 from events.ledger.arrays import register
 from events.ledger.keys import Keyring
 from events.ledger.ledger import SESSION
 from events.ledger.sessions import Session, watchful
-from events.texts import tidy
-from projections.asking.clocks import FOREVER, Moment, Pin, moment
+from projections.asking.breaking_off import interruptible
+from projections.asking.clocks import FOREVER, Moment, Pin, Unanswerable, moment
 from projections.asking.listing import Asked, AskedAt, ListedAt
 from projections.asking.pages import pin_of
 from projections.asking.view import Caller, View
@@ -32,6 +33,7 @@ from projections.engine.model import ReadModel
 from projections.engine.progress import parked_streams, position_of
 from projections.engine.rebuild import is_changed
 from projections.engine.tables import Connection
+from read_api.lanes import Lane, Workers, here
 from read_api.standing import Scoreboard, Standing
 
 ANONYMOUS = "anonymous"
@@ -41,6 +43,10 @@ LIVE_SECONDS = 8.0
 """The most that a statement of a live question takes; on top of the wait for a session."""
 WAIT_SECONDS = 5.0
 """How long a query waits for ``min_position`` before it answers 503."""
+CANCEL_SECONDS = 2.0
+"""How long the database may take to cancel a query whose asker is gone."""
+ALWAYS_OPEN = (Lane.LIVE, Lane.OPERATIONS)
+"""The lanes that keep a session while nothing is asked."""
 POSITIONS = "SELECT name, position, halted IS NOT NULL FROM progress.readers"
 
 
@@ -63,8 +69,18 @@ class NotThereYet(RuntimeError):
 
 
 def caller_of(request: Request) -> Caller:
-    """The caller of a request: the actor that it names, trusted as for commands."""
-    return Caller(tidy(request.headers.get("x-actor") or "") or ANONYMOUS)
+    """The caller of a request: the actor that it names, trusted as for commands.
+
+    Raises:
+        Unanswerable: when it cannot be one.
+    """
+    named = request.headers.get("x-actor")
+    if named is None:
+        return Caller(ANONYMOUS)
+    try:
+        return Caller(actor_named(named.encode("latin-1")))
+    except ValueError:
+        raise Unanswerable("X-Actor", "must be 1 to 200 printable characters") from None
 
 
 class Reader:
@@ -82,12 +98,10 @@ class Reader:
         self.keyring = keyring
         self._facts = facts
         self._standing = None if facts is None else Scoreboard(facts)
-        self.aside = ThreadPoolExecutor(1, "watch")
+        self.aside = ThreadPoolExecutor(2, "aside")
         options = f"{SESSION} -c search_path={SEARCH_PATH.replace(' ', '')},public"
         common = watchful(conninfo, options, "pledge read")
-        self._live = _pool(common, _configure_live, min_size=1, max_size=size, timeout=5)
-        self._files = _pool(common, _configure, min_size=0, max_size=2, timeout=8)
-        self._past = _pool(common, _configure_past, min_size=0, max_size=2, timeout=8)
+        self.lanes = {lane: _workers(common, lane, size) for lane in Lane}
 
     @property
     def facts(self) -> Store:
@@ -102,37 +116,39 @@ class Reader:
 
     def open(self) -> None:
         """Begin to connect; does not wait for the database."""
-        self._live.open(wait=False)
-        self._files.open(wait=False)
-        self._past.open(wait=False)
+        for workers in self.lanes.values():
+            workers.pool.open(wait=False)
 
     def close(self) -> None:
-        """Let the connections go."""
+        """Break off what is under way, and let the connections go."""
         self.aside.shutdown(wait=False)
+        for workers in self.lanes.values():
+            workers.close()
         if self._standing is not None:
             self._standing.close()
         if self._facts is not None:
             self._facts.engine.close()
-        self._live.close()
-        self._files.close()
-        self._past.close()
 
     @contextmanager
-    def ledger(self, caller: Caller, *, is_file: bool = False) -> Iterator[View]:
-        """A snapshot of the ledger itself, which no read model can lag behind.
-
-        Args:
-            is_file: whether a whole file is made of it.
-        """
-        with (self._files if is_file else self._live).connection() as conn, conn.transaction():
+    def ledger(self, caller: Caller) -> Iterator[View]:
+        """A snapshot of the ledger itself, which no read model can lag behind."""
+        with self.connection() as conn:
             now = datetime.now(UTC)
             when = Moment(None, None, now, now.date())
             yield View(conn, caller, when, ledger.head(conn), [])
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
-        """A connection in one snapshot, for what is nobody's: positions, settings, health."""
-        with self._live.connection() as conn, conn.transaction():
+        """A connection of the lane that one is in, in one snapshot."""
+        with self._session(here() or self.lanes[Lane.OPERATIONS]) as conn, conn.transaction():
+            yield conn
+
+    @contextmanager
+    def _session(self, workers: Workers) -> Iterator[Connection]:
+        with (
+            workers.pool.connection() as conn,
+            interruptible(partial(conn.cancel_safe, timeout=CANCEL_SECONDS)),
+        ):
             yield conn
 
     @contextmanager
@@ -143,21 +159,19 @@ class Reader:
         asked: Asked,
         *,
         past: bool = False,
-        is_file: bool = False,
     ) -> Iterator[View]:
         """A snapshot in which these read models reflect what is asked for.
 
         Args:
             asked: with the position to wait for, and both clocks if it has them.
             past: whether temporary tables are needed.
-            is_file: whether a whole file is made of it, which takes its time.
 
         Raises:
             NotThereYet: when they do not, or one of them is halted or not built.
             Unanswerable: when a clock cannot be read.
         """
-        pool = self._past if past else self._files if is_file else self._live
-        with pool.connection() as conn:
+        lane = Lane.PAST if past else Lane.OPERATIONS
+        with self._session(here() or self.lanes[lane]) as conn:
             with conn.transaction(force_rollback=past):
                 reached = position_of(conn, *models) if hold(conn, *models) else None
                 if reached is not None:
@@ -246,19 +260,21 @@ def _refuse_if_halted(conn: Connection, models: Sequence[ReadModel], wanted: int
                 )
 
 
-def _pool(
-    conninfo: str, configure: Callable[[Session], None], **size: Any
-) -> ConnectionPool[Session]:
-    return ConnectionPool(
+def _workers(conninfo: str, lane: Lane, live: int) -> Workers:
+    threads = live if lane is Lane.LIVE else lane.value.threads
+    pool = ConnectionPool(
         conninfo,
         connection_class=Session,
         open=False,
-        configure=configure,
+        configure=_configure_past if lane is Lane.PAST else partial(_configure, lane),
         check=_check,
         reconnect_timeout=RECONNECT_SECONDS,
         reconnect_failed=ConnectionPool.check,
-        **size,
+        min_size=int(lane in ALWAYS_OPEN),
+        max_size=threads,
+        timeout=5 if lane in ALWAYS_OPEN else 8,
     )
+    return Workers(lane, pool, threads)
 
 
 def _check(conn: Connection) -> None:
@@ -273,15 +289,12 @@ def _check(conn: Connection) -> None:
         ConnectionPool.check_connection(conn)
 
 
-def _configure(conn: Connection) -> None:
+def _configure(lane: Lane, conn: Session) -> None:
     register(conn.adapters)
     conn.isolation_level = IsolationLevel.REPEATABLE_READ
     conn.read_only = True
-
-
-def _configure_live(conn: Session) -> None:
-    _configure(conn)
-    conn.limit = LIVE_SECONDS
+    if lane in ALWAYS_OPEN:
+        conn.limit = LIVE_SECONDS
 
 
 def _configure_past(conn: Connection) -> None:

@@ -31,7 +31,8 @@ INVALID: dict[int | str, dict[str, Any]] = {
     422: {"model": Problem, "description": "A parameter is wrong; the problem names it."},
     503: {
         "model": Problem,
-        "description": "The position asked for is not reached yet, or the database is away.",
+        "description": "The position asked for is not reached yet, too many questions of this "
+        "kind wait, or the database is away.",
     },
 }
 MISSING: dict[int | str, dict[str, Any]] = {

@@ -12,6 +12,7 @@ import duckdb
 from analytics.facts.scope import Basis, OfMoney, OfPurchases, Scope
 from analytics.facts.store import Manifest, Store
 from analytics.facts.tables import COLUMNS, SHAPE, TABLES
+from projections.asking.breaking_off import interruptible
 from projections.asking.clocks import Moment, Unanswerable
 from projections.asking.listing import Paged
 from projections.asking.pages import closed, opened
@@ -184,7 +185,7 @@ def facts(on: Snapshot, scope: Q, tables: Sequence[str]) -> Iterator[Session[Q]]
         _refuse_lacking(on, tables)
     on.store.check(on.manifest, known=False)
     try:
-        with on.store.engine.session() as conn:
+        with on.store.engine.session() as conn, interruptible(conn.interrupt):
             opened = Session(conn, on, scope)
             for table in tables:
                 files = [on.store.url(name) for name, _ in on.manifest.files.get(table, ())]

@@ -113,10 +113,10 @@ class Writing:
             return found
         if found.halted is None or not found.halted.endswith(AGAIN):
             why = (
-                f"the facts in {self._store.root} know of events up to position {found.position} "
-                f"that this ledger does not have (was it restored from a backup?); {AGAIN}"
+                f"the facts know of events up to position {found.position} that this ledger does "
+                f"not have (was it restored from a backup?); {AGAIN}"
             )
-            log.error("the facts halted", why=why)
+            log.error("the facts halted", why=why, facts=self._store.root)
             found = self._store.commit(replace(found, halted=why))
         return found
 

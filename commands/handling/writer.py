@@ -149,6 +149,7 @@ class Writer:
         self._appending: Connection | None = None
         self._reading: Connection | None = None
         self._waiting: deque[Ticket] = deque()
+        self._importing: deque[Ticket] = deque()
         self._lock = threading.Lock()
         self._bell = Bell()
         self._stopping = False
@@ -179,7 +180,8 @@ class Writer:
         """The outcomes of these requests, in their order, as a future of the running loop.
 
         Args:
-            sender: who handed in others before, that must not be overtaken.
+            sender: an import that handed in others before, which must not be overtaken. It comes
+                behind all requests that are of none.
 
         Raises:
             Closed: after ``stop``.
@@ -195,7 +197,7 @@ class Writer:
         with self._lock:
             if self._stopping:
                 raise Closed
-            self._waiting.append(ticket)
+            (self._waiting if sender is None else self._importing).append(ticket)
         # Whoever was answered together asks again together: all of them first, then the bell.
         loop.call_soon(self._bell.ring)
         return ticket.future
@@ -214,7 +216,7 @@ class Writer:
         while backlog or flight is not None or not self._is_over():
             group = backlog
             try:
-                if not backlog and not self._waiting:
+                if not backlog and not self._waiting and not self._importing:
                     self._bell.wait(flight)
                 group = backlog + self._take(GROUP - len(backlog), alone=flight is None)
                 backlog, flight = self._turn(group, flight)
@@ -230,7 +232,7 @@ class Writer:
 
     def _is_over(self) -> bool:
         with self._lock:
-            return self._stopping and not self._waiting
+            return self._stopping and not self._waiting and not self._importing
 
     def _take(self, room: int, *, alone: bool) -> list[Request]:
         """What waits, as far as there is room; of many only half where nothing is under way.
@@ -241,14 +243,13 @@ class Writer:
         with self._lock:
             if alone and len(self._waiting) >= MANY:
                 room = min(room, len(self._waiting) // 2)
-            while self._waiting and (
-                not taken or len(taken) + len(self._waiting[0].requests) <= room
-            ):
-                ticket = self._waiting.popleft()
-                self._open.append(ticket)
-                if ticket.is_given_up:
-                    self._settled.update((id(request), Unknown()) for request in ticket.requests)
-                else:
+            for queue in (self._waiting, self._importing):
+                while queue and (not taken or len(taken) + len(queue[0].requests) <= room):
+                    ticket = queue.popleft()
+                    self._open.append(ticket)
+                    if ticket.is_given_up:
+                        self._settled.update((id(one), Unknown()) for one in ticket.requests)
+                        continue
                     taken += ticket.requests
         return taken
 

@@ -1,13 +1,13 @@
 """``POST /commands``: one command a line in, one answer a line out, in the order of the lines.
 
-Callers may send everything before they read anything: answers that nobody reads yet go to a
-temporary file, so neither side ever waits for the other and memory stays bounded.
+Callers may send much before they read anything: answers that nobody reads yet go to a temporary
+file. Once that is full, lines wait until the caller reads; memory and disk stay bounded.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from tempfile import SpooledTemporaryFile
@@ -24,7 +24,7 @@ from events.envelope import Actor
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Lines = list[tuple[int, bytes | None]]
+Lines = list[tuple[int, bytes | Answer]]
 
 LINES = 128
 """Lines handled as one batch."""
@@ -32,13 +32,31 @@ BATCHES = 3
 """Batches under way at once."""
 MAX_LINE = 1_000_000
 """Bytes of one line."""
+MAX_BATCH = 1_000_000
+"""Bytes of lines handled as one batch, but for its last line."""
 IN_MEMORY = 1_000_000
 """Bytes of unread answers kept in memory; more go to disk."""
+MAX_UNREAD = 32_000_000
+"""Bytes of unread answers there; while there are more, no line is taken."""
 CHUNK = 64_000
 MARKS = b"mark-repeated"
 """What a caller prefers (RFC 7240) who wants repeats to be marked; others get the bare answers."""
 WOULD_BE_TRIED = Answer(HTTPStatus.ACCEPTED, {})
 """Of a line that is checked: its form is right and its key is new; its rules were not asked."""
+LINE_SECONDS = 30
+"""How long a line may take to come."""
+
+
+TOO_LONG = problem(
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    "line-too-large",
+    f"A line may have {MAX_LINE} bytes at most.",
+)
+SLOW = problem(
+    HTTPStatus.REQUEST_TIMEOUT,
+    "too-slow",
+    f"No line came within {LINE_SECONDS} seconds, so no more is read. Send the rest again.",
+)
 
 
 class Spool:
@@ -48,7 +66,13 @@ class Spool:
         self._file = SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115 - closed by close
         self._read = self._written = 0
         self._more = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
         self._ended = False
+
+    async def room(self) -> None:
+        """Wait until there are few enough unread bytes."""
+        await self._room.wait()
 
     def write(self, data: bytes) -> None:
         """Add at the end."""
@@ -56,6 +80,8 @@ class Spool:
         self._file.write(data)
         self._written += len(data)
         self._more.set()
+        if self._written > MAX_UNREAD:
+            self._room.clear()
 
     def end(self) -> None:
         """Nothing more comes."""
@@ -73,6 +99,7 @@ class Spool:
                     self._file.seek(0)
                     self._file.truncate()
                     self._read = self._written = 0
+                    self._room.set()
                 yield chunk
             elif self._ended:
                 return
@@ -137,7 +164,7 @@ class Taker:
         pairs = {
             number: pair
             for number, raw in lines
-            if raw is not None and (pair := key_of(raw, self._actor)) is not None
+            if isinstance(raw, bytes) and (pair := key_of(raw, self._actor)) is not None
         }
         if not pairs:
             return {}
@@ -145,7 +172,7 @@ class Taker:
         answers: dict[int, Answer] = {}
         for number, raw in lines if found else ():
             stored = found.get(pairs[number]) if number in pairs else None
-            if raw is None or stored is None:
+            if not isinstance(raw, bytes) or stored is None:
                 continue
             if bytes(stored.body_hash) == hash_of(raw):
                 answers[number] = render(from_stored(stored))
@@ -166,6 +193,7 @@ async def bulk(taker: Taker, receive: Receive, send: Send, *, marks: bool = Fals
     async def take() -> None:
         try:
             async for lines in batches(receive):
+                await spool.room()
                 await under_way.put(await taker.take(lines))
         finally:
             await under_way.put(None)
@@ -202,50 +230,66 @@ async def bulk(taker: Taker, receive: Receive, send: Send, *, marks: bool = Fals
 
 
 async def batches(receive: Receive) -> AsyncIterator[Lines]:
-    """Numbered lines of a body, as many at a time as have come; None stands for one too long.
+    """Numbered lines of a body, as many at a time as have come; an answer stands for a bad one.
 
     A last line without its line feed counts when the body ended, and not when the caller broke off.
     """
-    rest = b""
-    number = 0
-    too_long = False
-    lines: Lines = []
-    while True:
-        message = await receive()
+    loop = asyncio.get_running_loop()
+    begun: list[bytes] = []
+    number = held = 0
+    more = True
+    deadline = loop.time() + LINE_SECONDS
+    while more:
+        try:
+            async with asyncio.timeout_at(deadline):
+                message = await receive()
+        except TimeoutError:
+            yield [(number + 1, SLOW)]
+            return
         if message["type"] != "http.request":
-            break
-        *whole, rest = (rest + message.get("body", b"")).split(b"\n")
+            return
         more = message.get("more_body", False)
-        if not more and (rest or too_long):
-            whole.append(rest)
-        for raw in whole:
-            number += 1
-            if too_long or len(raw) > MAX_LINE:
-                lines.append((number, None))
-                too_long = False
-            elif raw.strip():
-                lines.append((number, raw))
-            if len(lines) == LINES:
-                yield lines
-                lines = []
-        if len(rest) > MAX_LINE:
-            rest, too_long = b"", True
-        if not more:
-            break
-        if lines:
+        first, *others = message.get("body", b"").split(b"\n")
+        held += len(first)
+        if held <= MAX_LINE:
+            begun.append(first)
+        if more and not others:
+            continue
+        whole: list[bytes | Answer] = [TOO_LONG if held > MAX_LINE else b"".join(begun), *others]
+        if more:
+            begun, held = [others[-1]], len(others[-1])
+            whole.pop()
+        elif not others and not whole[0]:
+            return
+        elif others and not others[-1]:
+            whole.pop()
+        for lines in _batched(whole, number):
             yield lines
-            lines = []
+            deadline = loop.time() + LINE_SECONDS
+        number += len(whole)
+
+
+def _batched(whole: list[bytes | Answer], number: int) -> Iterator[Lines]:
+    """Lines that are not empty, numbered from the one behind ``number`` on, some at a time."""
+    lines: Lines = []
+    size = 0
+    for raw in whole:
+        number += 1
+        if isinstance(raw, Answer):
+            lines.append((number, raw))
+        elif raw.strip():
+            lines.append((number, raw if len(raw) <= MAX_LINE else TOO_LONG))
+            size += len(raw)
+        if len(lines) == LINES or size > MAX_BATCH:
+            yield lines
+            lines, size = [], 0
     if lines:
         yield lines
 
 
-def _parse(raw: bytes | None, actor: Actor) -> Request | Answer:
-    if raw is None:
-        return problem(
-            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-            "line-too-large",
-            f"A line may have {MAX_LINE} bytes at most.",
-        )
+def _parse(raw: bytes | Answer, actor: Actor) -> Request | Answer:
+    if isinstance(raw, Answer):
+        return raw
     try:
         return from_line(raw, actor)
     except Unprocessable as error:

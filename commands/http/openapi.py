@@ -118,10 +118,13 @@ ERRORS = {
     401: "Nobody is named in X-Actor.",
     404: "There is no such thing with this id; the refusal is on record.",
     409: "A rule refused; the refusal is on record: {rules}.",
+    408: "The body did not come in time.",
     412: "If-Match named another version than the stream has.",
     413: "The body is too large.",
+    415: "The body is compressed, no JSON, or not in UTF-8.",
     422: "The body or a header is malformed, or the Idempotency-Key stands for another body.",
-    503: "The ledger does not answer; send again with the same Idempotency-Key.",
+    503: "The ledger does not answer, or too much is asked at once; send again with the same "
+    "Idempotency-Key.",
 }
 
 
@@ -295,7 +298,7 @@ def _bulk() -> dict[str, Any]:
                     "application/x-ndjson": {"schema": {"$ref": REF.format(model="LineAnswer")}}
                 },
             },
-            **{str(code): _problem(ERRORS[code]) for code in (401, 422, 503)},
+            **{str(code): _problem(ERRORS[code]) for code in (401, 415, 422, 503)},
         },
     }
 

@@ -32,6 +32,12 @@ IN_WORDS = {
 """What a text must be, by the pattern that says it to a machine."""
 JSON = "application/json"
 PROBLEM = "application/problem+json"
+MAX_ERRORS = 20
+"""Mistakes that are named at once."""
+COUNTED_ERRORS = 1_000
+"""Mistakes of which the first are named; to find them, pydantic makes a record of each."""
+LONGEST_NAME = 200
+"""Characters of a field's name that are repeated."""
 
 
 @dataclass(slots=True)
@@ -139,6 +145,15 @@ def stopping() -> Answer:
     )
 
 
+def busy(what: str) -> Answer:
+    """More was asked at once than is taken."""
+    return problem(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "busy",
+        f"{what}. Send this again in a moment, with the same Idempotency-Key.",
+    )
+
+
 def unprocessable(field: str, message: str) -> Answer:
     """422 for one field."""
     return problem(
@@ -156,16 +171,23 @@ def invalid(error: ValidationError, skip: int = 0) -> Answer:
         error: what the model found.
         skip: how many leading parts of a field's place are the model's own and not the caller's.
     """
-    errors = []
-    for item in error.errors(include_url=False, include_input=False):
+    count = error.error_count()
+    if count > COUNTED_ERRORS:
+        return unprocessable("body", f"has {count} mistakes, too many to name any")
+    errors: list[dict[str, str]] = []
+    every = error.errors(include_url=False, include_input=False)
+    for item in every[:MAX_ERRORS]:
         place = item["loc"] if item["type"].startswith("union_tag") else item["loc"][skip:]
         message = item["msg"].removeprefix("Value error, ")
         if item["type"] == "string_pattern_mismatch":
             message = IN_WORDS.get(item["ctx"]["pattern"], "is not of the form that is asked here")
         if item["type"].startswith("union_tag"):
             place, message = ("command",), "must be a name in GET /commands"
-        errors.append({"field": ".".join(map(str, place)) or "body", "message": message})
+        field = ".".join(map(str, place))[:LONGEST_NAME] or "body"
+        errors.append({"field": field, "message": message})
     detail = "; ".join(f"{e['field']}: {e['message']}" for e in errors[:3])
+    if count > MAX_ERRORS:
+        detail += f"; errors has the first {MAX_ERRORS} mistakes of {count}"
     return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", detail, errors)
 
 

@@ -10,20 +10,35 @@ from http import HTTPStatus
 from typing import Any
 from uuid import UUID
 
+import structlog
+
+from commands.handling.outcome import Failed
 from commands.handling.writer import Closed, Writer
 from commands.http.bulk import MARKS, Taker, bulk
-from commands.http.problems import Answer, problem, render, stopping, unprocessable
+from commands.http.problems import (
+    Answer,
+    busy,
+    problem,
+    render,
+    stopping,
+    unprocessable,
+)
 from commands.http.wire import ENTRIES, Entry, Unprocessable, from_body
-from events.envelope import Actor
-from events.texts import tidy
+from events.envelope import Actor, actor_named
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Headers = dict[bytes, bytes]
 
+log = structlog.get_logger()
+
 MAX_BODY = 1_000_000
 """Bytes of one command's body."""
+MAX_WAITING = 2_000
+"""Commands that wait for their outcome at once, of one process."""
+MAX_IMPORTS = 16
+"""Streams of many commands that are read at once."""
 KINDS = ("user", "service", "import")
 LONGEST = 200
 UUID_TEXT = 36
@@ -43,18 +58,16 @@ class WriteApi:
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
+        self._waiting = self._imports = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
         headers: Headers = dict(scope["headers"])
         parts = scope["path"].strip("/").split("/")
         try:
+            _refuse_parameters(scope)
             if parts in (["commands"], ["commands", "check"]):
-                checks = len(parts) > 1
-                taker = Taker(self._writer, actor_of(headers), checks=checks)
-                marks = checks or MARKS in headers.get(b"prefer", b"")
-                with suppress(asyncio.CancelledError):  # the server stops in the middle of it
-                    await bulk(taker, receive, send, marks=marks)
+                await self._import(headers, receive, send, checks=len(parts) > 1)
                 return
             answer = await self._command(parts, headers, receive)
         except Unprocessable as error:
@@ -63,6 +76,9 @@ class WriteApi:
             answer = stopping()
         except Closed:
             answer = stopping()
+        except Exception:
+            log.exception("a command could not be answered")
+            answer = render(Failed())
         if answer is not None:
             await respond(send, answer)
 
@@ -84,8 +100,28 @@ class WriteApi:
             if_match=if_match,
             correlation_id=correlation_id,
         )
-        [outcome] = await self._writer.submit((request,))
+        if self._waiting >= MAX_WAITING:
+            raise Unprocessable(busy(f"{MAX_WAITING} commands wait already"))
+        self._waiting += 1
+        try:
+            [outcome] = await self._writer.submit((request,))
+        finally:
+            self._waiting -= 1
         return render(outcome)
+
+    async def _import(
+        self, headers: Headers, receive: Receive, send: Send, *, checks: bool
+    ) -> None:
+        taker = Taker(self._writer, actor_of(headers), checks=checks)
+        marks = checks or MARKS in headers.get(b"prefer", b"")
+        if self._imports >= MAX_IMPORTS:
+            raise Unprocessable(busy(f"{MAX_IMPORTS} streams of commands are read already"))
+        self._imports += 1
+        try:
+            with suppress(asyncio.CancelledError):  # the server stops in the middle of it
+                await bulk(taker, receive, send, marks=marks)
+        finally:
+            self._imports -= 1
 
 
 def takes(path: str) -> bool:
@@ -115,13 +151,11 @@ def actor_of(headers: Headers) -> Actor:
             )
         )
     try:
-        actor = tidy(raw.decode())
-    except UnicodeDecodeError:
-        actor = tidy(raw.decode("latin-1"))
-    if not actor or len(actor) > LONGEST or not actor.isprintable():
+        actor = actor_named(raw)
+    except ValueError:
         raise Unprocessable(
             unprocessable("X-Actor", f"must be 1 to {LONGEST} printable characters")
-        )
+        ) from None
     kind = headers.get(b"x-actor-kind", b"user").decode("latin-1")
     if kind not in KINDS:
         raise Unprocessable(unprocessable("X-Actor-Kind", f"must be one of {', '.join(KINDS)}"))
@@ -190,6 +224,12 @@ async def respond(send: Send, answer: Answer) -> None:
     headers = answer.headers(len(body))
     await send({"type": "http.response.start", "status": int(answer.status), "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+def _refuse_parameters(scope: Scope) -> None:
+    if scope["query_string"]:
+        name = scope["query_string"].decode("latin-1").partition("&")[0].partition("=")[0][:LONGEST]
+        raise Unprocessable(unprocessable(name, "is no parameter: a command's fields are its body"))
 
 
 def _route(parts: list[str]) -> tuple[Entry, UUID | None]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal, Union
 from uuid import UUID
 
+import jiter
 import orjson
 from pydantic import (
     BaseModel,
@@ -25,7 +27,7 @@ from aggregates.base import CurrencyDiffers
 from commands.base import Command
 from commands.catalog import CATALOG, Streams
 from commands.handling.request import Request
-from commands.http.problems import KEY, Answer, invalid, unprocessable
+from commands.http.problems import KEY, LONGEST_NAME, Answer, invalid, unprocessable
 from events.currencies import WITHDRAWN
 from events.envelope import Actor
 from events.values import ActorId, Instant
@@ -34,6 +36,11 @@ USER = "user"
 """The kind of actor that is a person, and so may be a rep."""
 CLOCK_SKEW = timedelta(minutes=5)
 """How far ahead of our clock a caller's may be."""
+
+MAX_FIELDS = 20_000
+"""Of one command, nested ones too: what many cost holds up everybody else."""
+REPEATED = re.compile(r'Detected duplicate key "(?P<key>.*)" at line', re.DOTALL)
+"""How jiter says so."""
 
 Key = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=KEY)]
 Version = Annotated[int, Field(ge=0, strict=True)]
@@ -144,6 +151,7 @@ def from_body(
     Raises:
         Unprocessable: when the body is not what the command's model says.
     """
+    _refuse_repeated_keys(raw)
     try:
         command = entry.body.__pydantic_validator__.validate_json(raw or b"{}")
     except ValidationError as error:
@@ -176,6 +184,7 @@ def from_line(raw: bytes, actor: Actor) -> Request:
     Raises:
         Unprocessable: when the line is not what its command's model says.
     """
+    _refuse_repeated_keys(raw)
     try:
         line = LINE.validate_json(raw)
     except ValidationError as error:
@@ -231,6 +240,21 @@ def check_line(raw: bytes) -> list[str]:
     except Unprocessable as error:
         return [f"{e['field']}: {e['message']}" for e in error.answer.body["errors"]]
     return []
+
+
+def _refuse_repeated_keys(raw: bytes) -> None:
+    """Refuse a JSON object that gives a field twice: pydantic would take the last one.
+
+    What else is wrong with the JSON is for the model to say.
+    """
+    if len(raw) > MAX_FIELDS and raw.count(b":") > MAX_FIELDS:
+        raise Unprocessable(unprocessable("body", f"has more than {MAX_FIELDS} fields"))
+    try:
+        jiter.from_json(raw, catch_duplicate_keys=True, cache_mode="keys")
+    except ValueError as error:
+        if found := REPEATED.match(str(error)):
+            field = found["key"][:LONGEST_NAME]
+            raise Unprocessable(unprocessable(field, "is given more than once")) from None
 
 
 def _refuse_withdrawn(

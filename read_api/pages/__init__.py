@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.resources import files
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
@@ -19,6 +19,8 @@ from projections.customers import AskCustomers
 from projections.funnel import AskFunnel
 from projections.promises import AskPromises
 from read_api import health
+from read_api.answers import address
+from read_api.door import door
 from read_api.reading import Reader, caller_of
 
 POLICY = (
@@ -31,8 +33,12 @@ DOCS_POLICY = (
 )
 
 
-def install(app: FastAPI, reader: Reader) -> None:
-    """Give an application its pages."""
+def install(app: FastAPI, reader: Reader, local_url: str) -> None:
+    """Give an application its pages.
+
+    Args:
+        local_url: where it is reached on this machine, for examples where no public address is set.
+    """
     environment = Environment(
         loader=PackageLoader("read_api.pages", "templates"),
         autoescape=True,
@@ -42,7 +48,9 @@ def install(app: FastAPI, reader: Reader) -> None:
     )
     style = files("read_api.pages").joinpath("pledge.css").read_bytes()
 
-    @app.get("/", include_in_schema=False)
+    routes = APIRouter(route_class=door(reader))
+
+    @routes.get("/", include_in_schema=False)
     def start(request: Request) -> Response:
         """What is here, and where to go from here."""
         try:
@@ -50,9 +58,11 @@ def install(app: FastAPI, reader: Reader) -> None:
         except (OperationalError, PoolTimeout):
             facts = None
         html = environment.get_template("start.html").render(
-            facts=facts, base=str(request.base_url).rstrip("/")
+            facts=facts, base=address(request, "") or local_url
         )
         return Response(html, media_type="text/html", headers={"Content-Security-Policy": POLICY})
+
+    app.include_router(routes)
 
     @app.get("/pledge.css", include_in_schema=False)
     async def stylesheet() -> Response:
