@@ -208,6 +208,8 @@ def _view(
     clocks = asked if isinstance(asked, AskedAt) else AskedAt()
     when = moment(conn, clocks.as_of, clocks.known_at)
     pinned_at = asked.pinned_at if isinstance(asked, Pinned) else None
+    if pinned_at is not None and pinned_at > (head := ledger.head(conn)):
+        raise Unanswerable("pinned_at", f"lies ahead of the ledger, which ends at {head}")
     wanted = max(asked.min_position or 0, when.known_at or 0, pinned_at or 0)
     if reached < wanted:
         _refuse_if_halted(conn, models, wanted)
