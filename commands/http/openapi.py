@@ -273,8 +273,9 @@ def _bulk() -> dict[str, Any]:
             ACTOR,
             _header(
                 "Prefer",
-                "mark-repeated: mark the lines whose answer is an earlier one, repeated.",
-                enum=["mark-repeated"],
+                "mark-repeated: mark the lines whose answer is an earlier one, repeated. Any other "
+                "preference is ignored (RFC 7240).",
+                example="mark-repeated",
             ),
         ],
         "requestBody": {
