@@ -34,6 +34,11 @@ Commands are `POST`; each answer carries the ledger's `position`. Give it to a q
 """
 
 
+CHECK = "/commands/check"
+ONLY_POST = problem(
+    HTTPStatus.METHOD_NOT_ALLOWED, "method-not-allowed", f"{CHECK} takes POST alone."
+)
+"""To other methods; no query has this path."""
 ELSEWHERE = problem(
     HTTPStatus.METHOD_NOT_ALLOWED,
     "commands-elsewhere",
@@ -55,7 +60,9 @@ class Pledge:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or the server's life cycle."""
-        if scope["type"] != "http" or scope["method"] != "POST" or not takes(scope["path"]):
+        if scope["type"] == "http" and scope["path"] == CHECK and scope["method"] != "POST":
+            await respond(send, ONLY_POST)
+        elif scope["type"] != "http" or scope["method"] != "POST" or not takes(scope["path"]):
             await self._read(scope, receive, send)
         elif self._writes is None:
             await respond(send, ELSEWHERE)

@@ -112,6 +112,11 @@ LINE_ANSWER: dict[str, Any] = {
     "anyOf": [
         {"$ref": REF.format(model="CommandAnswer")},
         {"$ref": REF.format(model="CommandProblem")},
+        {
+            "title": "Checked",
+            "description": "Of a line that was only checked, and would be tried.",
+            "properties": {"status": {"const": 202}},
+        },
     ],
 }
 ERRORS = {
