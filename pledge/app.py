@@ -37,6 +37,11 @@ Commands are `POST`; each answer carries the ledger's `position`. Give it to a q
 """
 
 
+CHECK = "/commands/check"
+ONLY_POST = problem(
+    HTTPStatus.METHOD_NOT_ALLOWED, "method-not-allowed", f"{CHECK} takes POST alone."
+)
+"""To other methods; no query has this path."""
 ELSEWHERE = problem(
     HTTPStatus.METHOD_NOT_ALLOWED,
     "commands-elsewhere",
@@ -65,6 +70,8 @@ class Pledge:
         refused = refusal(scope, takes_body=is_command)
         if refused is not None:
             await respond(send, refused)
+        elif scope["path"] == CHECK and not is_command:
+            await respond(send, ONLY_POST)
         elif not is_command:
             await self._read(scope, receive, send)
         elif self._writes is None:

@@ -112,6 +112,11 @@ LINE_ANSWER: dict[str, Any] = {
     "anyOf": [
         {"$ref": REF.format(model="CommandAnswer")},
         {"$ref": REF.format(model="CommandProblem")},
+        {
+            "title": "Checked",
+            "description": "Of a line that was only checked, and would be tried.",
+            "properties": {"status": {"const": 202}},
+        },
     ],
 }
 ERRORS = {
@@ -277,8 +282,9 @@ def _bulk() -> dict[str, Any]:
             ACTOR,
             _header(
                 "Prefer",
-                "mark-repeated: mark the lines whose answer is an earlier one, repeated.",
-                enum=["mark-repeated"],
+                "mark-repeated: mark the lines whose answer is an earlier one, repeated. Any other "
+                "preference is ignored (RFC 7240).",
+                example="mark-repeated",
             ),
         ],
         "requestBody": {

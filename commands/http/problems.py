@@ -70,6 +70,8 @@ class Answer:
             headers.append((b"idempotent-replayed", b"true"))
         if self.status == HTTPStatus.SERVICE_UNAVAILABLE:
             headers.append((b"retry-after", b"1"))
+        if self.body.get("type") == "/problems/method-not-allowed":
+            headers.append((b"allow", b"POST"))
         if self.status == HTTPStatus.UNAUTHORIZED:
             headers.append((b"www-authenticate", b"X-Actor"))
         return headers
