@@ -38,10 +38,12 @@ from commands.handling.writer import GROUP, Writer
 from commands.http.wire import from_line
 from events.envelope import Actor
 from events.ledger.keys import Keyring
+from events.ledger.sessions import Session
 from projections.catalog import MODELS, SEARCH_PATH
 from projections.engine.rebuild import create, rebuild
 from read_api import reading
 from read_api.app import install
+from read_api.lanes import Lane
 from read_api.reading import Reader
 
 SIZES = {"1k": 1_000, "1m": 1_000_000}
@@ -133,8 +135,8 @@ def _recorded(url: str, path: str) -> list[Statement]:
             sent.append((query, params))
             return super().execute(query, params, **how)
 
-    def configure(conn: psycopg.Connection[Any]) -> None:
-        as_ever(conn)
+    def configure(lane: Lane, conn: Session) -> None:
+        as_ever(lane, conn)
         conn.cursor_factory = Recording
 
     as_ever = reading._configure  # noqa: SLF001 - the very sessions of the product
