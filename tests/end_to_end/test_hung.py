@@ -32,7 +32,7 @@ HELD = """
 SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'
    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
-REACHED = "SELECT min(position) FROM progress.checkpoints"
+REACHED = "SELECT min(position) FROM progress.checkpoints WHERE name <> 'policy_memory'"
 BEGUN = "SELECT count(*) FROM progress.checkpoints WHERE name IN ('policies', 'relay')"
 
 
@@ -48,7 +48,8 @@ def proxy(ledger_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
 @pytest.fixture
 def company(proxy: Proxy) -> Iterator[World]:
     with world(proxy.url) as made:
-        made.reader._live.timeout = 1
+        for workers in made.reader.lanes.values():
+            workers.pool.timeout = 1
         yield made
 
 

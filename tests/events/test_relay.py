@@ -186,7 +186,7 @@ def test_a_consumer_from_the_first_offset_gets_everything(
         "position": 1,
         "previous": 0,
         "streamversion": 1,
-        "schemaversion": 1,
+        "schemaversion": row[13],
         "recordedtime": row[6].isoformat().replace("+00:00", "Z"),
         "actor": row[7],
         "actorkind": "import",

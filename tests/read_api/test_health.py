@@ -71,7 +71,8 @@ def test_sessions_that_died_while_nobody_asked_are_not_felt(company: World) -> N
 @pytest.mark.slow
 def test_a_service_without_its_database_lives_and_says_that_it_is_away(company: World) -> None:
     lost = Reader(NOWHERE, Keyring(MASTER))
-    lost._live.timeout = 0.2
+    for workers in lost.lanes.values():
+        workers.pool.timeout = 0.2
     company.app = FastAPI()
     install(company.app, lost)
     lost.open()

@@ -1,3 +1,5 @@
+-- Breaks processes that know no step after 0006.
+--
 -- What policies remember beside the stream that they answer: whose a deal is. It is folded from the
 -- ledger, and made anew when it is missing.
 CREATE TABLE progress.deals_of_customers (
