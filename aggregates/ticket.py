@@ -200,12 +200,10 @@ class Ticket:
         escalated = TicketEscalated(reason=reason, customer_id=self.customer_id)
         return [*self._begun_again(), escalated]
 
-    def resolve(self, resolved: TicketResolved) -> list[TicketEvent]:
-        """Resolve, also once more: in other words, or after a rating."""
-        if self.status is not Status.RESOLVED:
-            return [*self._begun_again(), resolved]
-        is_so = self.score is None and _repeats(self.said, told(resolved, CUSTOMER))
-        return [] if is_so else [resolved]
+    def resolve(self, text: str | None) -> list[TicketEvent]:
+        """Resolve, also once more: the last time counts."""
+        resolved = TicketResolved(text=text, customer_id=self.customer_id)
+        return [resolved] if self.status is Status.RESOLVED else [*self._begun_again(), resolved]
 
     def close(self) -> list[TicketEvent]:
         """Close the ticket.
@@ -283,13 +281,7 @@ class Ticket:
             case TicketWaiting():
                 return replace(self, status=Status.WAITING, said=told(event, CUSTOMER))
             case TicketResolved():
-                return replace(
-                    self,
-                    status=Status.RESOLVED,
-                    score=None,
-                    said=told(event, CUSTOMER),
-                    rating={},
-                )
+                return replace(self, status=Status.RESOLVED, score=None, said={}, rating={})
             case TicketClosed():
                 return replace(self, status=Status.CLOSED)
             case TicketReopened():

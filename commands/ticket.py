@@ -25,7 +25,6 @@ from events.ticket import (
     TicketKind,
     TicketOpened,
     TicketRated,
-    TicketResolved,
     TicketWaiting,
 )
 from events.values import ActorId, Line, Text
@@ -174,8 +173,7 @@ class ResolveTicket(Command[Ticket, TicketEvent]):
     text: Text | None = None
 
     def decide(self, ticket: Ticket, context: Context, /) -> list[TicketEvent]:
-        resolved = TicketResolved(text=self.text, customer_id=ticket.customer_id)
-        return ticket.resolve(context.marked(resolved))
+        return ticket.resolve(self.text)
 
 
 class CloseTicket(Command[Ticket, TicketEvent]):

@@ -117,12 +117,11 @@ class TicketEscalated(Event, type="ticket.escalated", version=2):
     customer_id: UUID | None = None
 
 
-class TicketResolved(Event, type="ticket.resolved", version=2):
+class TicketResolved(Event, type="ticket.resolved"):
     """The ticket was resolved; the customer may still disagree."""
 
     text: CustomersTextOrNone = None
     customer_id: UUID | None = None
-    marks: Marks = None
 
 
 class TicketClosed(Event, type="ticket.closed"):

@@ -36,7 +36,7 @@ UPCASTERS: dict[tuple[str, int], Callable[[Payload], Payload]] = {
             *("customer.registered", "customer.details-changed"),
             *("customer.contact-added", "customer.contact-changed", "lead.details-changed"),
             *("opportunity.details-changed", "order.held", "order.disputed"),
-            *("ticket.resolved", "ticket.rated"),
+            "ticket.rated",
         )
     },
     **{

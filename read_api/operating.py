@@ -18,10 +18,11 @@ from read_api.answers import answer, as_json, form_of, problem
 from read_api.door import OPERATIONS, door
 from read_api.health import PoliciesShape, Projections, RelayShape
 from read_api.reading import Reader
-from read_api.shapes import FILES, NOT_ACCEPTABLE, Problem
+from read_api.shapes import FILES, INVALID, NOT_ACCEPTABLE, Problem
 
 AWAY: dict[int | str, dict[str, Any]] = {
-    503: {"model": Problem, "description": "The database does not answer."}
+    422: INVALID[422],
+    503: {"model": Problem, "description": "The database does not answer."},
 }
 TABLE = {**AWAY, **FILES, **NOT_ACCEPTABLE}
 
@@ -66,7 +67,7 @@ def router(reader: Reader) -> APIRouter:
         """The process answers."""
         return {"status": "live"}
 
-    @routes.get("/health/ready", responses={503: {"model": Problem}})
+    @routes.get("/health/ready", responses={422: INVALID[422], 503: {"model": Problem}})
     def ready() -> Response:
         """The database answers, and every read model is built and moves."""
         try:
@@ -126,7 +127,7 @@ def write_router(reader: Reader) -> APIRouter:
         """The process answers."""
         return {"status": "live"}
 
-    @routes.get("/health/ready", responses={503: {"model": Problem}})
+    @routes.get("/health/ready", responses={422: INVALID[422], 503: {"model": Problem}})
     def ready() -> Response:
         """The database answers."""
         with reader.connection() as conn:

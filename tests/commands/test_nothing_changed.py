@@ -37,6 +37,7 @@ EACH_TIME = {
     "tickets/reply": "each reply was sent",
     "tickets/note": "each note was written",
     "tickets/log-work": "more time was spent",
+    "tickets/resolve": "each resolution has its time, and the last one counts",
     "tickets/escalate": "each escalation is another call for help, and they are counted",
 }
 """Commands that are an act each time, and why."""

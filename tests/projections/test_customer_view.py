@@ -209,14 +209,16 @@ def test_a_list_that_is_cut_has_the_latest_and_says_how_many_there_are_and_where
     company.project()
     now = view(company)
     cut = ("opportunities", "orders", "payments", "tickets", "promises")
-    for clocks in ({}, {"as_of": "2100-01-01"}):
-        shown = view(company, **clocks)
+    moments = ({}, {"as_of": "2026-03-06"}, {"known_at": company.head()})
+    views = [view(company, **clocks) for clocks in moments]
+    late = {"customer_id": ANN, "title": "late"}
+    company.do("opportunities/open", UUID(int=690), day("2026-03-02"), **late)
+    company.do("opportunities/win", UUID(int=700), day("2026-03-06"))
+    company.project()
+    for shown in views:
         for name in cut:
             first, rest = shown[name], shown["more"][name]
             assert rest["count"] == 5, name
-            if rest["next"] is None:
-                assert (clocks, name in ("opportunities", "payments")) != ({}, True)
-                continue
             left = company.get(rest["next"])
             last = company.get(left["next"])
             found = [one["id"] for page in (first, left["items"], last["items"]) for one in page]

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 from uuid import UUID
 
 import orjson
@@ -16,13 +16,24 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from events.company import COMPANY
+from events.customer import CustomerRegistered, PromiseMade
+from events.envelope import Recorded
+from events.lead import LeadCaptured
+from events.opportunity import OpportunityOpened
+from events.payment import CreditNoteIssued, PaymentReceived
+from projections import customers as customers_
 from projections import interactions, leads, opportunities, orders, payments, promises, tickets
 from projections.asking.clocks import Moment
 from projections.asking.listing import AskedAt
 from projections.asking.past import past
+from projections.asking.then import EVERY
 from projections.asking.view import Caller, View
 from projections.catalog import MODELS
+from projections.customers_then import SAID
+from projections.engine.model import ReadModel
+from projections.engine.tables import Rows, Table
 from read_api.answers import as_json
+from tests.events.examples import events_of
 from tests.projections.conftest import NewWorld
 from tests.projections.world import World, day, eur
 
@@ -228,6 +239,45 @@ def check(company: World, streams: list[UUID], params: dict[str, Any]) -> None:
             customer_ = item.get("customer")
             if customer_ is not None and customer_["id"] in names:
                 assert customer_["name"] == names[customer_["id"]]
+
+
+PASTS: tuple[tuple[ReadModel, Table[Any], Any, Any], ...] = (
+    (customers_.MODEL, customers_.CUSTOMERS, SAID, CustomerRegistered),
+    (leads.MODEL, leads.LEADS, leads.SAID, LeadCaptured),
+    (opportunities.MODEL, opportunities.OPPORTUNITIES, opportunities.SAID, OpportunityOpened),
+    (payments.MODEL, payments.PAYMENTS, payments.SAID, PaymentReceived | CreditNoteIssued),
+    (promises.MODEL, promises.PROMISES, promises.SAID, PromiseMade),
+)
+
+
+@pytest.mark.parametrize(
+    ("model", "table", "said", "first"), PASTS, ids=[past[1].name for past in PASTS]
+)
+@settings(
+    max_examples=10,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    phases=[Phase.explicit, Phase.generate],
+)
+@given(data=st.data())
+def test_every_column_that_an_event_changes_is_made_of_facts(
+    data: st.DataObject, model: ReadModel, table: Table[Any], said: Any, first: Any
+) -> None:
+    for event_type in get_args(model.events):
+        event = data.draw(events_of(event_type))
+        if isinstance(event, first):
+            continue
+        name, at, nobody = event.event_type, FIRST, UUID(int=8)
+        of = (at, at, "ada", "user", nobody, nobody, None, name, 1, event)
+        rows = Rows(model.tables)
+        model.apply(rows, Recorded(7, nobody, name.partition(".")[0], UUID(int=7), 2, *of))
+        blank = table.row(*table.key)
+        changed = {
+            column
+            for column in {*table.columns} - {*table.key, "tags"}  # a list, for which there is SQL
+            if rows.values(f"{table.name}.{column}") - {getattr(blank, column)}
+        }
+        assert changed <= {*said, *EVERY}, name
 
 
 @pytest.fixture(scope="module")
