@@ -100,7 +100,7 @@ class Ticket:
         technician: who is to look at it; None while it is undispatched.
         confirmed: whether they have said yes.
         score: the customer's rating of the last resolution; None until it is rated.
-        said: with what words it waits or is resolved, by their mark.
+        said: with what words it waits, by their mark.
         rating: the score, and the mark of the words that came with it.
     """
 
