@@ -37,7 +37,7 @@ MAX_BODY = 1_000_000
 """Bytes of one command's body."""
 MAX_WAITING = 2_000
 """Commands that wait for their outcome at once, of one process."""
-MAX_IMPORTS = 16
+MAX_IMPORTS = 32
 """Streams of many commands that are read at once."""
 KINDS = ("user", "service", "import")
 LONGEST = 200

@@ -27,7 +27,7 @@ milliseconds, and behind a flood it took from four seconds to forty."""
 HEAD = b"GET /leads HTTP/1.1\r\nHost: pledge\r\n"
 WAITING = """
 SELECT count(*) FROM pg_stat_activity
- WHERE datname = current_database() AND application_name = 'pledge read'
+ WHERE datname = current_database() AND application_name LIKE 'pledge read%'
    AND wait_event_type = 'Lock'
 """
 MEGABYTE = 1_000_000

@@ -202,11 +202,13 @@ def promises_of(events: list[Recorded], chosen: Chosen, today: date) -> list[Any
             if not isinstance(made, PromiseMade):
                 continue
             status = "open"
-            for _, fact in facts:
+            for settled, fact in facts:
                 if getattr(fact, "promise_id", None) == made.promise_id:
                     match fact:
                         case PromiseKept():
-                            status = "kept"
+                            kept_on = settled.occurred_at.astimezone(UTC).date()
+                            is_late = made.due is not None and made.due < kept_on
+                            status = "kept-late" if is_late else "kept"
                         case PromiseBroken():
                             status = "broken"
                         case PromiseWithdrawn():
