@@ -499,4 +499,4 @@ def test_without_the_database_everything_answers_503_where_it_is_documented(
     assert [one for one in answers if one[2] not in one[3]] == []
     # Many commands are answered line by line; as a whole only a service that stops refuses them.
     unanswered = [one for one in answers if 503 in one[3] and one[2] != 503]
-    assert [path for _, path, _, _ in unanswered] == ["/commands"]
+    assert [path for _, path, _, _ in unanswered] == ["/commands", "/commands/check"]
