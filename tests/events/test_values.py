@@ -228,12 +228,24 @@ def test_a_lone_surrogate_is_refused_from_our_own_code_too(kind: Any) -> None:
         TypeAdapter(kind).validate_python("a\ud800b")
 
 
+ANY_SCRIPT = ["Grace", "葛丽丝", "🙂", "Zoë", "עברית"]
+JOINED = ["🙂 👩‍👩‍👧", "a\u200db", "x\u00a0y"]
+
+
 @pytest.mark.parametrize(
-    "text", ["Grace", "葛丽丝", "🙂 👩‍👩‍👧", "Zoë", "a\u200db", "עברית", "x\u00a0y"]
+    ("kind", "text"),
+    [
+        *((kind, text) for kind in (Line, Text) for text in (*ANY_SCRIPT, *JOINED)),
+        *((ActorId, text) for text in ANY_SCRIPT),
+    ],
 )
-@pytest.mark.parametrize("kind", [Line, Text, ActorId])
 def test_a_text_may_be_of_any_script(kind: Any, text: str) -> None:
     assert TypeAdapter(kind).validate_python(text) == text
+
+
+@pytest.mark.parametrize("text", JOINED)
+def test_an_actors_id_has_no_marks_that_nobody_sees(text: str) -> None:
+    refuses(ActorId, text)
 
 
 def test_a_pair_of_surrogates_in_json_is_one_character() -> None:
